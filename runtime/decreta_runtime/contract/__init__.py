@@ -1,0 +1,1 @@
+"""Plain data shared by the compiler that writes it and the runtime that obeys it. Imports no engine."""

@@ -1,0 +1,95 @@
+"""The runtime's errors: each says what happened, where, why, and what to do, and carries a code and an exit status."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+EXIT_DONE = 0
+EXIT_FINDINGS = 1
+EXIT_INPUT = 2
+EXIT_INTERNAL = 3
+EXIT_REFUSED = 4
+EXIT_INTERRUPTED = 130
+
+
+class DecretaError(Exception):
+    """An error meant for a person. `help` says what to do about it."""
+
+    code: ClassVar[str] = "R100"
+    exit_status: ClassVar[int] = EXIT_INPUT
+
+    def __init__(self, message: str, *, help: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.help = help
+
+
+class InputInvalid(DecretaError):
+    """Something given on the command line or by the caller cannot be used."""
+
+    code = "R101"
+
+
+class DigestMismatch(DecretaError):
+    """A generated file is not the one the manifest names."""
+
+    code = "R102"
+
+
+class IncompatibleEngine(DecretaError):
+    """The pack was compiled for a format or engine that this runtime does not serve."""
+
+    code = "R103"
+
+
+class SourceUnreadable(DecretaError):
+    """A source has nothing to read, changed while it was read, or its adapter broke its contract."""
+
+    code = "R104"
+
+
+class SchemaMismatch(DecretaError):
+    """A table or stream does not have the columns that its contract promises."""
+
+    code = "R105"
+
+
+class LakeUnusable(DecretaError):
+    """The lake is missing, read-only, incomplete, or written by a newer format."""
+
+    code = "R106"
+
+
+class PolicyIncomplete(DecretaError):
+    """The policy has no entry for something the runtime must decide; nothing is guessed."""
+
+    code = "R201"
+    exit_status = EXIT_REFUSED
+
+    def __init__(self, pointer: str, reason: str) -> None:
+        super().__init__(
+            f"policy entry `{pointer or '/'}`: {reason}",
+            help="regenerate the pack with `decreta generate`; a policy file is never edited by hand",
+        )
+        self.pointer = pointer
+
+
+class PreconditionFailed(DecretaError):
+    """A guard or precondition failed and the policy names nothing to do instead."""
+
+    code = "R202"
+    exit_status = EXIT_REFUSED
+
+
+class CheckViolated(DecretaError):
+    """A check whose `on_violation` is `refuse` found rows; no run is recorded, nothing becomes visible."""
+
+    code = "R203"
+    exit_status = EXIT_REFUSED
+
+
+class WriteConflict(DecretaError):
+    """Another writer holds the pack or changed a table during the write."""
+
+    code = "R204"
+    exit_status = EXIT_REFUSED

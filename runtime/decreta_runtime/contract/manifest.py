@@ -1,0 +1,124 @@
+"""The manifest: what a compiled pack consists of and what the compiler proved of it.
+
+Plain data, written by the compiler and read by the runtime; unknown fields are refused on both sides.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+FORMAT = 1  # of the manifest and policy files; raised when a reader of the old form would misread the new
+
+
+class Column(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One column of a contract. `domain` holds one name, several for a sum of domains, none if it is no key."""
+
+    name: str
+    type: str
+    nullable: bool = False
+    role: str | None = None
+    domain: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
+    length: int | None = None
+    """Exact length in bytes of a binary column."""
+
+
+class Key(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Columns that are unique together, and how that is known: by proof, or by a check in each run."""
+
+    columns: tuple[str, ...]
+    known: Literal["proven", "checked"]
+
+
+class Check(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A statement that returns the rows which violate a promise: no row, no violation."""
+
+    name: str
+    kind: Literal["columns", "key", "where", "coverage"]
+    summary: str
+    sql: str
+
+
+class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The stream of a pack's source adapter that fills an object."""
+
+    name: str
+    """The name that `--source NAME=PATH` and the environment bind."""
+    adapter: str
+    """The pack's module `code/<adapter>.py`."""
+    stream: str
+
+
+class ObjectEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A stored table with a contract. Without `source` it is a Delta table that the environment binds by `table`."""
+
+    version: str
+    summary: str
+    columns: tuple[Column, ...]
+    key: Key | None
+    source: Source | None
+    table: str | None
+    """The binding's name of a table that others write; None when `source` fills the object."""
+    checks: tuple[Check, ...]
+
+
+class RelationEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A relation: its builder's file, its contract, and what the compiler found of it."""
+
+    version: str
+    summary: str
+    file: str
+    inputs: tuple[str, ...]
+    columns: tuple[Column, ...]
+    key: Key | None
+    stored: bool
+    export: bool
+    cut_point: Literal["used_twice", "deep_filters"] | None
+    """Why it must be computed once a run and placed in memory or a spill (`engine-facts` 12); None: it is inlined."""
+    lineage: dict[str, tuple[str, ...]]
+    """Output column -> the `input.column` names that its values are made from."""
+    required: dict[str, tuple[str, ...]]
+    """Input -> the columns of it that this relation reads."""
+    checks: tuple[Check, ...]
+
+
+class QueryEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A query shape; its SQL stands in the generated `queries.py` under `SQL[name]`."""
+
+    summary: str
+    workload: str
+    parameters: dict[str, str]
+    """Parameter -> spec type."""
+    columns: tuple[Column, ...]
+    datasets: dict[str, tuple[str, ...]]
+    """Dataset -> the columns of it that the shape reads, directly or through views."""
+    views: tuple[str, ...]
+    """Relations that are not stored, in the order in which they must be registered."""
+
+
+class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A compiled pack. `files` maps each generated file but this one to its `sha256:` digest."""
+
+    format: int
+    language: str
+    pack: str
+    version: str
+    toolchain: dict[str, str]
+    workloads: tuple[str, ...]
+    objects: dict[str, ObjectEntry]
+    relations: dict[str, RelationEntry]
+    queries: dict[str, QueryEntry]
+    order: tuple[str, ...]
+    """Relations, each after its inputs."""
+    files: dict[str, str]
+
+    def columns_of(self, name: str) -> tuple[Column, ...]:
+        """Return the columns of an object or relation; KeyError if the pack has none of that name."""
+        entry = self.objects[name] if name in self.objects else self.relations[name]
+        return entry.columns
+
+    def datasets(self) -> tuple[str, ...]:
+        """Return the names of all Delta tables that the pack writes or binds, in the order they come to be."""
+        return (*self.objects, *(name for name in self.order if self.relations[name].stored))

@@ -1,0 +1,245 @@
+"""The `CompiledExecutionPolicy` as data, and the one way to read it.
+
+Every accessor of `Policy` returns a `Choice`: the value together with the JSON pointer it stands at, so that an action
+can always be recorded with the entry that caused it. A missing entry is `PolicyIncomplete`; there is no default.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from decreta_runtime.contract.errors import PolicyIncomplete
+from decreta_runtime.contract.manifest import FORMAT
+
+V = TypeVar("V")
+
+Guard = Literal["engine_as_probed", "no_column_mapping", "no_deletion_vectors", "unpartitioned", "within_memory_budget"]
+Mode = Literal["off", "warn", "enforce"]
+Origin = Literal["declared", "calibrated", "derived", "baseline"]
+FallbackReason = Literal["unknown_fact", "low_confidence"]
+
+
+class ScanValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How one table is read. `pushdown` and `page_index` bear on the native path alone."""
+
+    path: Literal["native", "delta"]
+    pushdown: bool
+    page_index: bool
+
+
+class CacheValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a view's rows are kept for the length of a run; `none` computes it where it is used."""
+
+    placement: Literal["none", "memory", "spill"]
+
+
+class WriteValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a dataset is written; `staging` is where rows wait between their source and the sort."""
+
+    mode: Literal["replace"]
+    sort: tuple[str, ...]
+    staging: Literal["memory", "spill"]
+    target_file_bytes: int
+    row_group_rows: int
+    compression: Literal["snappy", "zstd", "uncompressed"]
+
+
+class SessionValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The engine settings of a workload class, by the engine's own names, and the worker processes of a source."""
+
+    settings: dict[str, str]
+    source_workers: int
+
+
+class ValidationValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a violated check does."""
+
+    on_violation: Literal["refuse"]
+
+
+class SourceBinding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the environment says of a source: its roots (`ROOT:PATH`; the command line replaces them) and options."""
+
+    roots: tuple[str, ...]
+    options: dict[str, Any]
+
+
+class TableBinding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a bound Delta table lies; a relative path starts at the lake."""
+
+    uri: str
+
+
+class Bindings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the names of a pack are, as the environment states it; never a credential."""
+
+    lake: str
+    sources: dict[str, SourceBinding]
+    tables: dict[str, TableBinding]
+
+
+class Capabilities(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The engine versions a policy was compiled for, and the probed features that its decisions rely on."""
+
+    engine: dict[str, str]
+    features: dict[str, bool]
+
+
+class Evidence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One fact that a decision read. `value` is null when the fact is unknown."""
+
+    fact: str
+    value: bool | int | str | tuple[str, ...] | None
+    source: Literal["declared", "lineage", "capability", "assumed"]
+    confidence: str
+    unit: str | None = None
+
+
+class Decision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One decision with everything that explains it. `value`, `baseline` and `otherwise` have the domain's type."""
+
+    value: dict[str, Any]
+    baseline: dict[str, Any]
+    requires: tuple[Guard, ...]
+    otherwise: dict[str, Any] | None
+    mode: Mode
+    origin: Origin
+    rule: str
+    passed_over: tuple[str, ...]
+    confidence_score: str
+    fallback_reason: FallbackReason | None
+    evidence_sources: tuple[Evidence, ...]
+    choice_id: str
+
+
+class PolicyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file `policy/<env>.json`."""
+
+    format: int
+    pack: str
+    environment: str
+    inputs: dict[str, int | str | bool]
+    bindings: Bindings
+    capabilities: Capabilities
+    scan_policy_by_dataset: dict[str, Decision]
+    cache_policy_by_view: dict[str, Decision]
+    write_policy_by_dataset: dict[str, Decision]
+    session_profile_by_workload: dict[str, Decision]
+    validation: dict[str, dict[str, ValidationValue]]
+
+
+DOMAINS: dict[str, tuple[str, type[Struct]]] = {
+    "scan": ("scan_policy_by_dataset", ScanValue),
+    "cache": ("cache_policy_by_view", CacheValue),
+    "write": ("write_policy_by_dataset", WriteValue),
+    "session": ("session_profile_by_workload", SessionValue),
+}
+"""Domain -> its section of the policy and the type of its decisions' values."""
+
+
+class Choice(NamedTuple, Generic[V]):
+    """A policy value and where it stands. `otherwise` is what holds when a guard in `requires` fails."""
+
+    value: V
+    pointer: str
+    requires: tuple[Guard, ...] = ()
+    otherwise: V | None = None
+
+
+def pointer_to(*parts: str) -> str:
+    """Return the JSON pointer (RFC 6901) of the entry reached through `parts`."""
+    return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
+
+
+class Policy:
+    """A policy file, decoded and closed: its entries are reached by these methods and no other way."""
+
+    def __init__(self, data: bytes) -> None:
+        """Decode `data`. Raises PolicyIncomplete when a section or field is missing, unknown or of another type."""
+        self.digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        try:
+            self.__file = msgspec.json.decode(data, type=PolicyFile)
+        except msgspec.DecodeError as error:
+            raise PolicyIncomplete("", f"the policy file does not have the form of format {FORMAT}: {error}") from None
+        if self.__file.format != FORMAT:
+            raise PolicyIncomplete(
+                "/format", f"the policy has format {self.__file.format}, this runtime reads {FORMAT}"
+            )
+        self.pack = self.__file.pack
+        self.environment = self.__file.environment
+
+    def scan(self, dataset: str) -> Choice[ScanValue]:
+        """Return how `dataset` is read."""
+        return self.__decided("scan", dataset, ScanValue)
+
+    def cache(self, view: str) -> Choice[CacheValue]:
+        """Return where the rows of `view` are kept during a run."""
+        return self.__decided("cache", view, CacheValue)
+
+    def write(self, dataset: str) -> Choice[WriteValue]:
+        """Return how `dataset` is written."""
+        return self.__decided("write", dataset, WriteValue)
+
+    def session(self, workload: str) -> Choice[SessionValue]:
+        """Return the settings of the workload class `workload`."""
+        return self.__decided("session", workload, SessionValue)
+
+    def validation(self, subject: str, check: str) -> Choice[ValidationValue]:
+        """Return what a violation of `check` on `subject` does."""
+        pointer = pointer_to("validation", subject, check)
+        return Choice(self.__entry(self.__file.validation.get(subject, {}), check, pointer), pointer)
+
+    def budget(self, name: str) -> Choice[int]:
+        """Return the budget `name` (`cache_bytes`, …) that a guard measures against."""
+        pointer = pointer_to("inputs", f"budget.{name}")
+        value = self.__entry(self.__file.inputs, f"budget.{name}", pointer)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise PolicyIncomplete(pointer, f"the budget is no integer: {value!r}")
+        return Choice(value, pointer)
+
+    def lake(self) -> Choice[str]:
+        """Return where the environment keeps the lake."""
+        return Choice(self.__file.bindings.lake, "/bindings/lake")
+
+    def source(self, name: str) -> Choice[SourceBinding]:
+        """Return what the environment says of the source `name`."""
+        pointer = pointer_to("bindings", "sources", name)
+        return Choice(self.__entry(self.__file.bindings.sources, name, pointer), pointer)
+
+    def table(self, name: str) -> Choice[TableBinding]:
+        """Return where the bound table `name` lies."""
+        pointer = pointer_to("bindings", "tables", name)
+        return Choice(self.__entry(self.__file.bindings.tables, name, pointer), pointer)
+
+    def engine(self) -> Choice[dict[str, str]]:
+        """Return the engine versions that the policy was compiled for."""
+        return Choice(self.__file.capabilities.engine, "/capabilities/engine")
+
+    def __decided(self, domain: str, subject: str, kind: type[V]) -> Choice[V]:
+        section, _ = DOMAINS[domain]
+        pointer = pointer_to(section, subject)
+        decision: Decision = self.__entry(getattr(self.__file, section), subject, pointer)
+        if decision.mode != "enforce":
+            raise PolicyIncomplete(pointer + "/mode", f"mode `{decision.mode}` is not in format {FORMAT}")
+        if decision.requires and decision.otherwise is None:
+            raise PolicyIncomplete(pointer + "/otherwise", "a decision with guards has no value to take when one fails")
+        otherwise = None if decision.otherwise is None else _decode(decision.otherwise, kind, pointer + "/otherwise")
+        return Choice(_decode(decision.value, kind, pointer + "/value"), pointer, decision.requires, otherwise)
+
+    @staticmethod
+    def __entry(section: dict[str, V], name: str, pointer: str) -> V:
+        try:
+            return section[name]
+        except KeyError:
+            raise PolicyIncomplete(pointer, "the policy has no such entry") from None
+
+
+def _decode(value: dict[str, Any], kind: type[V], pointer: str) -> V:
+    try:
+        return msgspec.convert(value, type=kind)
+    except msgspec.ValidationError as error:
+        raise PolicyIncomplete(pointer, str(error)) from None
