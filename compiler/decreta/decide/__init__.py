@@ -1,0 +1,63 @@
+"""Fifth stage: rules over facts become decisions, a policy for each environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from decreta.decide.environment import Environment, read_environment
+from decreta.decide.rules import decide_domain
+from decreta.diagnostics import Report
+from decreta.engine import Engine
+from decreta.facts import gather
+from decreta.model.program import Checked, Decided
+from decreta_runtime.contract.manifest import FORMAT, Check
+from decreta_runtime.contract.policy import DOMAINS, Capabilities, Decision, PolicyFile, ValidationValue
+
+
+def decide(checked: Checked, report: Report) -> Decided | None:
+    """Return the pack with its policies, or None after reporting rules and environments that do not fit."""
+    engine, base = Engine(), gather(checked)
+    policies: dict[str, PolicyFile] = {}
+    for name, written in sorted(checked.resolved.environments.items()):
+        environment = read_environment(name, written, checked.resolved, report)
+        if environment is None:
+            continue
+        sections: dict[str, dict[str, Decision]] = {}
+        for domain, (section, _) in DOMAINS.items():
+            sections[section] = decide_domain(
+                domain, base.rows[domain], checked.resolved.rules, environment, engine, report
+            )
+        if not report.failed:
+            policies[name] = _policy(name, checked, environment, sections)
+    return None if report.failed else Decided(checked, policies)
+
+
+def _policy(
+    name: str, checked: Checked, environment: Environment, sections: Mapping[str, dict[str, Decision]]
+) -> PolicyFile:
+    decisions = [decision for section in sections.values() for decision in section.values()]
+    features = {
+        e.fact.partition(".")[2]: bool(e.value)
+        for decision in decisions
+        for e in decision.evidence_sources
+        if e.source == "capability"
+    }
+    return PolicyFile(
+        format=FORMAT,
+        pack=checked.resolved.header.spec.name,
+        environment=name,
+        inputs=environment.read_inputs(),
+        bindings=environment.bindings,
+        capabilities=Capabilities(engine=environment.engine, features=dict(sorted(features.items()))),
+        validation={
+            subject: {check.name: ValidationValue(on_violation="refuse") for check in checks}
+            for subject, checks in _checks(checked).items()
+        },
+        **sections,
+    )
+
+
+def _checks(checked: Checked) -> dict[str, tuple[Check, ...]]:
+    found = {name: obj.checks for name, obj in checked.objects.items()}
+    found |= {name: relation.checks for name, relation in checked.relations.items()}
+    return {name: checks for name, checks in found.items() if checks}

@@ -1,0 +1,155 @@
+"""Compile promises into statements that return the rows which break them: keys, column contracts, `checks`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from sqlglot import exp
+
+from decreta.check.comparisons import check_comparisons
+from decreta.check.scope import Rows, scope
+from decreta.diagnostics import Report, did_you_mean
+from decreta.engine import Engine, PlanRefused
+from decreta.model.program import Object, Relation, Statement, Written
+from decreta.model.spec import CheckSpec, CoverageSpec, WhereCheck
+from decreta.source import Embedded
+from decreta.sql import parse_expression, print_inline, print_query
+from decreta_runtime.contract.manifest import Check, Column, Key
+
+_Tables = Mapping[str, tuple[Column, ...]]
+
+
+def of_object(
+    obj: Object, key: Key | None, known: Mapping[str, Rows], tables: _Tables, engine: Engine, report: Report
+) -> tuple[Check, ...]:
+    """Return the checks of an object: its column contract, its key, and those it declares."""
+    contract = _columns(obj.name, obj.columns, {c.name for c in obj.columns if not c.nullable})
+    written = Written(None, obj.doc)
+    declared = _declared(obj.name, obj.checks, written, known, tables, engine, report)
+    return (*contract, *_key(obj.name, key), *declared)
+
+
+def of_relation(
+    relation: Relation,
+    columns: tuple[Column, ...],
+    key: Key | None,
+    maybe_null: tuple[str, ...],
+    known: Mapping[str, Rows],
+    tables: _Tables,
+    engine: Engine,
+    report: Report,
+) -> tuple[Check, ...]:
+    """Return the checks of a relation; what the planner proves is not checked again."""
+    spec = relation.written.spec
+    promised = {c.name for c in columns if not c.nullable and c.name in maybe_null}
+    if spec.checks and not spec.store:
+        report.error(
+            "D203", "`checks` are of stored relations", relation.written.key("checks"), help="add `store: true`"
+        )
+    declared = _declared(relation.name, spec.checks, relation.written, known, tables, engine, report)
+    return (*_columns(relation.name, columns, promised), *_key(relation.name, key), *declared)
+
+
+def _columns(name: str, columns: tuple[Column, ...], not_null: set[str]) -> tuple[Check, ...]:
+    broken = [f'"{column}" IS NULL' for column in sorted(not_null)]
+    for column in columns:
+        if column.values:
+            listed = ", ".join(print_inline(exp.Literal.string(value)) for value in column.values)
+            broken.append(f'"{column.name}" NOT IN ({listed})')
+        if column.length is not None:
+            broken.append(f'octet_length("{column.name}") <> {column.length}')
+    if not broken:
+        return ()
+    sql = f'SELECT * FROM "{name}" WHERE ' + " OR ".join(broken)
+    return (Check(name="columns", kind="columns", summary="columns hold what the contract says", sql=sql),)
+
+
+def _key(name: str, key: Key | None) -> tuple[Check, ...]:
+    if key is None or key.known == "proven":
+        return ()
+    listed = ", ".join(f'"{column}"' for column in key.columns)
+    sql = f'SELECT {listed}, count(*) AS rows FROM "{name}" GROUP BY {listed} HAVING count(*) > 1'
+    return (Check(name="key", kind="key", summary=f"({', '.join(key.columns)}) is unique", sql=sql),)
+
+
+def _declared(
+    name: str,
+    checks: Mapping[str, CheckSpec],
+    written: Written[object],
+    known: Mapping[str, Rows],
+    tables: _Tables,
+    engine: Engine,
+    report: Report,
+) -> tuple[Check, ...]:
+    found: list[Check] = []
+    for check_name, check in checks.items():
+        path = ("checks", check_name)
+        if check_name in ("columns", "key"):
+            report.error(
+                "D206", f"`{check_name}` is the name of a check of its own", written.key(*path), help="rename it"
+            )
+        if isinstance(check, WhereCheck):
+            sql = _where(name, written.text(*path, "where"), known, tables, engine, report)
+            kind, summary = "where", check.where
+        else:
+            sql = _coverage(name, check.coverage, written, path, tables, report)
+            c = check.coverage
+            kind, summary = "coverage", f"at least {c.at_least} of the values of {c.of} occur in {c.by}"
+        if sql:
+            found.append(Check(name=check_name, kind=kind, summary=summary, sql=sql))  # type: ignore[arg-type]
+    return tuple(found)
+
+
+def _where(
+    name: str, text: Embedded, known: Mapping[str, Rows], tables: _Tables, engine: Engine, report: Report
+) -> str | None:
+    predicate = parse_expression(text, report)
+    if predicate is None:
+        return None
+    # A row for which the predicate is unknown has not been shown to be right.
+    tree = (
+        exp.select("*")
+        .from_(exp.to_table(name))
+        .where(exp.Not(this=exp.Is(this=exp.Paren(this=predicate), expression=exp.true())))
+    )
+    statement = Statement(tree, text, text.whole())
+    before = Report()
+    scoped = scope(statement, known, before)
+    check_comparisons(scoped.comparisons, statement, tables, {}, engine, before)
+    sql = print_query(tree)
+    if not before.failed:
+        try:
+            engine.plan(sql)
+        except PlanRefused as refusal:
+            before.error("D307", f"the planner says: {refusal}", text.whole())
+    report.extend(before)
+    return None if before.failed else sql
+
+
+def _coverage(
+    name: str, coverage: CoverageSpec, written: Written[object], path: tuple[str, ...], tables: _Tables, report: Report
+) -> str | None:
+    table, _, column = coverage.of.partition(".")
+    columns = {t: [c.name for c in cs] for t, cs in tables.items()}
+    place = written.place(*path, "coverage", "of")
+    if table not in columns:
+        report.error("D205", f"unknown relation `{table}`", place, help=did_you_mean(table, columns))
+        return None
+    if column not in columns[table]:
+        report.error("D303", f"`{table}` has no column `{column}`", place, help=did_you_mean(column, columns[table]))
+        return None
+    if coverage.by not in columns[name]:
+        place = written.place(*path, "coverage", "by")
+        report.error(
+            "D303", f"`{name}` has no column `{coverage.by}`", place, help=did_you_mean(coverage.by, columns[name])
+        )
+        return None
+    share = Decimal(str(coverage.at_least))
+    parts = 10 ** max(0, -int(share.as_tuple().exponent))
+    return (
+        f"SELECT covered, total FROM (SELECT count(b.v) AS covered, count(*) AS total "
+        f'FROM (SELECT DISTINCT "{column}" AS v FROM "{table}" WHERE "{column}" IS NOT NULL) AS a '
+        f'LEFT JOIN (SELECT DISTINCT "{coverage.by}" AS v FROM "{name}") AS b ON a.v = b.v) AS counted '
+        f"WHERE total > 0 AND covered * {parts} < total * {int(share * parts)}"
+    )

@@ -1,0 +1,474 @@
+"""Resolve every column of a statement to its table: names with places, lineage, domains, and keys by proof.
+
+The planner knows types but gives no places; this walk knows places, and what flows where, but no types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from sqlglot import exp
+
+from decreta.diagnostics import Report, did_you_mean
+from decreta.model.program import Statement
+from decreta.sql import asked_for
+
+Qualified = tuple[str, str]
+"""An alias in a FROM clause and a column behind it."""
+
+COMPARISONS = (exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE, exp.NullSafeEQ, exp.NullSafeNEQ)
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What is known of one output column: the columns its values come from, and their domain."""
+
+    lineage: frozenset[str] = frozenset()
+    domain: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What is known of a table or query: its columns, and sets of columns that are unique together."""
+
+    columns: Mapping[str, Flow]
+    keys: frozenset[frozenset[str]] = frozenset()
+
+
+@dataclass
+class Comparison:
+    """Two operands that a statement compares, with the SELECT whose tables they see."""
+
+    node: exp.Expr
+    left: exp.Expr
+    right: exp.Expr
+    select: exp.Select
+
+
+@dataclass
+class Scoped:
+    """A statement with all names resolved."""
+
+    rows: Rows
+    required: dict[str, set[str]]
+    comparisons: list[Comparison]
+    filters: bool
+
+
+@dataclass
+class _Select:
+    """The tables in sight of one SELECT, by alias, its own before those around it."""
+
+    node: exp.Select
+    sources: dict[str, Rows] = field(default_factory=dict)
+    tables: dict[str, str] = field(default_factory=dict)
+    merged: set[str] = field(default_factory=set)
+    """Columns of USING, which are one column of both sides."""
+    outer: _Select | None = None
+
+
+def scope(statement: Statement, known: Mapping[str, Rows], report: Report) -> Scoped:
+    """Resolve `statement` over the tables in `known`, reporting every name that does not resolve."""
+    walker = _Walker(statement, known, report)
+    rows = walker.query(statement.tree, {}, None)
+    return Scoped(rows, walker.required, walker.comparisons, walker.filters)
+
+
+class _Walker:
+    def __init__(self, statement: Statement, known: Mapping[str, Rows], report: Report) -> None:
+        self.statement, self.known, self.report = statement, known, report
+        self.required: dict[str, set[str]] = {}
+        self.comparisons: list[Comparison] = []
+        self.filters = False
+        self._domains: dict[int, frozenset[str]] = {}
+
+    # -- queries
+
+    def query(self, node: exp.Expr, ctes: Mapping[str, Rows], outer: _Select | None) -> Rows:
+        if isinstance(node, exp.Subquery):
+            return self.query(node.this, self._with(node, ctes, outer), outer)
+        if isinstance(node, exp.SetOperation):
+            return self._set_operation(node, self._with(node, ctes, outer), outer)
+        if isinstance(node, exp.Select):
+            return self._select(node, self._with(node, ctes, outer), outer)
+        self._error("D313", "this form of query is not allowed", node, help="write SELECT … FROM …")
+        return Rows({})
+
+    def _with(self, node: exp.Expr, ctes: Mapping[str, Rows], outer: _Select | None) -> Mapping[str, Rows]:
+        clause = node.args.get("with_")
+        if clause is None:
+            return ctes
+        known = dict(ctes)
+        for cte in clause.expressions:
+            names = [column.name for column in cte.args["alias"].args.get("columns") or []]
+            if clause.args.get("recursive") and isinstance(cte.this, exp.SetOperation):
+                # The recursive branch sees what the first branch gives; a fixed point of flows needs no second look.
+                known[cte.alias] = _renamed(self.query(cte.this.left, known, outer), names)
+            known[cte.alias] = _renamed(self.query(cte.this, known, outer), names)
+        return known
+
+    def _set_operation(self, node: exp.SetOperation, ctes: Mapping[str, Rows], outer: _Select | None) -> Rows:
+        left, right = self.query(node.left, ctes, outer), self.query(node.right, ctes, outer)
+        if len(left.columns) != len(right.columns):
+            count = f"{len(left.columns)} and {len(right.columns)}"
+            self._error("D307", f"the branches have {count} columns", node)
+            return left
+        if not isinstance(node, exp.Union):
+            return left
+        columns = {}
+        for (name, a), (_, b) in zip(left.columns.items(), right.columns.items(), strict=True):
+            domain = a.domain if a.domain == b.domain else frozenset()
+            if a.domain and b.domain and a.domain != b.domain:
+                domain = a.domain | b.domain
+            columns[name] = Flow(a.lineage | b.lineage, domain)
+        keys = frozenset([frozenset(columns)]) if node.args.get("distinct") else frozenset()
+        return Rows(columns, keys)
+
+    def _select(self, node: exp.Select, ctes: Mapping[str, Rows], outer: _Select | None) -> Rows:
+        select = _Select(node, outer=outer)
+        self._sources(select, ctes)
+        for clause in ("where", "having", "qualify"):
+            self.filters = self.filters or node.args.get(clause) is not None
+        self._expressions(select, ctes)
+        outputs = self._outputs(select, ctes)
+        return Rows({name: flow for name, flow, _ in outputs}, self._keys(select, outputs))
+
+    def _sources(self, select: _Select, ctes: Mapping[str, Rows]) -> None:
+        clause = select.node.args.get("from_")
+        nodes = [clause.this] if clause else []
+        for join in select.node.args.get("joins") or []:
+            nodes.append(join.this)
+            select.merged |= {column.name for column in join.args.get("using") or []}
+        for node in nodes:
+            alias = node.alias_or_name
+            if alias in select.sources:
+                self._error("D304", f"two tables are called `{alias}`", node, help="give each an alias of its own")
+            if isinstance(node, exp.Table):
+                rows = ctes.get(node.name) or self.known.get(node.name)
+                if rows is None:
+                    continue  # reported by bind
+                if node.name not in ctes:
+                    select.tables[alias] = node.name
+                    self.required.setdefault(node.name, set())
+            elif isinstance(node, exp.Subquery):
+                rows = self.query(node, ctes, select.outer)
+            else:
+                continue
+            select.sources[alias] = rows
+
+    def _expressions(self, select: _Select, ctes: Mapping[str, Rows]) -> None:
+        """Resolve every column in the SELECT's own clauses; queries inside expressions see this SELECT around them."""
+        for node in _own(select.node):
+            if isinstance(node, exp.Column) and not isinstance(node.this, exp.Star):
+                self._column(select, node)
+            elif isinstance(node, exp.Query) and not isinstance(node.parent, exp.From | exp.Join):
+                inner = self.query(node, ctes, select)
+                if isinstance(node.parent, exp.In) and len(inner.columns) == 1:
+                    self._domains[id(node)] = next(iter(inner.columns.values())).domain
+        for node in _own(select.node):
+            self._compare(select, node)
+
+    def _column(self, select: _Select, node: exp.Column) -> tuple[_Select, str] | None:
+        """Return the SELECT and alias that `node` belongs to, reporting a name that is unknown or ambiguous."""
+        here: _Select | None = select
+        while here is not None:
+            if node.table:
+                if node.table in here.sources:
+                    return self._use(here, node.table, node)
+            else:
+                found = [alias for alias, rows in here.sources.items() if node.name in rows.columns]
+                if len(found) > 1 and node.name not in here.merged:
+                    tables = " and ".join(f"`{alias}`" for alias in found)
+                    self._error(
+                        "D304", f"`{node.name}` is a column of {tables}", node, help=f"write `{found[0]}.{node.name}`"
+                    )
+                if found:
+                    return self._use(here, found[0], node)
+            here = here.outer
+        if not node.table and _names_output(select, node):
+            return None
+        self._unknown(select, node)
+        return None
+
+    def _use(self, select: _Select, alias: str, node: exp.Column) -> tuple[_Select, str] | None:
+        if node.name not in select.sources[alias].columns:
+            known = select.sources[alias].columns
+            self._error("D303", f"`{alias}` has no column `{node.name}`", node, help=did_you_mean(node.name, known))
+            return None
+        if table := select.tables.get(alias):
+            self.required[table].add(node.name)
+        return select, alias
+
+    def _unknown(self, select: _Select, node: exp.Column) -> None:
+        if node.table:
+            self._error(
+                "D302", f"no table is called `{node.table}` here", node, help=did_you_mean(node.table, select.sources)
+            )
+            return
+        known = {name for rows in select.sources.values() for name in rows.columns}
+        self._error("D303", f"unknown column `{node.name}`", node, help=did_you_mean(node.name, known))
+
+    # -- flows
+
+    def _outputs(self, select: _Select, ctes: Mapping[str, Rows]) -> list[tuple[str, Flow, exp.Expr]]:
+        outputs: list[tuple[str, Flow, exp.Expr]] = []
+        for projection in select.node.expressions:
+            if isinstance(projection, exp.Star) or (
+                isinstance(projection, exp.Column) and isinstance(projection.this, exp.Star)
+            ):
+                outputs += self._star(select, projection)
+                continue
+            name = projection.alias_or_name
+            if not name or not isinstance(projection, exp.Alias | exp.Column):
+                self._error("D306", "an output column has no name", projection, help="add `AS name`")
+                continue
+            inner = projection.unalias()
+            if name in {n for n, _, _ in outputs}:
+                self._error("D306", f"two output columns are called `{name}`", projection, help="rename one with AS")
+            outputs.append((name, Flow(self._lineage(select, inner), self.domain(select, inner)), inner))
+        return outputs
+
+    def _star(self, select: _Select, star: exp.Expr) -> Iterator[tuple[str, Flow, exp.Expr]]:
+        table = star.table if isinstance(star, exp.Column) else ""
+        excluded = {e.name for e in (star.args.get("except_") or star.args.get("except") or [])}
+        for alias, rows in select.sources.items():
+            if table and alias != table:
+                continue
+            for name, flow in rows.columns.items():
+                if name in excluded:
+                    continue
+                if source := select.tables.get(alias):
+                    self.required[source].add(name)
+                yield name, flow, exp.column(name, table=alias)
+
+    def _flow(self, select: _Select, node: exp.Column) -> Flow:
+        here: _Select | None = select
+        while here is not None:
+            for alias, rows in here.sources.items():
+                if (not node.table or node.table == alias) and node.name in rows.columns:
+                    return rows.columns[node.name]
+            here = here.outer
+        return Flow()
+
+    def _lineage(self, select: _Select, node: exp.Expr) -> frozenset[str]:
+        columns = [n for n in node.walk() if isinstance(n, exp.Column) and not isinstance(n.this, exp.Star)]
+        return frozenset().union(*(self._flow(select, column).lineage for column in columns))
+
+    def domain(self, select: _Select, node: exp.Expr) -> frozenset[str]:
+        """Return the domain that a value keeps: a bare column's, or the one of COALESCE, CASE, MIN, MAX."""
+        if isinstance(node, exp.Paren):
+            return self.domain(select, node.this)
+        if isinstance(node, exp.Column):
+            return self._flow(select, node).domain
+        if isinstance(node, exp.Min | exp.Max):
+            return self.domain(select, node.this)
+        parts: list[exp.Expr] = []
+        if isinstance(node, exp.Coalesce):
+            parts = [node.this, *node.expressions]
+        elif isinstance(node, exp.Case):
+            parts = [branch.args["true"] for branch in node.args["ifs"]]
+            parts += [node.args["default"]] if node.args.get("default") else []
+        found = {self.domain(select, part) for part in parts if not isinstance(part, exp.Null)}
+        return found.pop() if len(found) == 1 else frozenset()
+
+    def _compare(self, select: _Select, node: exp.Expr) -> None:
+        pairs: list[tuple[exp.Expr, exp.Expr]] = []
+        if isinstance(node, COMPARISONS):
+            pairs = [(node.left, node.right)]
+        elif isinstance(node, exp.Between):
+            pairs = [(node.this, node.args["low"]), (node.this, node.args["high"])]
+        elif isinstance(node, exp.In):
+            pairs = [(node.this, value) for value in node.expressions]
+            if (query := node.args.get("query")) is not None:
+                self._same_domain(node, self.domain(select, node.this), self._domains.get(id(query), frozenset()))
+        for left, right in pairs:
+            self.comparisons.append(Comparison(node, left, right, select.node))
+            self._same_domain(node, self.domain(select, left), self.domain(select, right))
+
+    def _same_domain(self, node: exp.Expr, left: frozenset[str], right: frozenset[str]) -> None:
+        if left and right and not left & right:
+            a, b = (" + ".join(f"`{d}`" for d in sorted(side)) for side in (left, right))
+            self._error("D309", f"a key of {a} is compared with a key of {b}", node, help="join keys of one domain")
+
+    # -- keys
+
+    def _keys(self, select: _Select, outputs: list[tuple[str, Flow, exp.Expr]]) -> frozenset[frozenset[str]]:
+        equal = _Equalities(select)
+        names: dict[Qualified, str] = {}
+        for name, _, node in outputs:
+            if isinstance(node, exp.Column):
+                for same in equal.all_equal(self._qualified(select, node)):
+                    names.setdefault(same, name)
+        keys = {frozenset(names[c] for c in key) for key in self._candidates(select, equal) if key <= names.keys()}
+        group = select.node.args.get("group")
+        windows = [(n, node) for n, _, node in outputs if isinstance(node, exp.Window)]
+        if group is not None:
+            keys = self._group_key(group, outputs)
+        elif any(_aggregates(node) for _, _, node in outputs):
+            keys = {frozenset()}
+        if any(node.find(exp.Explode, exp.Unnest) for _, _, node in outputs):
+            keys = set()
+        for name, window in windows:
+            if isinstance(window.this, exp.RowNumber):
+                parts = window.args.get("partition_by") or []
+                columns = [names.get(self._qualified(select, p)) if isinstance(p, exp.Column) else None for p in parts]
+                if all(columns):
+                    keys.add(frozenset([name, *(c for c in columns if c)]))
+        distinct = select.node.args.get("distinct")
+        if distinct is not None and not distinct.args.get("on"):
+            keys.add(frozenset(name for name, _, _ in outputs))
+        return frozenset(keys)
+
+    def _qualified(self, select: _Select, node: exp.Column) -> Qualified:
+        if node.table:
+            return node.table, node.name
+        return next((a, node.name) for a in [*select.sources, ""] if not a or node.name in select.sources[a].columns)
+
+    @staticmethod
+    def _group_key(group: exp.Expr, outputs: list[tuple[str, Flow, exp.Expr]]) -> set[frozenset[str]]:
+        if any(group.args.get(kind) for kind in ("rollup", "cube", "grouping_sets", "all", "totals")):
+            return set()
+        by_sql = {node.sql(): name for name, _, node in outputs} | {name: name for name, _, _ in outputs}
+        found = [by_sql.get(e.sql()) for e in group.expressions]
+        return {frozenset(f for f in found if f)} if all(found) else set()
+
+    def _candidates(self, select: _Select, equal: _Equalities) -> set[frozenset[Qualified]]:
+        """Return sets of columns, constants left out, that are unique together in the joined rows."""
+        clause = select.node.args.get("from_")
+        if clause is None:
+            return set()
+        first = clause.this.alias_or_name
+        keys = self._keys_of(select, first, equal)
+        seen = {first}
+        for join in select.node.args.get("joins") or []:
+            alias, side, kind = join.this.alias_or_name, join.side.upper(), join.kind.upper()
+            theirs = self._keys_of(select, alias, equal)
+            on = _Equalities(select, join) if side else equal
+            reaches = [on.reach(key, seen) for key in theirs]
+            covered = [on.reach(key, {alias}) for key in keys]
+            if kind in ("SEMI", "ANTI"):
+                continue
+            if side in ("RIGHT", "FULL"):
+                return set()
+            if any(reaches):
+                pass  # each row meets at most one of theirs: our keys stay keys
+            elif any(covered) and not side:
+                keys = theirs
+            else:
+                keys = {ours | other for ours in keys for other in theirs}
+            seen.add(alias)
+        return keys
+
+    def _keys_of(self, select: _Select, alias: str, equal: _Equalities) -> set[frozenset[Qualified]]:
+        rows = select.sources.get(alias)
+        if rows is None:
+            return set()
+        return {frozenset((alias, c) for c in key if (alias, c) not in equal.constants) for key in rows.keys}
+
+    def _error(self, code: str, message: str, node: exp.Expr, *, help: str = "") -> None:
+        s = self.statement
+        self.report.error(code, message, s.span(node), help=help, related=asked_for(s.text, s.origin))
+
+
+class _Equalities:
+    """Classes of columns that a SELECT, or one join of it, makes equal, and the columns it holds constant."""
+
+    def __init__(self, select: _Select, only: exp.Join | None = None) -> None:
+        self._select = select
+        self._class: dict[Qualified, set[Qualified]] = {}
+        self.constants: set[Qualified] = set()
+        conditions: list[exp.Expr] = []
+        joins = [only] if only else (select.node.args.get("joins") or [])
+        for join in joins:
+            if only or not join.side:
+                conditions += [join.args["on"]] if join.args.get("on") else []
+                for column in join.args.get("using") or []:
+                    owners = [a for a, r in select.sources.items() if column.name in r.columns]
+                    for other in owners[1:]:
+                        self._merge((owners[0], column.name), (other, column.name))
+        if not only and (where := select.node.args.get("where")) is not None:
+            conditions.append(where.this)
+        for condition in conditions:
+            for part in condition.flatten() if isinstance(condition, exp.And) else [condition]:
+                self._learn(part.unnest())
+
+    def _learn(self, part: exp.Expr) -> None:
+        if not isinstance(part, exp.EQ):
+            return
+        sides = [self._place(node) for node in (part.left, part.right)]
+        if sides[0] and sides[1]:
+            self._merge(sides[0], sides[1])
+        for place, other in ((sides[0], part.right), (sides[1], part.left)):
+            if place and isinstance(other, exp.Literal | exp.Parameter | exp.Boolean):
+                self.constants.add(place)
+
+    def _place(self, node: exp.Expr) -> Qualified | None:
+        if not isinstance(node, exp.Column):
+            return None
+        for alias, rows in self._select.sources.items():
+            if (not node.table or node.table == alias) and node.name in rows.columns:
+                return alias, node.name
+        return None
+
+    def _merge(self, a: Qualified, b: Qualified) -> None:
+        merged = self.all_equal(a) | self.all_equal(b)
+        for column in merged:
+            self._class[column] = merged
+
+    def all_equal(self, column: Qualified) -> set[Qualified]:
+        """Return `column` and all columns known to be equal to it."""
+        return self._class.get(column, {column})
+
+    def reach(self, key: frozenset[Qualified], aliases: set[str]) -> bool:
+        """Whether each column of `key` is constant or equal to a column of one of `aliases`."""
+        return all(
+            column in self.constants or any(alias in aliases for alias, _ in self.all_equal(column)) for column in key
+        )
+
+
+def _own(select: exp.Select) -> Iterator[exp.Expr]:
+    """Yield the nodes of a SELECT's own clauses, stopping at queries inside them, which are yielded but not entered."""
+    stack: list[exp.Expr] = []
+    for key, value in select.args.items():
+        if key in ("with_", "from_", "joins"):
+            continue
+        stack += _nodes(value)
+    for join in select.args.get("joins") or []:
+        stack += _nodes(join.args.get("on"))
+    while stack:
+        node = stack.pop()
+        yield node
+        if isinstance(node, exp.Query):
+            continue
+        for value in node.args.values():
+            stack += _nodes(value)
+
+
+def _aggregates(node: exp.Expr) -> bool:
+    """Whether an expression aggregates the rows of its own SELECT; windows and inner queries do not."""
+    if isinstance(node, exp.Query | exp.Window):
+        return False
+    if isinstance(node, exp.AggFunc):
+        return True
+    return any(_aggregates(child) for child in node.iter_expressions())
+
+
+def _nodes(value: object) -> Iterable[exp.Expr]:
+    if isinstance(value, exp.Expr):
+        return [value]
+    return [item for item in value if isinstance(item, exp.Expr)] if isinstance(value, list) else []
+
+
+def _names_output(select: _Select, node: exp.Column) -> bool:
+    """Whether an unqualified name may mean an output column: in ORDER BY, GROUP BY and HAVING."""
+    inside = node.find_ancestor(exp.Order, exp.Group, exp.Having, exp.Select)
+    return not isinstance(inside, exp.Select) and node.name in {e.alias_or_name for e in select.node.expressions}
+
+
+def _renamed(rows: Rows, names: list[str]) -> Rows:
+    if not names or len(names) != len(rows.columns):
+        return rows
+    new = dict(zip(rows.columns, names, strict=True))
+    columns = {new[name]: flow for name, flow in rows.columns.items()}
+    return Rows(columns, frozenset(frozenset(new[c] for c in key) for key in rows.keys))

@@ -1,0 +1,124 @@
+"""The table of diagnostic codes of all stages: one line of what, and the words that `decreta explain CODE` prints."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Code(NamedTuple):
+    """What a code means, why decreta insists, and what to do."""
+
+    title: str
+    why: str
+    mend: str
+
+
+CODES: dict[str, Code] = {
+    "D101": Code(
+        "a spec file cannot be read",
+        "Specs are UTF-8 text of at most 1 MiB; anything else is no spec, and guessing an encoding changes names.",
+        "Save the file as UTF-8, split it, or fix its permissions.",
+    ),
+    "D102": Code("a spec file is empty", "An empty file says nothing, and its name is taken.", "Fill or delete it."),
+    "D103": Code("a file is not YAML or TOML", "The parser stopped at this place.", "Mend the syntax there."),
+    "D104": Code(
+        "a YAML feature that specs do not use",
+        "Anchors, aliases, tags, merge keys and directives make a spec read differently than it looks.",
+        "Write the value out.",
+    ),
+    "D105": Code(
+        "a key is written twice", "Readers disagree which of the two counts.", "Remove or rename one of them."
+    ),
+    "D106": Code(
+        "a plain scalar that YAML 1.1 and 1.2 read differently",
+        "`no`, `010`, `12:30:45` and dates are text to one reader and something else to another.",
+        "Put quotes around it.",
+    ),
+    "D107": Code(
+        "a file that no stage reads",
+        "A spec in the wrong folder or with the wrong ending would be passed over without a word.",
+        "Move it to objects/, relations/, queries/, templates/ (*.yaml), rules/, env/ (*.toml) or code/ (*.py).",
+    ),
+    "D108": Code("a file is missing", "A pack needs this file.", "Create it, or correct the name that asks for it."),
+    "D201": Code("an unknown key", "A misspelt key would be ignored, and its meaning lost.", "Use a known key."),
+    "D202": Code("a key is missing", "The spec does not say something that has no default.", "Add the key."),
+    "D203": Code("a value of the wrong form", "The value cannot mean what its key needs.", "Write it in that form."),
+    "D204": Code(
+        "not in language 0.1",
+        "Nothing obeys this field yet, and a field that nothing obeys would be a promise broken in silence.",
+        "Leave it out; the changelog says when a later version reads it.",
+    ),
+    "D205": Code("an unknown name", "The name refers to nothing in this pack or its imports.", "Correct the name."),
+    "D206": Code("a name is used twice", "Names of objects, relations and queries are one space.", "Rename one."),
+    "D207": Code("an unknown version", "A reference names a major version that does not exist.", "Name another."),
+    "D208": Code("a cycle", "Relations are computed after their inputs; a cycle has no first.", "Break the cycle."),
+    "D209": Code(
+        "arguments that do not fit a template",
+        "A template lists the relations, columns and values that it needs, each with a role as its default.",
+        "Give what is missing under `with`; see `decreta explain` of the template's parameters in its file.",
+    ),
+    "D210": Code("a name that cannot be used", "Names become file, SQL and Python names.", "Use [a-z][a-z0-9_]*."),
+    "D301": Code("SQL that cannot be parsed", "The statement stops making sense at this place.", "Mend it there."),
+    "D302": Code("an unknown table", "A statement may read objects and relations of its pack.", "Correct the name."),
+    "D303": Code("an unknown column", "The table has no such column.", "Correct the name."),
+    "D304": Code("an ambiguous column", "Two tables have a column of that name.", "Write it as `alias.column`."),
+    "D305": Code(
+        "a column without its table in a template",
+        "A template's body is bound to other tables each time; only qualified columns stay unambiguous.",
+        "Write it as `alias.column`.",
+    ),
+    "D306": Code("an expression without a name", "Output columns are a contract.", "Add `AS name`."),
+    "D307": Code("the planner refuses the statement", "DataFusion cannot run it as written.", "Follow its words."),
+    "D308": Code(
+        "a comparison of unlike types",
+        "The engine would cast in silence, and fail or differ on the data instead of here.",
+        "Compare like with like, or write the CAST.",
+    ),
+    "D309": Code(
+        "a comparison or union of unlike domains",
+        "Keys of different things are both numbers, and joining them gives rows that mean nothing.",
+        "Compare keys of one domain, or declare a sum: `domain: [a, b]`.",
+    ),
+    "D310": Code("a contract that the statement does not keep", "Readers rely on it.", "Change one of the two."),
+    "D311": Code("a key that cannot hold", "Key columns exist and are never null.", "Correct the key."),
+    "D312": Code("a macro used wrongly", "CARRY, EQ_ALL and COLS name the relations of a template.", "Correct it."),
+    "D313": Code(
+        "a statement that is not allowed",
+        "Bodies are one SELECT; LATERAL calls of table functions answer wrongly without an error in DataFusion 55.",
+        "Write one SELECT statement.",
+    ),
+    "D314": Code(
+        "a query shape over an intermediate relation that is not stored",
+        "It is computed once a run and gone when the query comes.",
+        "Add `store: true` to the relation.",
+    ),
+    "D401": Code("a rule that cannot be read", "`when` is a conjunction of predicates over facts.", "Rewrite it."),
+    "D402": Code("an unknown fact", "Rules read the facts of their domain's subjects.", "Correct the name."),
+    "D403": Code("an unknown threshold or budget", "Numbers in rules have a name, a unit and a ladder.", "Define it."),
+    "D404": Code("a constant in a rule", "A bare number cannot be set, compared or calibrated.", "Use a threshold."),
+    "D405": Code("a value that does not fit its domain", "The runtime could not obey it.", "Correct the value."),
+    "D406": Code(
+        "an order that does not fit the rules",
+        "Rules are tried in the written order; the last has no condition, so that something always holds.",
+        "List each rule of the domain once, the one without `when` last.",
+    ),
+    "D407": Code("an unknown guard", "The runtime evaluates a closed set of guards.", "Use one of them."),
+    "D408": Code("a value outside its ladder", "A ladder bounds what a threshold may be.", "Use one of its rungs."),
+    "D409": Code("a rule or threshold written twice", "Its id would mean two things.", "Rename one of the two."),
+    "D410": Code(
+        "an engine without a capability file",
+        "Decisions rely on what a probe saw of these very versions.",
+        "Run `make probe` with them, or name another engine.",
+    ),
+    "D411": Code("an unknown engine setting", "The probed engine has no such setting.", "Correct the name."),
+    "D412": Code("a literal outside an enumeration", "The fact never has that value.", "Use one of its values."),
+    "D501": Code("a generated file is stale", "The specs say something else.", "Run `decreta generate`."),
+    "D502": Code("a generated file was edited", "The next generation would lose it.", "Move the edit to the specs."),
+    "D503": Code("a generated file is missing", "The pack would not load.", "Run `decreta generate`."),
+    "D504": Code("a file that no spec generates", "It would be taken for part of the pack.", "Delete it."),
+    "D505": Code(
+        "generated by another toolchain",
+        "Output is a function of specs and toolchain; differences may come from either.",
+        "Install the committed versions (`make install`), or regenerate and commit.",
+    ),
+}

@@ -1,0 +1,144 @@
+"""Read a rule's `when`: a conjunction of predicates over one subject's facts, every number a threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from decreta.diagnostics import Report, did_you_mean
+from decreta.facts import FactInfo
+from decreta.model.program import Statement, Written
+from decreta.model.spec import RuleSpec
+from decreta.sql import parse_expression, print_inline
+
+_COMPARISONS = (exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE)
+CAPABILITY = "capability"
+
+
+@dataclass(frozen=True)
+class Predicate:
+    """One conjunct: its SQL over the columns of the fact table, and the facts and inputs it reads."""
+
+    sql: str
+    facts: tuple[str, ...]
+    inputs: tuple[str, ...]
+
+
+def read_when(
+    rule: Written[RuleSpec], facts: Mapping[str, FactInfo], inputs: Mapping[str, int | str], report: Report
+) -> tuple[Predicate, ...]:
+    """Return the predicates of a rule, reporting every unknown fact, bare constant and form that is not allowed.
+
+    `inputs` are the thresholds and budgets in force.
+    """
+    text = rule.text("when")
+    tree = parse_expression(text, report, "D401")
+    if tree is None:
+        return ()
+    statement = Statement(exp.select(tree), text, text.whole())
+    parts = list(tree.flatten()) if isinstance(tree, exp.And) else [tree]
+    reader = _Reader(statement, facts, inputs, report)
+    return tuple(found for part in parts if (found := reader.predicate(part.unnest())))
+
+
+class _Reader:
+    def __init__(
+        self,
+        statement: Statement,
+        facts: Mapping[str, FactInfo],
+        inputs: Mapping[str, int | str],
+        report: Report,
+    ) -> None:
+        self.statement, self.facts, self.inputs, self.report = statement, facts, inputs, report
+
+    def predicate(self, node: exp.Expr) -> Predicate | None:
+        inner = node.this.unnest() if isinstance(node, exp.Not) else node
+        used: list[str] = []
+        read: list[str] = []
+        if isinstance(inner, _COMPARISONS):
+            kinds = [self._operand(side, used, read) for side in (inner.left, inner.right)]
+            if None in kinds:
+                return None
+            self._fits(inner, kinds[0], kinds[1])
+        elif isinstance(inner, exp.Column):
+            if self._operand(inner, used, read) != "bool":
+                self._error("D401", f"`{print_inline(inner)}` is no condition", inner, help="compare it with something")
+        else:
+            self._error(
+                "D401",
+                f"`{print_inline(node)}` is no predicate over facts",
+                node,
+                help="use facts, thresholds, = <> < <= > >=, NOT and AND",
+            )
+            return None
+        if not used:
+            self._error("D401", "the predicate reads no fact", node, help="name a fact of the subject")
+            return None
+        return Predicate(
+            print_inline(_as_columns(node, self.inputs)), tuple(dict.fromkeys(used)), tuple(dict.fromkeys(read))
+        )
+
+    def _operand(self, node: exp.Expr, used: list[str], read: list[str]) -> str | None:
+        """Return the type of one side of a comparison, noting the fact or input it reads."""
+        node = node.unnest()
+        if isinstance(node, exp.Column):
+            name = f"{node.table}.{node.name}" if node.table else node.name
+            info = self.facts.get(name)
+            if info is None:
+                self._error("D402", f"unknown fact `{name}`", node, help=did_you_mean(name, self.facts))
+                return None
+            used.append(name)
+            return info.type
+        if (name := input_name(node)) is not None:
+            if name not in self.inputs:
+                hint = did_you_mean(name, self.inputs)
+                self._error("D403", f"there is no threshold or budget `{name}`", node, help=hint)
+                return None
+            read.append(name)
+            return "int64" if isinstance(self.inputs[name], int) else "string"
+        if isinstance(node, exp.Boolean):
+            return "bool"
+        if isinstance(node, exp.Literal) and node.is_string:
+            return "string"
+        if isinstance(node, exp.Literal):
+            self._error(
+                "D404", f"the constant {node.this} has no name", node, help="define a [[threshold]] and write $its.id"
+            )
+            return None
+        self._error("D401", f"`{print_inline(node)}` is no fact, threshold or text", node)
+        return None
+
+    def _fits(self, node: exp.Expr, left: str | None, right: str | None) -> None:
+        if left != right:
+            self._error("D401", f"{left} is compared with {right}", node, help="compare values of one type")
+        for side, other in ((node.left, node.right), (node.right, node.left)):
+            side, other = side.unnest(), other.unnest()
+            if isinstance(side, exp.Column) and isinstance(other, exp.Literal) and other.is_string:
+                info = self.facts[f"{side.table}.{side.name}" if side.table else side.name]
+                if info.values and other.this not in info.values:
+                    hint = did_you_mean(other.this, info.values)
+                    self._error("D412", f"`{side.name}` is never '{other.this}'", node, help=hint)
+
+    def _error(self, code: str, message: str, node: exp.Expr, *, help: str = "") -> None:
+        self.report.error(code, message, self.statement.span(node), help=help)
+
+
+def input_name(node: exp.Expr) -> str | None:
+    """Return `cache.min_consumers` for the node of `$cache.min_consumers`, None for any other node."""
+    if isinstance(node, exp.Dot) and isinstance(node.this, exp.Parameter):
+        return f"{node.this.name}.{node.expression.name}"
+    return None
+
+
+def _as_columns(node: exp.Expr, inputs: Mapping[str, int | str]) -> exp.Expr:
+    """Return `node` over the columns of the fact table, with the inputs' values in it."""
+
+    def change(part: exp.Expr) -> exp.Expr:
+        if isinstance(part, exp.Column):
+            return exp.column(f"{part.table}.{part.name}" if part.table else part.name, quoted=True)
+        name = input_name(part)
+        return exp.convert(inputs[name]) if name in inputs else part
+
+    return node.transform(change)

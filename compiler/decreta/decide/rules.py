@@ -1,0 +1,233 @@
+"""Apply a domain's rules to its subjects: the first that holds decides, and the syntax trees say why.
+
+One query a domain evaluates every predicate of every rule for every subject. Evidence is the facts that the deciding rule
+and those passed over before it read; confidence is that of the weakest fact in a minimal explanation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import msgspec
+
+from decreta.decide.environment import Environment
+from decreta.decide.predicates import CAPABILITY, Predicate, read_when
+from decreta.diagnostics import Report, did_you_mean
+from decreta.engine import Engine, PlanRefused
+from decreta.facts import TABLES, FactInfo, FactValue
+from decreta.model.program import Domain, RuleBook, Written
+from decreta.model.spec import RuleSpec
+from decreta_runtime.contract.policy import DOMAINS, Decision, Evidence, Guard
+
+UNKNOWN = "0.00"
+
+
+@dataclass(frozen=True)
+class _Rule:
+    written: Written[RuleSpec]
+    predicates: tuple[Predicate, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.written.spec.id}@{self.written.spec.version}"
+
+
+def decide_domain(
+    domain: str,
+    subjects: Mapping[str, Mapping[str, FactValue]],
+    book: RuleBook,
+    environment: Environment,
+    engine: Engine,
+    report: Report,
+) -> dict[str, Decision]:
+    """Return a decision for each subject, reporting rules that cannot be read or obeyed."""
+    written = book.domains.get(domain)
+    if written is None:
+        report.error("D406", f"no rules decide the domain `{domain}`", environment.written.place())
+        return {}
+    facts: dict[str, FactInfo] = dict(TABLES[domain])
+    facts |= {f"{CAPABILITY}.{name}": FactInfo("bool", "capability", "") for name in environment.features}
+    rules = _rules(written, book, facts, environment, report)
+    if report.failed:
+        return {}
+    base = {f"{CAPABILITY}.{name}": value for name, value in environment.features.items()}
+    rows = {name: {**row, **base} for name, row in subjects.items()}
+    predicates = [p for rule in rules for p in rule.predicates]
+    try:
+        truths = engine.evaluate(
+            list(rows.values()), {n: f.type for n, f in facts.items()}, [p.sql for p in predicates]
+        )
+    except PlanRefused as refusal:
+        report.error("D401", f"the planner says: {refusal}", written.place)
+        return {}
+    decider = _Decider(domain, rules, facts, environment, book, written.min_confidence, report)
+    return {
+        name: decider.decide(name, row, dict(zip(predicates, truth, strict=True)))
+        for (name, row), truth in zip(rows.items(), truths, strict=True)
+    }
+
+
+def _rules(
+    domain: Domain, book: RuleBook, facts: Mapping[str, FactInfo], environment: Environment, report: Report
+) -> list[_Rule]:
+    mine = {name for name in book.rules if name.partition(".")[0] == domain.name}
+    for name in domain.order:
+        if name not in mine:
+            report.error("D406", f"there is no rule `{name}`", domain.place, help=did_you_mean(name, mine))
+    for name in sorted(mine - set(domain.order)):
+        report.error("D406", f"the order leaves out `{name}`", domain.place, help="list it, or delete the rule")
+    if len(set(domain.order)) != len(domain.order):
+        report.error("D406", "the order names a rule twice", domain.place)
+    rules = []
+    for i, name in enumerate(domain.order):
+        if name not in mine:
+            continue
+        written, last = book.rules[name], i == len(domain.order) - 1
+        if (written.spec.when is None) != last:
+            what = "the last rule has no `when`" if last else "only the last rule has no `when`"
+            report.error("D406", what, written.place("id"), help="the baseline always holds and comes last")
+        predicates = read_when(written, facts, environment.inputs, report) if written.spec.when is not None else ()
+        _check_guards(written, report)
+        rules.append(_Rule(written, predicates))
+    return rules
+
+
+def _check_guards(written: Written[RuleSpec], report: Report) -> None:
+    for i, guard in enumerate(written.spec.requires):
+        if guard not in get_args(Guard):
+            hint = did_you_mean(guard, get_args(Guard))
+            report.error("D407", f"unknown guard `{guard}`", written.place("requires", i), help=hint)
+    if bool(written.spec.requires) != (written.spec.otherwise is not None):
+        report.error("D405", "`requires` and `otherwise` go together", written.place("id"))
+
+
+class _Decider:
+    def __init__(
+        self,
+        domain: str,
+        rules: list[_Rule],
+        facts: Mapping[str, FactInfo],
+        environment: Environment,
+        book: RuleBook,
+        min_confidence: str,
+        report: Report,
+    ) -> None:
+        self.domain, self.rules, self.facts, self.environment = domain, rules, facts, environment
+        self.confidences, self.min_confidence, self.report = book.confidence, min_confidence, report
+
+    def decide(self, subject: str, row: Mapping[str, FactValue], truth: Mapping[Predicate, bool | None]) -> Decision:
+        """Return the decision for one subject from its facts and the truth of each predicate."""
+        passed: list[_Rule] = []
+        for rule in self.rules:
+            if all(truth[p] is True for p in rule.predicates):
+                break
+            passed.append(rule)
+        explanation = [self._weakest(p.facts, row) for p in rule.predicates]
+        explanation += [self._why_not(other, row, truth) for other in passed]
+        confidence = min(explanation, default="1.00")
+        read = [f for r in (*passed, rule) for p in r.predicates for f in p.facts]
+        self.environment.note(*(i for r in (*passed, rule) for p in r.predicates for i in p.inputs))
+        baseline = self.rules[-1]
+        unknown = any(row.get(fact) is None for fact in read)
+        weak = rule is not baseline and confidence < self.min_confidence
+        chosen = baseline if weak else rule
+        return self._decision(subject, chosen, passed, row, read, confidence, unknown, weak)
+
+    def _decision(
+        self,
+        subject: str,
+        rule: _Rule,
+        passed: list[_Rule],
+        row: Mapping[str, FactValue],
+        read: list[str],
+        confidence: str,
+        unknown: bool,
+        weak: bool,
+    ) -> Decision:
+        baseline, spec = self.rules[-1], rule.written.spec
+        value = self._value(rule, "then", spec.then, row)
+        otherwise = None if spec.otherwise is None else self._value(rule, "otherwise", spec.otherwise, row)
+        if "within_memory_budget" in spec.requires:
+            self.environment.note("budget.cache_bytes")
+        return Decision(
+            value=value,
+            baseline=self._value(baseline, "then", baseline.written.spec.then, row),
+            requires=tuple(spec.requires),  # type: ignore[arg-type]
+            otherwise=otherwise,
+            mode="enforce",
+            origin="baseline" if rule is baseline else "derived",
+            rule=rule.name,
+            passed_over=tuple(other.name for other in passed),
+            confidence_score=confidence,
+            fallback_reason="unknown_fact" if unknown else "low_confidence" if weak else None,
+            evidence_sources=tuple(self._evidence(fact, row) for fact in sorted(set(read))),
+            choice_id=_choice_id(self.domain, subject, rule.name, value),
+        )
+
+    def _why_not(self, rule: _Rule, row: Mapping[str, FactValue], truth: Mapping[Predicate, bool | None]) -> str:
+        """Return the confidence that a rule does not hold: one false predicate suffices, so the strongest counts."""
+        false = [self._weakest(p.facts, row) for p in rule.predicates if truth[p] is False]
+        return max(false, default=UNKNOWN)
+
+    def _weakest(self, facts: tuple[str, ...], row: Mapping[str, FactValue]) -> str:
+        return min(self._confidence(fact, row) for fact in facts)
+
+    def _confidence(self, fact: str, row: Mapping[str, FactValue]) -> str:
+        return UNKNOWN if row.get(fact) is None else self.confidences[self.facts[fact].source]
+
+    def _evidence(self, fact: str, row: Mapping[str, FactValue]) -> Evidence:
+        info = self.facts[fact]
+        return Evidence(
+            fact=fact, value=row.get(fact), source=info.source, confidence=self._confidence(fact, row), unit=info.unit
+        )
+
+    def _value(self, rule: _Rule, key: str, then: Mapping[str, Any], row: Mapping[str, FactValue]) -> dict[str, Any]:
+        """Return `then` with inputs and facts put in, as the domain's type reads it."""
+        value = {name: self._filled(rule, (key, name), part, row) for name, part in then.items()}
+        if "settings" in value:
+            self._check_settings(rule, key, value["settings"])
+            value["settings"] = {name: _setting(setting) for name, setting in value["settings"].items()}
+        try:
+            typed = msgspec.convert(value, type=DOMAINS[self.domain][1])
+        except msgspec.ValidationError as error:
+            self.report.error("D405", f"the value does not fit: {error}", rule.written.place(key))
+            return {}
+        return msgspec.to_builtins(typed)  # type: ignore[no-any-return]
+
+    def _filled(self, rule: _Rule, path: tuple[str, ...], part: Any, row: Mapping[str, FactValue]) -> Any:
+        if isinstance(part, dict):
+            return {name: self._filled(rule, (*path, name), inner, row) for name, inner in part.items()}
+        if not isinstance(part, str) or not part.startswith("$"):
+            return part
+        name = part[1:]
+        if name in self.facts:
+            return row.get(name)
+        if name in self.environment.inputs:
+            self.environment.note(name)
+            return self.environment.inputs[name]
+        hint = did_you_mean(name, [*self.facts, *self.environment.inputs])
+        self.report.error(
+            "D403", f"there is no threshold, budget or fact `{name}`", rule.written.place(*path), help=hint
+        )
+        return None
+
+    def _check_settings(self, rule: _Rule, key: str, settings: Mapping[str, Any]) -> None:
+        for name in settings:
+            if name not in self.environment.settings:
+                hint = did_you_mean(name, self.environment.settings)
+                place = rule.written.key(key, "settings", name)
+                self.report.error("D411", f"the engine has no setting `{name}`", place, help=hint)
+
+
+def _setting(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _choice_id(domain: str, subject: str, rule: str, value: Mapping[str, Any]) -> str:
+    """Hash what makes a choice the same choice, so that outcomes join on it for as long as it is."""
+    text = json.dumps([domain, subject, rule, value], sort_keys=True, separators=(",", ":"))
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()

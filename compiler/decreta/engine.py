@@ -1,0 +1,82 @@
+"""The one module that asks DataFusion: it types statements over empty tables and evaluates rules over facts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from datafusion import SessionConfig, SessionContext
+
+from decreta_runtime.contract import types
+from decreta_runtime.contract.manifest import Column
+
+
+class PlannedColumn(NamedTuple):
+    """One output column as the planner types it; `type` is None outside the closed table."""
+
+    name: str
+    type: str | None
+    arrow: str
+    nullable: bool
+
+
+class PlanRefused(Exception):
+    """The planner's own words, first line."""
+
+
+class Engine:
+    """A planner over the empty tables registered so far. Holds no data and touches no disk."""
+
+    def __init__(self) -> None:
+        config = SessionConfig().with_target_partitions(1)
+        # The session's zone decides what TIMESTAMP WITH TIME ZONE means (`engine-facts` 2a); the runtime sets the same.
+        self._context = SessionContext(config.set("datafusion.execution.time_zone", "UTC"))
+
+    def register(self, name: str, columns: Iterable[Column]) -> None:
+        """Make an empty table of that name and contract."""
+        listed = ", ".join(f'"{c.name}" {_sql_type(c)}{"" if c.nullable else " NOT NULL"}' for c in columns)
+        self._context.sql(f'CREATE TABLE "{name}" ({listed})')
+
+    def plan(self, sql: str) -> list[PlannedColumn]:
+        """Return the typed output columns of `sql`. Raises PlanRefused."""
+        try:
+            schema = self._context.sql(sql).schema()
+        except Exception as error:  # noqa: BLE001 - the binding raises bare Exception; its words are the finding
+            raise PlanRefused(_words(error)) from None
+        return [PlannedColumn(f.name, types.from_arrow(str(f.type)), str(f.type), f.nullable) for f in schema]
+
+    def evaluate(
+        self, rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, str], expressions: Sequence[str]
+    ) -> list[list[bool | None]]:
+        """Return for each of `rows` the truth of each expression; None where a fact is unknown.
+
+        `kinds` gives the spec type of each column. Raises PlanRefused.
+        """
+        if not rows or not expressions:
+            return [[] for _ in rows]
+        arrow = {"bool": pa.bool_(), "int64": pa.int64(), "string": pa.string(), "list<string>": pa.list_(pa.string())}
+        schema = pa.schema([(name, arrow[kind]) for name, kind in kinds.items()] + [("__row", pa.int64())])
+        batch = pa.RecordBatch.from_pylist([{**row, "__row": i} for i, row in enumerate(rows)], schema=schema)
+        self._context.register_record_batches("__facts", [[batch]])
+        outputs = ", ".join(f"({expression}) AS p{i}" for i, expression in enumerate(expressions))
+        try:
+            table = self._context.sql(f"SELECT {outputs} FROM __facts ORDER BY __row").to_pydict()
+        except Exception as error:  # noqa: BLE001 - as above
+            raise PlanRefused(_words(error)) from None
+        finally:
+            self._context.deregister_table("__facts")
+        return [list(truths) for truths in zip(*table.values(), strict=True)]
+
+
+def _sql_type(column: Column) -> str:
+    names = types.names_of(column.type)
+    assert names is not None, column
+    return names.sql
+
+
+def _words(error: Exception) -> str:
+    words = str(error).strip().split("\n")[0]
+    for prefix in ("DataFusion error: ", "Error during planning: ", "Schema error: ", "SQL error: "):
+        words = words.removeprefix(prefix)
+    return words.rstrip(".")

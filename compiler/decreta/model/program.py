@@ -1,0 +1,255 @@
+"""What specs mean, as each stage leaves it: resolved → bound → checked → decided. Plain, frozen, one type a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from sqlglot import exp
+
+from decreta.model.spec import (
+    CheckSpec,
+    EnvironmentSpec,
+    ExampleSpec,
+    ObjectTemplateSpec,
+    OutputSpec,
+    PackSpec,
+    QuerySpec,
+    RelationSpec,
+    RelationTemplateSpec,
+    RuleSpec,
+    ThresholdSpec,
+)
+from decreta.source import Document, Embedded, Path, SourceText, Span
+from decreta_runtime.contract.manifest import Check, Column, Key, Source
+from decreta_runtime.contract.policy import PolicyFile
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class Written(Generic[S]):
+    """A validated spec with its file, and the path inside the file at which it stands."""
+
+    spec: S
+    doc: Document
+    path: Path = ()
+
+    def place(self, *path: str | int) -> Span:
+        """Return the place of the value at `path` inside this spec."""
+        return self.doc.place(*self.path, *path)
+
+    def key(self, *path: str | int) -> Span:
+        """Return the place of the key at `path` inside this spec."""
+        return self.doc.key(*self.path, *path)
+
+    def text(self, *path: str | int) -> Embedded:
+        """Return the string at `path` inside this spec with its places."""
+        return self.doc.embedded(*self.path, *path)
+
+
+@dataclass(frozen=True)
+class Object:
+    """An object with the columns of its template merged in."""
+
+    name: str
+    version: str
+    summary: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    source: Source | None
+    sort: tuple[str, ...]
+    checks: Mapping[str, CheckSpec]
+    doc: Document
+
+
+@dataclass(frozen=True)
+class Template:
+    """A relation template with the text of each branch of its body; `""` names a body without branches."""
+
+    name: str
+    """With library and major: `std/equi_join@1`."""
+    written: Written[RelationTemplateSpec]
+    bodies: Mapping[str, Embedded]
+    branch: str | None
+    """The parameter whose value picks the branch."""
+
+
+@dataclass(frozen=True)
+class RelationArgument:
+    """A relation given to a template's parameter: local column name → the column or columns it stands for."""
+
+    relation: str
+    columns: Mapping[str, str | tuple[str, ...]]
+    place: Span
+
+
+@dataclass(frozen=True)
+class Application:
+    """A template with all of its arguments."""
+
+    template: Template
+    relations: Mapping[str, RelationArgument]
+    choices: Mapping[str, str]
+    scalars: Mapping[str, bool | int | str]
+    carry: Mapping[str, tuple[tuple[str, str], ...]]
+    """Parameter → (column of the given relation, name in the output)."""
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A relation as resolved: a template applied, or a body of its own."""
+
+    name: str
+    written: Written[RelationSpec]
+    summary: str
+    application: Application | None
+    body: Embedded | None
+    outputs: Mapping[str, OutputSpec]
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query shape as resolved."""
+
+    name: str
+    written: Written[QuerySpec]
+    body: Embedded
+    parameters: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A policy domain: the written order of its rules and the confidence below which its baseline stands."""
+
+    name: str
+    order: tuple[str, ...]
+    min_confidence: str
+    place: Span
+
+
+@dataclass(frozen=True)
+class RuleBook:
+    """All rules, thresholds and confidences that bear on a pack, the library's with the pack's laid over them."""
+
+    domains: Mapping[str, Domain]
+    rules: Mapping[str, Written[RuleSpec]]
+    thresholds: Mapping[str, Written[ThresholdSpec]]
+    confidence: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A pack whose every name is bound."""
+
+    header: Written[PackSpec]
+    objects: Mapping[str, Object]
+    object_templates: Mapping[str, Written[ObjectTemplateSpec]]
+    templates: Mapping[str, Template]
+    relations: Mapping[str, Relation]
+    queries: Mapping[str, Query]
+    rules: RuleBook
+    environments: Mapping[str, Written[EnvironmentSpec]]
+    capabilities: Mapping[str, Mapping[str, Any]]
+    code: Mapping[str, SourceText]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One SQL statement as a syntax tree over the pack's own names, with the way back to where it was written."""
+
+    tree: exp.Query
+    text: Embedded
+    origin: Span
+    """Where the statement was asked for, when `text` is a template's: the relation's `use`."""
+
+    def span(self, node: exp.Expr) -> Span:
+        """Return the place of `node`, or of the statement's origin if it was not written out."""
+        marks = [n.meta for n in node.find_all(exp.Identifier, exp.Var, exp.Star) if "start" in n.meta]
+        if not marks:
+            return self.origin
+        return self.text.span(min(m["start"] for m in marks), max(m["end"] for m in marks) + 1)
+
+
+@dataclass(frozen=True)
+class BoundRelation:
+    """A relation with its statement and the datasets and views that the statement reads."""
+
+    relation: Relation
+    statement: Statement
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BoundQuery:
+    """A query shape with its statement."""
+
+    query: Query
+    statement: Statement
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A pack with all statements in its own names; `order` has each relation after its inputs."""
+
+    resolved: Resolved
+    relations: Mapping[str, BoundRelation]
+    queries: Mapping[str, BoundQuery]
+    order: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CheckedObject:
+    """An object with its compiled checks."""
+
+    object: Object
+    key: Key | None
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True)
+class CheckedRelation:
+    """A relation with everything that is known of its result."""
+
+    bound: BoundRelation
+    sql: str
+    columns: tuple[Column, ...]
+    key: Key | None
+    lineage: Mapping[str, tuple[str, ...]]
+    required: Mapping[str, tuple[str, ...]]
+    cut_point: str | None
+    checks: tuple[Check, ...]
+    sort: tuple[str, ...]
+    examples: tuple[Written[ExampleSpec], ...] = ()
+
+
+@dataclass(frozen=True)
+class CheckedQuery:
+    """A query shape with what it reads and returns."""
+
+    bound: BoundQuery
+    sql: str
+    columns: tuple[Column, ...]
+    datasets: Mapping[str, tuple[str, ...]]
+    views: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A pack whose every statement is typed and proven."""
+
+    resolved: Resolved
+    objects: Mapping[str, CheckedObject]
+    relations: Mapping[str, CheckedRelation]
+    queries: Mapping[str, CheckedQuery]
+    order: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A pack with a policy for each of its environments."""
+
+    checked: Checked
+    policies: Mapping[str, PolicyFile] = field(default_factory=dict)

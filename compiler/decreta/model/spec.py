@@ -1,0 +1,359 @@
+"""What people write, key by key. These models are the language: a key that is not here is an error."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]
+"""A name becomes a file, an SQL and a Python name; 63 is the shortest limit among the engines we print for."""
+Version = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+$")]
+Reference = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*/[a-z][a-z0-9_]*@\d+$")]
+
+
+class Spec(BaseModel):
+    """Base of all models: closed, exact, unchanging."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class FileText(Spec):
+    """Text in a `.sql` file beside the spec."""
+
+    file: str
+
+
+def _text_or_file(value: Any) -> str:
+    return "file" if isinstance(value, dict | FileText) else "text"
+
+
+def _body_form(value: Any) -> str:
+    if isinstance(value, dict) and set(value) != {"file"}:
+        return "choices"
+    return _text_or_file(value)
+
+
+Text = Annotated[
+    Annotated[str, Tag("text")] | Annotated[FileText, Tag("file")],
+    Discriminator(_text_or_file),
+]
+Body = Annotated[
+    Annotated[str, Tag("text")] | Annotated[FileText, Tag("file")] | Annotated[dict[str, Text], Tag("choices")],
+    Discriminator(_body_form),
+]
+
+
+def _one_or_list(value: Any) -> str:
+    return "list" if isinstance(value, list | tuple) else "one"
+
+
+Domain = Annotated[
+    Annotated[Name, Tag("one")] | Annotated[list[Name], Tag("list")],
+    Discriminator(_one_or_list),
+]
+
+
+class ColumnSpec(Spec):
+    """A column of an object."""
+
+    type: str
+    nullable: bool = False
+    role: str | None = None
+    domain: Domain | None = None
+    values: list[str] | None = None
+    length: int | None = Field(default=None, gt=0)
+
+
+class OutputSpec(Spec):
+    """What a relation declares of one of its output columns; `as` renames what the template calls it."""
+
+    as_: Name | None = Field(default=None, alias="as")
+    type: str | None = None
+    nullable: bool | None = None
+    role: str | None = None
+    domain: Domain | None = None
+
+
+class SourceSpec(Spec):
+    """The adapter's stream that fills an object."""
+
+    name: Name
+    adapter: Name
+    stream: Name
+
+
+class TableSpec(Spec):
+    """The object is a Delta table of others, bound by the environment under the object's name."""
+
+    table: Literal[True]
+
+
+def _source_form(value: Any) -> str:
+    return "table" if isinstance(value, TableSpec) or (isinstance(value, dict) and "table" in value) else "stream"
+
+
+ObjectSource = Annotated[
+    Annotated[SourceSpec, Tag("stream")] | Annotated[TableSpec, Tag("table")],
+    Discriminator(_source_form),
+]
+
+
+class LayoutSpec(Spec):
+    """The order of the rows inside a dataset's files."""
+
+    sort: list[Name] = Field(min_length=1)
+
+
+class CoverageSpec(Spec):
+    """The share of the distinct values of `of` (`relation.column`) that occur in the column `by`."""
+
+    of: str
+    by: Name
+    at_least: float | int | Decimal = Field(ge=0, le=1)
+
+
+class WhereCheck(Spec):
+    """A predicate that every row satisfies."""
+
+    where: str
+
+
+class CoverageCheck(Spec):
+    """A share of another relation's values that must be reached."""
+
+    coverage: CoverageSpec
+
+
+def _check_form(value: Any) -> str:
+    return (
+        "coverage" if isinstance(value, CoverageCheck) or (isinstance(value, dict) and "coverage" in value) else "where"
+    )
+
+
+CheckSpec = Annotated[
+    Annotated[WhereCheck, Tag("where")] | Annotated[CoverageCheck, Tag("coverage")],
+    Discriminator(_check_form),
+]
+
+
+class ObjectSpec(Spec):
+    """`objects/<name>.yaml`: a stored table with a contract."""
+
+    object: Name
+    version: Version
+    summary: str
+    extends: Reference | None = None
+    columns: dict[Name, ColumnSpec] = Field(default_factory=dict)
+    key: list[Name] | None = None
+    source: ObjectSource
+    layout: LayoutSpec | None = None
+    checks: dict[Name, CheckSpec] = Field(default_factory=dict)
+
+
+class ObjectTemplateSpec(Spec):
+    """`templates/<name>.yaml` with `kind: object`: columns that objects take over by `extends`."""
+
+    template: Name
+    version: Version
+    kind: Literal["object"]
+    summary: str
+    columns: dict[Name, ColumnSpec] = Field(min_length=1)
+
+
+class RelationParameter(Spec):
+    """A relation parameter: its local column names, each `@role`, `column` or `columns`."""
+
+    relation: dict[Name, str]
+
+
+class OneOfParameter(Spec):
+    """A parameter with listed values; `body` may have a branch for each."""
+
+    one_of: list[Name] = Field(min_length=1)
+    default: Name | None = None
+
+
+class ScalarParameter(Spec):
+    """A plain value that becomes a literal where the body says `$name`."""
+
+    type: Literal["bool", "int", "decimal", "string"]
+    default: bool | int | str | None = None
+
+
+def _parameter_form(value: Any) -> str:
+    if isinstance(value, RelationParameter) or (isinstance(value, dict) and "relation" in value):
+        return "relation"
+    return (
+        "one_of" if isinstance(value, OneOfParameter) or (isinstance(value, dict) and "one_of" in value) else "scalar"
+    )
+
+
+ParameterSpec = Annotated[
+    Annotated[RelationParameter, Tag("relation")]
+    | Annotated[OneOfParameter, Tag("one_of")]
+    | Annotated[ScalarParameter, Tag("scalar")],
+    Discriminator(_parameter_form),
+]
+
+
+class ProvidesSpec(Spec):
+    """What every application of a template provides."""
+
+    key: list[Name]
+
+
+class ExampleSpec(Spec):
+    """Rows given and the rows expected of them; becomes a generated test."""
+
+    name: str
+    with_: dict[str, Any] = Field(default_factory=dict, alias="with")
+    given: dict[str, list[dict[str, Any]]]
+    expect: list[dict[str, Any]]
+
+
+class RelationTemplateSpec(Spec):
+    """`templates/<name>.yaml` with `kind: relation`: a recipe in SQL over local names."""
+
+    template: Name
+    version: Version
+    kind: Literal["relation"]
+    summary: str
+    parameters: dict[Name, ParameterSpec]
+    provides: ProvidesSpec | None = None
+    body: Body
+    examples: list[ExampleSpec] = Field(default_factory=list)
+
+
+def _template_form(value: Any) -> str:
+    return "object" if isinstance(value, dict) and value.get("kind") == "object" else "relation"
+
+
+TemplateSpec = Annotated[
+    Annotated[ObjectTemplateSpec, Tag("object")] | Annotated[RelationTemplateSpec, Tag("relation")],
+    Discriminator(_template_form),
+]
+
+
+class RelationArgument(Spec):
+    """A relation given to a parameter, with the columns that its roles do not fit."""
+
+    relation: Name
+    columns: dict[Name, Any] = Field(default_factory=dict)
+
+
+class RelationSpec(Spec):
+    """`relations/<name>.yaml`: a template applied, or a body of its own."""
+
+    relation: Name
+    version: Version | None = None
+    summary: str | None = None
+    export: bool = False
+    store: bool = False
+    use: Reference | None = None
+    with_: dict[Name, Any] = Field(default_factory=dict, alias="with")
+    carry: dict[Name, Any] = Field(default_factory=dict)
+    body: Text | None = None
+    columns: dict[Name, OutputSpec] = Field(default_factory=dict)
+    key: list[Name] | None = None
+    layout: LayoutSpec | None = None
+    checks: dict[Name, CheckSpec] = Field(default_factory=dict)
+    examples: list[ExampleSpec] = Field(default_factory=list)
+
+
+class QuerySpec(Spec):
+    """`queries/<name>.yaml`: a typed, parameterised query in a workload class."""
+
+    query: Name
+    summary: str
+    class_: Name = Field(alias="class")
+    parameters: dict[Name, str] = Field(default_factory=dict)
+    body: Text
+
+
+class DomainSpec(Spec):
+    """The order in which a domain's rules are tried, and the confidence below which its baseline stands."""
+
+    order: list[str]
+    min_confidence: Annotated[str, StringConstraints(pattern=r"^[01]\.\d\d$")]
+
+
+class ThresholdSpec(Spec):
+    """A number that decides something: its value is one rung of its ladder."""
+
+    id: str
+    value: int | str
+    unit: str
+    ladder: list[int | str] = Field(min_length=1)
+    because: str
+
+
+class RuleSpec(Spec):
+    """`when` all its predicates hold, the decision is `then`; without `when` it always holds."""
+
+    id: str
+    version: int
+    when: str | None = None
+    then: dict[str, Any]
+    requires: list[str] = Field(default_factory=list)
+    otherwise: dict[str, Any] | None = None
+    because: str
+
+
+class RulesSpec(Spec):
+    """`rules/<name>.toml`."""
+
+    domain: dict[Name, DomainSpec] = Field(default_factory=dict)
+    threshold: list[ThresholdSpec] = Field(default_factory=list)
+    rule: list[RuleSpec] = Field(default_factory=list)
+    confidence: dict[Name, Annotated[str, StringConstraints(pattern=r"^[01]\.\d\d$")]] = Field(default_factory=dict)
+
+
+class WorkloadSpec(Spec):
+    """A workload class: whether its statements read whole tables or few rows of them."""
+
+    reads: Literal["whole", "selective"]
+
+
+class PackSpec(Spec):
+    """`pack.toml`."""
+
+    name: Name
+    version: Version
+    summary: str
+    imports: list[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*@\d+$")]] = Field(default_factory=list)
+    workloads: dict[Name, WorkloadSpec] = Field(default_factory=dict)
+
+
+class BindingSpec(Spec):
+    """Where a name is: a table's place, or a source's roots and the options of its adapter."""
+
+    table: str | None = None
+    roots: list[str] = Field(default_factory=list)
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class EnvironmentSpec(Spec):
+    """`env/<env>.toml`: one environment."""
+
+    lake: str
+    engine: str
+    budgets: dict[Name, int]
+    bindings: dict[Name, BindingSpec] = Field(default_factory=dict)
+    thresholds: dict[str, int | str] = Field(default_factory=dict)
+
+
+LATER: dict[str, tuple[str, ...]] = {
+    "ObjectSpec": ("changes", "indexes", "on_schema_change", "owner"),
+    "RelationSpec": ("indexes", "on_schema_change", "refresh", "rounds", "kind", "owner", "cardinality"),
+    "QuerySpec": ("payoff",),
+    "ProvidesSpec": ("local_to",),
+    "LayoutSpec": ("files", "partition_by", "z_order"),
+    "WhereCheck": ("on_violation",),
+    "CoverageCheck": ("on_violation",),
+    "EnvironmentSpec": ("rollout",),
+    "PackSpec": ("gates", "validation_mode"),
+    "ScalarParameter": ("columns", "expression", "duration"),
+}
+"""Fields of the design that nothing obeys yet: refused by name, so that nobody relies on them."""

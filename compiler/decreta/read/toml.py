@@ -1,0 +1,119 @@
+"""Read TOML into plain data with places: values by `tomllib`, places by the grammar of tree-sitter."""
+
+from __future__ import annotations
+
+import tomllib
+from decimal import Decimal
+from typing import Any
+
+import tree_sitter_toml
+from tree_sitter import Language, Node, Parser
+
+from decreta.diagnostics import Report
+from decreta.source import Document, Embedded, Path, SourceText, Span
+
+_KEYS = ("bare_key", "quoted_key", "dotted_key")
+
+
+def read_toml(source: SourceText, report: Report) -> Document | None:
+    """Return the document in `source`, or None after reporting why there is none."""
+    try:
+        data = tomllib.loads(source.text, parse_float=Decimal)
+    except tomllib.TOMLDecodeError as error:
+        report.error("D103", f"not TOML: {error}", _place_of(error, source))
+        return None
+    except RecursionError:
+        report.error("D103", "not TOML: nested too deeply", source.span(0, 0))
+        return None
+    if not data:
+        report.error("D102", "the file is empty", source.span(0, 0), help="write the settings, or delete the file")
+        return None
+    places = _Places(source)
+    return Document(source, data, places.values, places.keys, places.texts)
+
+
+def _place_of(error: tomllib.TOMLDecodeError, source: SourceText) -> Span:
+    # Python 3.11's tomllib tells the place in its message alone: "… (at line 3, column 7)".
+    words = str(error).rstrip(")").replace(",", "").split()
+    if "line" in words and "column" in words:
+        offset = source.offset(int(words[words.index("line") + 1]), int(words[words.index("column") + 1]))
+        return source.span(offset, offset + 1)
+    return source.span(len(source.text), len(source.text))
+
+
+class _Places:
+    """Walks the grammar's tree beside the data's structure; the document is known to be valid TOML."""
+
+    def __init__(self, source: SourceText) -> None:
+        self.source, self.bytes = source, source.text.encode()
+        self.values: dict[Path, Span] = {(): source.span(0, len(source.text))}
+        self.keys: dict[Path, Span] = {}
+        self.texts: dict[Path, Embedded] = {}
+        self._arrays: dict[Path, int] = {}
+        tree = Parser(Language(tree_sitter_toml.language())).parse(self.bytes)
+        for node in tree.root_node.named_children:
+            if node.type == "pair":
+                self._pair(node, ())
+            elif node.type in ("table", "table_array_element"):
+                self._table(node)
+
+    def _table(self, node: Node) -> None:
+        key = next(child for child in node.named_children if child.type in _KEYS)
+        path = self._through_arrays(self._parts(key))
+        if node.type == "table_array_element":
+            self.keys.setdefault(path, self._span(key))
+            path = (*path, self._arrays.setdefault(path, 0))
+            self._arrays[path[:-1]] += 1
+        self.keys[path], self.values[path] = self._span(key), self._span(key)
+        for child in node.named_children:
+            if child.type == "pair":
+                self._pair(child, path)
+
+    def _through_arrays(self, parts: tuple[str, ...]) -> Path:
+        path: Path = ()
+        for i, part in enumerate(parts):
+            path = (*path, part)
+            if path in self._arrays and i < len(parts) - 1:
+                path = (*path, self._arrays[path] - 1)
+        return path
+
+    def _pair(self, node: Node, path: Path) -> None:
+        key, value = node.named_children[0], node.named_children[1]
+        parts = self._parts(key)
+        for i in range(1, len(parts) + 1):
+            self.keys.setdefault((*path, *parts[:i]), self._span(key))
+            self.values.setdefault((*path, *parts[:i]), self._span(key))
+        self._value(value, (*path, *parts))
+
+    def _value(self, node: Node, path: Path) -> None:
+        self.values[path] = self._span(node)
+        if node.type == "inline_table":
+            for child in node.named_children:
+                if child.type == "pair":
+                    self._pair(child, path)
+        elif node.type == "array":
+            items = [child for child in node.named_children if child.type != "comment"]
+            for i, child in enumerate(items):
+                self._value(child, (*path, i))
+        elif node.type == "string":
+            quote = 3 if self.bytes[node.start_byte : node.start_byte + 3] in (b'"""', b"'''") else 1
+            start = self._char(node.start_byte) + quote
+            text = self.source.text[start : self._char(node.end_byte) - quote]
+            self.texts[path] = Embedded(self.source, text, (start,))
+
+    def _parts(self, key: Node) -> tuple[str, ...]:
+        if key.type == "dotted_key":
+            return tuple(part for child in key.named_children for part in self._parts(child))
+        text = self.bytes[key.start_byte : key.end_byte].decode()
+        return (next(iter(tomllib.loads(f"{text} = 0"))),) if key.type == "quoted_key" else (text,)
+
+    def _span(self, node: Node) -> Span:
+        return self.source.span(self._char(node.start_byte), self._char(node.end_byte))
+
+    def _char(self, offset: int) -> int:
+        return offset if len(self.bytes) == len(self.source.text) else len(self.bytes[:offset].decode())
+
+
+def plain(value: Any) -> Any:
+    """Return `value` with TOML's decimals as text, the form in which policy carries them."""
+    return str(value) if isinstance(value, Decimal) else value

@@ -1,0 +1,142 @@
+"""Read YAML 1.2 into plain data with places, refusing what makes a spec read differently than it looks."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+
+from decreta.diagnostics import Related, Report
+from decreta.source import Document, Embedded, Path, SourceText, Span
+
+# Plain scalars that YAML 1.1 readers turn into booleans, octal or base-60 numbers (yaml.org/type/{bool,int}.html).
+_AMBIGUOUS = re.compile(
+    r"yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF|y|Y|n|N"
+    r"|[-+]?0[0-7_]+|[-+]?0b[01_]+|[-+]?[0-9][0-9_]*_[0-9_]*|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"
+    r"|\d{4}-\d{1,2}-\d{1,2}.*"
+)
+_TAG = "tag:yaml.org,2002:"
+
+
+def read_yaml(source: SourceText, report: Report) -> Document | None:
+    """Return the document in `source`, or None after reporting why there is none."""
+    if source.text.startswith("%"):
+        report.error("D104", "directives are not used in specs", source.span(0, 1), help="remove the `%` line")
+        return None
+    try:
+        # One loader a file: ruamel keeps state from a failed document.
+        node = YAML(typ="safe").compose(source.text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        offset = mark.index if mark else 0
+        report.error("D103", f"not YAML: {error.problem}", source.span(offset, offset + 1), help=_advice(error))
+        return None
+    except YAMLError as error:
+        report.error("D103", f"not YAML: {str(error).splitlines()[0]}", source.span(0, 0))
+        return None
+    except RecursionError:
+        report.error("D103", "not YAML: nested too deeply", source.span(0, 0))
+        return None
+    if node is None:
+        report.error("D102", "the file is empty", source.span(0, 0), help="write the spec, or delete the file")
+        return None
+    reader = _Reader(source, report)
+    data = reader.convert(node, ())
+    return Document(source, data, reader.values, reader.keys, reader.texts)
+
+
+def _advice(error: MarkedYAMLError) -> str:
+    problem = str(error.problem)
+    if "cannot start any token" in problem:
+        return "indent with spaces, not tabs, and put quotes around text that begins with `@`, `%` or a backtick"
+    if "mapping values are not allowed" in problem:
+        return "put quotes around text that holds `: `"
+    if "another document" in problem:
+        return "one spec a file: remove the `---`"
+    return ""
+
+
+class _Reader:
+    """Converts a node tree and drops it, keeping a place for each key and value."""
+
+    def __init__(self, source: SourceText, report: Report) -> None:
+        self.source, self.report = source, report
+        self.values: dict[Path, Span] = {}
+        self.keys: dict[Path, Span] = {}
+        self.texts: dict[Path, Embedded] = {}
+
+    def convert(self, node: Any, path: Path) -> Any:
+        span = self.values[path] = self._span(node)
+        sigil = self.source.text[node.start_mark.index : node.start_mark.index + 1]
+        if (sigil in "&*!" and getattr(node, "style", None) is None) or not node.tag.startswith(_TAG):
+            self.report.error(
+                "D104", "anchors, aliases and tags are not used in specs", span, help="write the value out"
+            )
+        if isinstance(node, MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, SequenceNode):
+            return [self.convert(item, (*path, i)) for i, item in enumerate(node.value)]
+        return self._scalar(node, path, span)
+
+    def _mapping(self, node: MappingNode, path: Path) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            span = self._span(key_node)
+            if not isinstance(key_node, ScalarNode) or key_node.tag == _TAG + "merge":
+                self.report.error("D104", "a key is plain text", span, help="merge keys and complex keys are not used")
+                continue
+            key = key_node.value
+            if key in data:
+                first = Related(self.keys[(*path, key)], "first written here")
+                self.report.error("D105", f"`{key}` is written twice", span, related=[first])
+                continue
+            if key_node.style is None and _AMBIGUOUS.fullmatch(key):
+                self._ambiguous(key, span)
+            self.keys[(*path, key)] = span
+            data[key] = self.convert(value_node, (*path, key))
+        return data
+
+    def _scalar(self, node: ScalarNode, path: Path, span: Span) -> Any:
+        text: str = node.value
+        if node.style is None and _AMBIGUOUS.fullmatch(text):
+            self._ambiguous(text, span)
+            return text
+        kind = str(node.tag).removeprefix(_TAG) if node.style is None else "str"
+        if kind == "null":
+            return None
+        if kind == "bool":
+            return text.lower() == "true"
+        if kind == "int":
+            return int(text, 0)
+        if kind == "float":
+            return float(text) if re.search(r"\d", text) else text
+        self.texts[path] = Embedded(self.source, text, self._line_offsets(node))
+        return text
+
+    def _ambiguous(self, text: str, span: Span) -> None:
+        self.report.error(
+            "D106", f"`{text}` means different things to different YAML readers", span, help=f'write "{text}" in quotes'
+        )
+
+    def _line_offsets(self, node: ScalarNode) -> tuple[int, ...]:
+        start = int(node.start_mark.index)
+        if node.style is None:
+            return (start,)
+        if node.style not in ("|", ">"):
+            return (start + 1,)
+        # A block scalar begins on the line after its `|`; its indentation is that of its first line with text.
+        body = self.source.text[start : node.end_mark.index].split("\n")
+        indent = next((len(line) - len(line.lstrip(" ")) for line in body[1:] if line.strip()), 0)
+        offsets, offset = [], start + len(body[0]) + 1
+        for line in body[1:]:
+            offsets.append(offset + min(indent, len(line)))
+            offset += len(line) + 1
+        return tuple(offsets) or (start,)
+
+    def _span(self, node: Any) -> Span:
+        start, stop = node.start_mark.index, node.end_mark.index
+        text = self.source.text[start:stop]
+        return self.source.span(start, start + max(1, len(text.rstrip())))

@@ -1,0 +1,91 @@
+"""SQL as a syntax tree: parse with places, print for DataFusion. A small subclass of sqlglot's Postgres dialect."""
+
+from __future__ import annotations
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.dialects.postgres import Postgres
+from sqlglot.errors import ParseError, SqlglotError
+
+from decreta.diagnostics import Related, Report
+from decreta.model.program import Statement
+from decreta.source import Embedded, Span
+from decreta_runtime.contract import types
+
+
+class DataFusion(Postgres):
+    """What DataFusion reads; its grammar follows Postgres closely enough that nothing needs changing yet."""
+
+
+def parse_query(text: Embedded, origin: Span, report: Report) -> Statement | None:
+    """Return the one query in `text`, or None after reporting why it is none."""
+    try:
+        trees = sqlglot.parse(text.text, dialect=DataFusion)
+    except ParseError as error:
+        _report_parse_error(error, text, origin, report)
+        return None
+    except (SqlglotError, RecursionError) as error:
+        report.error("D301", f"not SQL: {str(error).splitlines()[0].lower()}", text.whole())
+        return None
+    tree = trees[0] if trees else None
+    statement = Statement(tree, text, origin) if isinstance(tree, exp.Query) else None
+    if len(trees) != 1 or statement is None:
+        report.error("D313", "a body is one SELECT statement", text.whole(), related=asked_for(text, origin))
+        return None
+    return statement
+
+
+def parse_expression(text: Embedded, report: Report, code: str = "D301") -> exp.Expr | None:
+    """Return the expression in `text`, or None after reporting under `code` why it is none."""
+    try:
+        tree = sqlglot.parse_one(text.text, dialect=DataFusion)
+    except ParseError as error:
+        _report_parse_error(error, text, text.whole(), report, code)
+        return None
+    except (SqlglotError, RecursionError) as error:
+        report.error(code, f"not SQL: {str(error).splitlines()[0].lower()}", text.whole())
+        return None
+    if isinstance(tree, exp.Query | exp.Command | exp.DDL | exp.DML):
+        report.error(code, "a predicate is needed here, not a statement", text.whole())
+        return None
+    return tree
+
+
+def parse_type(spec: str) -> exp.DataType:
+    """Return the SQL type of the spec type `spec`."""
+    names = types.names_of(spec)
+    assert names is not None, spec
+    return exp.DataType.build(names.sql, dialect=DataFusion)
+
+
+def print_query(tree: exp.Expr) -> str:
+    """Return `tree` as text for DataFusion, laid out for people."""
+    return tree.sql(dialect=DataFusion, pretty=True, normalize_functions=False)
+
+
+def print_inline(tree: exp.Expr) -> str:
+    """Return `tree` as one line of text for DataFusion."""
+    return tree.sql(dialect=DataFusion, normalize_functions=False)
+
+
+def asked_for(text: Embedded, origin: Span) -> list[Related]:
+    """Return the place that asked for a template's text, when the two differ."""
+    return [Related(origin, "asked for here")] if text.source.name != origin.file else []
+
+
+def _report_parse_error(error: ParseError, text: Embedded, origin: Span, report: Report, code: str = "D301") -> None:
+    first = error.errors[0] if error.errors else {}
+    lines = text.text.split("\n")
+    line = min(int(first.get("line") or 1), len(lines))
+    # sqlglot counts columns at the end of the token that it stopped at.
+    word = str(first.get("highlight") or "")
+    column = max(0, int(first.get("col") or 1) - len(word))
+    start = sum(len(x) + 1 for x in lines[: line - 1]) + min(column, len(lines[line - 1]))
+    what = str(first.get("description") or error).split("\n")[0].rstrip(".")
+    near = f" near `{word}`" if word else ""
+    report.error(
+        code,
+        f"not SQL: {what[:1].lower()}{what[1:]}{near}",
+        text.span(start, start + max(1, len(word))),
+        related=asked_for(text, origin),
+    )

@@ -1,0 +1,119 @@
+"""Turn a document into a typed spec, and pydantic's errors into diagnostics at their places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from decreta.diagnostics import Report, did_you_mean
+from decreta.model import spec
+from decreta.source import Document, Path
+
+M = TypeVar("M", bound=BaseModel)
+
+_WORDS = {
+    "string_type": "needs text",
+    "int_type": "needs a whole number",
+    "bool_type": "needs `true` or `false`",
+    "list_type": "needs a list",
+    "dict_type": "needs keys and values",
+    "model_type": "needs keys and values",
+    "model_attributes_type": "needs keys and values",
+    "too_short": "must not be empty",
+}
+_PATTERNS = {
+    r"^[a-z][a-z0-9_]*$": ("D210", "lower-case letters, digits and `_`, beginning with a letter"),
+    r"^\d+\.\d+\.\d+$": ("D203", "a version such as `1.0.0`"),
+    r"^[a-z][a-z0-9_]*/[a-z][a-z0-9_]*@\d+$": ("D203", "a reference such as `std/equi_join@1`"),
+    r"^[a-z][a-z0-9_]*@\d+$": ("D203", "a library and its major version, such as `std@1`"),
+    r"^[01]\.\d\d$": ("D203", 'a confidence in quotes, such as "0.60"'),
+}
+
+
+def validate(doc: Document, form: type[M] | Any, report: Report) -> M | None:
+    """Return `doc` as `form`, or None after reporting each mistake once."""
+    try:
+        return TypeAdapter(form).validate_python(doc.data)  # type: ignore[no-any-return]
+    except ValidationError as error:
+        _report(doc, error.errors(include_url=False), report)
+        return None
+    except RecursionError:
+        report.error("D203", "nested too deeply", doc.place())
+        return None
+
+
+def _report(doc: Document, errors: list[ErrorDetails], report: Report) -> None:
+    missing: dict[Path, list[str]] = {}
+    for error in errors:
+        if error["type"] == "missing":
+            missing.setdefault(_path(doc, error["loc"][:-1]), []).append(str(error["loc"][-1]))
+    for error in errors:
+        path = _path(doc, error["loc"])
+        if error["type"] == "extra_forbidden":
+            _unknown_key(doc, path, error, missing, report)
+        elif error["type"] != "missing":
+            _wrong_value(doc, path, error, report)
+    for path, names in missing.items():
+        for name in names:
+            report.error("D202", f"`{name}` is missing", doc.key(*path) if path else doc.place(), help="add it")
+
+
+def _unknown_key(
+    doc: Document, path: Path, error: ErrorDetails, missing: dict[Path, list[str]], report: Report
+) -> None:
+    name, around = str(path[-1]), path[:-1]
+    if any(name in names for names in spec.LATER.values()):
+        report.error("D204", f"`{name}` is not in language 0.1", doc.key(*path), help="leave it out for now")
+        return
+    wanted = missing.get(around, [])
+    hint = did_you_mean(name, wanted) if wanted else ""
+    if hint.startswith("did"):
+        wanted.remove(hint.split("`")[1])
+    else:
+        hint = did_you_mean(name, _known_keys(doc, around))
+    report.error("D201", f"unknown key `{name}`", doc.key(*path), help=hint)
+
+
+def _known_keys(doc: Document, around: Path) -> Iterable[str]:
+    """Return the keys of the model that most of the keys beside the unknown one belong to."""
+    given = doc.data
+    for part in around:
+        given = given[part]
+    models = (m for m in vars(spec).values() if isinstance(m, type) and issubclass(m, spec.Spec))
+    keys = [[f.alias or name for name, f in model.model_fields.items()] for model in models]
+    return max(keys, key=lambda names: len(set(names) & set(given)))
+
+
+def _wrong_value(doc: Document, path: Path, error: ErrorDetails, report: Report) -> None:
+    kind, context = error["type"], error.get("ctx", {})
+    what = f"`{path[-1]}`" if path else "the file"
+    if error["loc"] and error["loc"][-1] == "[key]":
+        what, place = f"the name `{error['loc'][-2]}`", doc.key(*path)
+    else:
+        place = doc.place(*path)
+    if kind == "string_pattern_mismatch" and context.get("pattern") in _PATTERNS:
+        code, words = _PATTERNS[context["pattern"]]
+        report.error(code, f"{what} needs {words}", place)
+    elif kind == "literal_error":
+        report.error("D203", f"{what} is `{error['input']}`, but can be {context['expected']}", place)
+    elif kind in _WORDS:
+        help = f'write it in quotes: "{error["input"]}"' if kind == "string_type" and _plain(error["input"]) else ""
+        report.error("D203", f"{what} {_WORDS[kind]}", place, help=help)
+    else:
+        report.error("D203", f"{what}: {error['msg'][:1].lower()}{error['msg'][1:]}", place)
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
+def _path(doc: Document, loc: tuple[int | str, ...]) -> Path:
+    """Strip from pydantic's location the tags of unions, which are no part of the document."""
+    path: Path = ()
+    for part in loc:
+        if (*path, part) in doc.values or (*path, part) in doc.keys:
+            path = (*path, part)
+    return path
