@@ -69,7 +69,7 @@ def gather(checked: Checked) -> FactBase:
     """Return the facts that a checked pack gives."""
     datasets = _datasets(checked)
     written = {name: row for name, row in datasets.items() if not row["bound"]}
-    workloads = {name: {"reads": w.reads} for name, w in sorted(checked.resolved.header.spec.workloads.items())}
+    workloads: Rows = {name: {"reads": w.reads} for name, w in sorted(checked.resolved.header.spec.workloads.items())}
     return FactBase({"scan": datasets, "write": written, "cache": _views(checked), "session": workloads})
 
 

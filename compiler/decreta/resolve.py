@@ -456,7 +456,7 @@ class _Resolver:
         if not isinstance(given, kinds[parameter.type]) or (parameter.type == "int" and isinstance(given, bool)):
             self.report.error("D209", f"`{name}` needs a value of type `{parameter.type}`", written.place("with", name))
             return None
-        return given  # type: ignore[no-any-return]
+        return given if isinstance(given, bool | int | str) else None
 
     def _missing(self, written: Written[spec.RelationSpec], name: str, what: str) -> None:
         self.report.error(

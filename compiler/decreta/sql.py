@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlglot
 from sqlglot import exp
 from sqlglot.dialects.postgres import Postgres
 from sqlglot.errors import ParseError, SqlglotError
+from sqlglot.generator import Generator
 
 from decreta.diagnostics import Related, Report
 from decreta.model.program import Statement
@@ -14,7 +17,16 @@ from decreta_runtime.contract import types
 
 
 class DataFusion(Postgres):
-    """What DataFusion reads; its grammar follows Postgres closely enough that nothing needs changing yet."""
+    """What DataFusion reads: Postgres, but with QUALIFY, SEMI and ANTI joins of its own."""
+
+    def generator(self, **opts: Any) -> Generator:
+        """Return the Postgres generator without its rewriting of SELECT, which drops QUALIFY and ANTI JOIN.
+
+        The compiled generator classes cannot be subclassed, so the one instance forgets that rewriting.
+        """
+        found = super().generator(**opts)
+        found._dispatch = {**found._dispatch, exp.Select: lambda generator, node: generator.select_sql(node)}
+        return found
 
 
 def parse_query(text: Embedded, origin: Span, report: Report) -> Statement | None:

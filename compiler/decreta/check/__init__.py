@@ -28,14 +28,14 @@ from decreta.sql import asked_for, print_query
 from decreta_runtime.contract.manifest import Column, Key
 
 
-def check(bound: Bound, report: Report, max_filter_levels: int) -> Checked | None:
+def check(bound: Bound, report: Report) -> Checked | None:
     """Return the pack with types, keys, lineage and cut points, or None after reporting what does not hold."""
-    return _Checker(bound, report, max_filter_levels).pack()
+    return _Checker(bound, report).pack()
 
 
 class _Checker:
-    def __init__(self, bound: Bound, report: Report, max_filter_levels: int) -> None:
-        self.bound, self.report, self.max_filter_levels = bound, report, max_filter_levels
+    def __init__(self, bound: Bound, report: Report) -> None:
+        self.bound, self.report = bound, report
         self.engine = Engine()
         self.known: dict[str, Rows] = {}
         self.columns: dict[str, tuple[Column, ...]] = {}
@@ -57,7 +57,7 @@ class _Checker:
             {name: r for name, (r, _) in found.items()},
             {name: s.filters for name, (_, s) in found.items()},
             self.bound.order,
-            self.max_filter_levels,
+            self.bound.resolved.rules.number("check.filter_levels"),
         )
         relations = {name: cuts.placed(r, places.get(name)) for name, (r, _) in found.items()}
         shapes = {name: cuts.reads(q, relations, objects, self.report) for name, q in queries.items()}

@@ -78,9 +78,9 @@ class _Typer:
             return None
         ctes = {cte.alias for cte in select.root().find_all(exp.CTE)}
         for table in plain:
-            if table.name not in ctes and (not node.table or table.alias_or_name == node.table):
-                if found := self.types.get((table.name, node.name)):
-                    return found
+            mine = table.name not in ctes and (not node.table or table.alias_or_name == node.table)
+            if mine and (found := self.types.get((table.name, node.name))):
+                return found
         return None
 
     def _planned(self, node: exp.Expr, select: exp.Select) -> str | None:

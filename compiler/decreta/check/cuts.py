@@ -1,7 +1,7 @@
 """Decide where a run must cut its stack of views, and what a query shape reads through them.
 
-Cut points are necessity, not policy: the engine computes a view as often as it is used, and plans deep stacks of filters
-in exponential time (`engine-facts` 12). Policy chooses only where a cut's rows are kept.
+Cut points are necessity, not policy: the engine computes a view as often as it is used, and plans deep stacks of
+filters in exponential time (DataFusion 55, seen). Policy chooses only where a cut's rows are kept.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from decreta.model.program import CheckedQuery, CheckedRelation, Object
 def cut_points(
     relations: Mapping[str, CheckedRelation], filters: Mapping[str, bool], order: tuple[str, ...], max_levels: int
 ) -> dict[str, str]:
-    """Return the relations that are computed once a run, each with the reason. Stored relations are cuts by themselves."""
+    """Return the relations that are computed once a run, each with the reason; a stored one is a cut by itself."""
     uses = Counter(table for relation in relations.values() for table in _mentions(relation))
     cut: dict[str, str] = {}
     levels: dict[str, int] = {}

@@ -315,6 +315,10 @@ class _Walker:
                 columns = [names.get(self._qualified(select, p)) if isinstance(p, exp.Column) else None for p in parts]
                 if all(columns):
                     keys.add(frozenset([name, *(c for c in columns if c)]))
+        if (best := _first_of_group(select.node)) is not None:
+            columns = [names.get(self._qualified(select, p)) if isinstance(p, exp.Column) else None for p in best]
+            if all(columns):
+                keys.add(frozenset(c for c in columns if c))
         distinct = select.node.args.get("distinct")
         if distinct is not None and not distinct.args.get("on"):
             keys.add(frozenset(name for name, _, _ in outputs))
@@ -443,6 +447,17 @@ def _own(select: exp.Select) -> Iterator[exp.Expr]:
             continue
         for value in node.args.values():
             stack += _nodes(value)
+
+
+def _first_of_group(select: exp.Select) -> list[exp.Expr] | None:
+    """Return the grouping of `QUALIFY ROW_NUMBER() OVER (PARTITION BY …) = 1`, which leaves one row a group."""
+    qualify = select.args.get("qualify")
+    if qualify is None or not isinstance(qualify.this, exp.EQ):
+        return None
+    window, one = qualify.this.left, qualify.this.right
+    if isinstance(window, exp.Window) and isinstance(window.this, exp.RowNumber) and one.name == "1":
+        return list(window.args.get("partition_by") or [])
+    return None
 
 
 def _aggregates(node: exp.Expr) -> bool:

@@ -1,0 +1,1 @@
+"""The command line: one module a verb, each with `HELP`, `add_arguments` and `main`. Only here is anything printed."""

@@ -80,9 +80,9 @@ class _Reader:
             print_inline(_as_columns(node, self.inputs)), tuple(dict.fromkeys(used)), tuple(dict.fromkeys(read))
         )
 
-    def _operand(self, node: exp.Expr, used: list[str], read: list[str]) -> str | None:
+    def _operand(self, side: exp.Expr, used: list[str], read: list[str]) -> str | None:
         """Return the type of one side of a comparison, noting the fact or input it reads."""
-        node = node.unnest()
+        node = side.unnest()
         if isinstance(node, exp.Column):
             name = f"{node.table}.{node.name}" if node.table else node.name
             info = self.facts.get(name)
@@ -91,13 +91,13 @@ class _Reader:
                 return None
             used.append(name)
             return info.type
-        if (name := input_name(node)) is not None:
-            if name not in self.inputs:
-                hint = did_you_mean(name, self.inputs)
-                self._error("D403", f"there is no threshold or budget `{name}`", node, help=hint)
+        if (wanted := input_name(node)) is not None:
+            if wanted not in self.inputs:
+                hint = did_you_mean(wanted, self.inputs)
+                self._error("D403", f"there is no threshold or budget `{wanted}`", node, help=hint)
                 return None
-            read.append(name)
-            return "int64" if isinstance(self.inputs[name], int) else "string"
+            read.append(wanted)
+            return "int64" if isinstance(self.inputs[wanted], int) else "string"
         if isinstance(node, exp.Boolean):
             return "bool"
         if isinstance(node, exp.Literal) and node.is_string:
@@ -113,8 +113,8 @@ class _Reader:
     def _fits(self, node: exp.Expr, left: str | None, right: str | None) -> None:
         if left != right:
             self._error("D401", f"{left} is compared with {right}", node, help="compare values of one type")
-        for side, other in ((node.left, node.right), (node.right, node.left)):
-            side, other = side.unnest(), other.unnest()
+        sides = node.this.unnest(), node.expression.unnest()
+        for side, other in (sides, sides[::-1]):
             if isinstance(side, exp.Column) and isinstance(other, exp.Literal) and other.is_string:
                 info = self.facts[f"{side.table}.{side.name}" if side.table else side.name]
                 if info.values and other.this not in info.values:
@@ -139,6 +139,6 @@ def _as_columns(node: exp.Expr, inputs: Mapping[str, int | str]) -> exp.Expr:
         if isinstance(part, exp.Column):
             return exp.column(f"{part.table}.{part.name}" if part.table else part.name, quoted=True)
         name = input_name(part)
-        return exp.convert(inputs[name]) if name in inputs else part
+        return exp.convert(inputs[name]) if name is not None else part
 
     return node.transform(change)

@@ -1,7 +1,7 @@
 """Apply a domain's rules to its subjects: the first that holds decides, and the syntax trees say why.
 
-One query a domain evaluates every predicate of every rule for every subject. Evidence is the facts that the deciding rule
-and those passed over before it read; confidence is that of the weakest fact in a minimal explanation.
+One query a domain evaluates every predicate of every rule for every subject. Evidence is the facts that the deciding
+rule and those passed over before it read; confidence is that of the weakest fact in a minimal explanation.
 """
 
 from __future__ import annotations

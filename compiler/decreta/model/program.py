@@ -25,7 +25,7 @@ from decreta.source import Document, Embedded, Path, SourceText, Span
 from decreta_runtime.contract.manifest import Check, Column, Key, Source
 from decreta_runtime.contract.policy import PolicyFile
 
-S = TypeVar("S")
+S = TypeVar("S", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,12 @@ class RuleBook:
     rules: Mapping[str, Written[RuleSpec]]
     thresholds: Mapping[str, Written[ThresholdSpec]]
     confidence: Mapping[str, str]
+
+    def number(self, threshold: str) -> int:
+        """Return the value of an integer threshold that the compiler itself obeys."""
+        value = self.thresholds[threshold].spec.value
+        assert isinstance(value, int), threshold
+        return value
 
 
 @dataclass(frozen=True)

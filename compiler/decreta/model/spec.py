@@ -339,7 +339,7 @@ class EnvironmentSpec(Spec):
 
     lake: str
     engine: str
-    budgets: dict[Name, int]
+    budgets: dict[Name, int | str]
     bindings: dict[Name, BindingSpec] = Field(default_factory=dict)
     thresholds: dict[str, int | str] = Field(default_factory=dict)
 
