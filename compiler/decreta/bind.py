@@ -23,6 +23,9 @@ from decreta.source import Embedded, Span
 from decreta.sql import asked_for, parse_query
 
 
+_MACROS = ("CARRY", "COLS", "EQ_ALL")
+
+
 def bind(resolved: Resolved, report: Report) -> Bound | None:
     """Return all statements of the pack over its own names, in order, or None after reporting what does not bind."""
     binder = _Binder(resolved, report)
@@ -157,9 +160,12 @@ class _Application:
     def bind(self) -> None:
         tree = self.statement.tree
         aliases = self._bind_tables(tree)
-        self._expand_macros(tree, aliases)
+        # What a macro expands to is in the pack's own names already, so it comes after the renaming.
         for column in list(tree.find_all(exp.Column)):
-            self._bind_column(column, aliases)
+            around = column.parent
+            if not (isinstance(around, exp.Anonymous) and around.name.upper() in _MACROS):
+                self._bind_column(column, aliases)
+        self._expand_macros(tree, aliases)
         for parameter in list(tree.find_all(exp.Parameter)):
             self._bind_value(parameter)
 

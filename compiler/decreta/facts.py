@@ -78,9 +78,9 @@ def _datasets(checked: Checked) -> Rows:
     readers = Counter(i for relation in checked.relations.values() for i in relation.bound.inputs)
     selective: Counter[str] = Counter()
     for query in checked.queries.values():
-        readers.update(query.datasets)
+        readers.update(query.datasets.keys())
         if workloads[query.bound.query.written.spec.class_].reads == "selective":
-            selective.update(query.datasets)
+            selective.update(query.datasets.keys())
     rows: Rows = {}
     for name, obj in checked.objects.items():
         rows[name] = {"kind": "object", "bound": obj.object.source is None, "layout_sort": obj.object.sort}

@@ -260,7 +260,7 @@ class _Resolver:
             type=names.spec if names else "string",
             nullable=column.nullable,
             role=column.role,
-            domain=domains(column.domain),
+            domain=spec.domains(column.domain),
             values=tuple(column.values or ()),
             length=column.length,
         )
@@ -601,10 +601,3 @@ def whole_text(source: SourceText) -> Embedded:
         offsets.append(offset)
         offset += len(line) + 1
     return Embedded(source, source.text, tuple(offsets))
-
-
-def domains(declared: str | list[str] | None) -> tuple[str, ...]:
-    """Return a declared domain as the tuple that contracts carry, sorted when it is a sum."""
-    if declared is None:
-        return ()
-    return (declared,) if isinstance(declared, str) else tuple(sorted(declared))

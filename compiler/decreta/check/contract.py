@@ -6,8 +6,7 @@ from decreta.check.scope import Rows
 from decreta.diagnostics import Report, did_you_mean
 from decreta.engine import PlannedColumn
 from decreta.model.program import BoundQuery, Relation
-from decreta.model.spec import OutputSpec
-from decreta.resolve import domains
+from decreta.model.spec import OutputSpec, domains
 from decreta.source import Span
 from decreta_runtime.contract import types
 from decreta_runtime.contract.manifest import Column, Key

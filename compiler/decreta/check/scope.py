@@ -382,6 +382,8 @@ class _Equalities:
         self._select = select
         self._class: dict[Qualified, set[Qualified]] = {}
         self.constants: set[Qualified] = set()
+        self._computed: dict[Qualified, set[str]] = {}
+        """Columns that equal an expression, with the aliases that the expression reads."""
         conditions: list[exp.Expr] = []
         joins = [only] if only else (select.node.args.get("joins") or [])
         for join in joins:
@@ -406,6 +408,10 @@ class _Equalities:
         for place, other in ((sides[0], part.right), (sides[1], part.left)):
             if place and isinstance(other, exp.Literal | exp.Parameter | exp.Boolean):
                 self.constants.add(place)
+            elif place and not isinstance(other, exp.Column) and not other.find(exp.Query):
+                owners = {found[0] if (found := self._place(c)) else "" for c in other.find_all(exp.Column)}
+                if "" not in owners and place[0] not in owners:
+                    self._computed[place] = owners
 
     def _place(self, node: exp.Expr) -> Qualified | None:
         if not isinstance(node, exp.Column):
@@ -425,9 +431,12 @@ class _Equalities:
         return self._class.get(column, {column})
 
     def reach(self, key: frozenset[Qualified], aliases: set[str]) -> bool:
-        """Whether each column of `key` is constant or equal to a column of one of `aliases`."""
+        """Whether each column of `key` is constant, or equal to a column or an expression over `aliases`."""
         return all(
-            column in self.constants or any(alias in aliases for alias, _ in self.all_equal(column)) for column in key
+            column in self.constants
+            or any(alias in aliases for alias, _ in self.all_equal(column))
+            or (column in self._computed and self._computed[column] <= aliases)
+            for column in key
         )
 
 

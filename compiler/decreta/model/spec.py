@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
@@ -53,6 +52,13 @@ Domain = Annotated[
     Annotated[Name, Tag("one")] | Annotated[list[Name], Tag("list")],
     Discriminator(_one_or_list),
 ]
+
+
+def domains(declared: str | list[str] | None) -> tuple[str, ...]:
+    """Return a declared domain as the tuple that contracts carry, sorted when it is a sum."""
+    if declared is None:
+        return ()
+    return (declared,) if isinstance(declared, str) else tuple(sorted(declared))
 
 
 class ColumnSpec(Spec):
@@ -111,7 +117,7 @@ class CoverageSpec(Spec):
 
     of: str
     by: Name
-    at_least: float | int | Decimal = Field(ge=0, le=1)
+    at_least: float = Field(ge=0, le=1)
 
 
 class WhereCheck(Spec):

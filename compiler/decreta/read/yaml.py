@@ -71,7 +71,7 @@ class _Reader:
     def convert(self, node: Any, path: Path) -> Any:
         span = self.values[path] = self._span(node)
         sigil = self.source.text[node.start_mark.index : node.start_mark.index + 1]
-        if (sigil in "&*!" and getattr(node, "style", None) is None) or not node.tag.startswith(_TAG):
+        if (sigil in "&*!" and not getattr(node, "style", None)) or not node.tag.startswith(_TAG):
             self.report.error(
                 "D104", "anchors, aliases and tags are not used in specs", span, help="write the value out"
             )
@@ -93,7 +93,7 @@ class _Reader:
                 first = Related(self.keys[(*path, key)], "first written here")
                 self.report.error("D105", f"`{key}` is written twice", span, related=[first])
                 continue
-            if key_node.style is None and _AMBIGUOUS.fullmatch(key):
+            if not key_node.style and _AMBIGUOUS.fullmatch(key):
                 self._ambiguous(key, span)
             self.keys[(*path, key)] = span
             data[key] = self.convert(value_node, (*path, key))
@@ -101,10 +101,10 @@ class _Reader:
 
     def _scalar(self, node: ScalarNode, path: Path, span: Span) -> Any:
         text: str = node.value
-        if node.style is None and _AMBIGUOUS.fullmatch(text):
+        if not node.style and _AMBIGUOUS.fullmatch(text):
             self._ambiguous(text, span)
             return text
-        kind = str(node.tag).removeprefix(_TAG) if node.style is None else "str"
+        kind = str(node.tag).removeprefix(_TAG) if not node.style else "str"
         if kind == "null":
             return None
         if kind == "bool":
@@ -123,7 +123,7 @@ class _Reader:
 
     def _line_offsets(self, node: ScalarNode) -> tuple[int, ...]:
         start = int(node.start_mark.index)
-        if node.style is None:
+        if not node.style:
             return (start,)
         if node.style not in ("|", ">"):
             return (start + 1,)
