@@ -22,7 +22,6 @@ from decreta.model.program import (
 from decreta.source import Embedded, Span
 from decreta.sql import asked_for, parse_query
 
-
 _MACROS = ("CARRY", "COLS", "EQ_ALL")
 
 

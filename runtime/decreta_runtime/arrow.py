@@ -1,0 +1,81 @@
+"""Column contracts as Arrow schemas, and batches brought to exactly that schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import pyarrow as pa
+
+from decreta_runtime.contract import types
+from decreta_runtime.contract.errors import CheckViolated, SchemaMismatch
+from decreta_runtime.contract.manifest import Column
+
+_SCALARS = {
+    "bool": pa.bool_(),
+    "int8": pa.int8(),
+    "int16": pa.int16(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+    "string": pa.string(),
+    "binary": pa.binary(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us", "UTC"),
+    "timestamp_local": pa.timestamp("us"),
+}
+
+
+def arrow_type(spec: str) -> pa.DataType:
+    """Return the Arrow type of a spec type."""
+    if scalar := _SCALARS.get(spec):
+        return scalar
+    if spec.startswith("list<"):
+        return pa.list_(arrow_type(spec[5:-1]))
+    precision, scale = spec.removeprefix("decimal(").removesuffix(")").split(",")
+    return pa.decimal128(int(precision), int(scale))
+
+
+def schema_of(columns: Iterable[Column]) -> pa.Schema:
+    """Return the Arrow schema of a contract."""
+    return pa.schema([pa.field(c.name, arrow_type(c.type), nullable=c.nullable) for c in columns])
+
+
+def differences(found: pa.Schema, columns: Iterable[Column]) -> list[str]:
+    """Say how `found` falls short of a contract: columns that are missing or of another type. More columns are none."""
+    words = []
+    for column in columns:
+        index = found.get_field_index(column.name)
+        if index < 0:
+            words.append(f"`{column.name}` is missing")
+            continue
+        spec = types.from_arrow(str(found.field(index).type))
+        if spec != column.type:
+            words.append(f"`{column.name}` is {spec or found.field(index).type}, the contract says {column.type}")
+    return words
+
+
+def exactly(batches: Iterable[pa.RecordBatch], schema: pa.Schema, subject: str) -> Iterator[pa.RecordBatch]:
+    """Yield `batches` in `schema`: columns by name, another layout of the same type rewritten, nothing else cast.
+
+    Delta would cast '7' to 7 and drop a fraction without a word, so an unlike type raises SchemaMismatch; a null where
+    the contract has none raises CheckViolated.
+    """
+    for batch in batches:
+        arrays = []
+        for field in schema:
+            array = batch.column(batch.schema.get_field_index(field.name))
+            if array.type != field.type:
+                if types.from_arrow(str(array.type)) != types.from_arrow(str(field.type)):
+                    raise SchemaMismatch(
+                        f"`{subject}.{field.name}` came as {array.type}, its contract says {field.type}",
+                        help="regenerate the pack, or mend the adapter that emits it",
+                    )
+                array = array.cast(field.type)
+            if not field.nullable and array.null_count:
+                raise CheckViolated(
+                    f"`{subject}.{field.name}` has {array.null_count} nulls, its contract allows none",
+                    help="mend the source, or declare the column `nullable: true`",
+                )
+            arrays.append(array)
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)

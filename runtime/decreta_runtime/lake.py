@@ -1,0 +1,125 @@
+"""Where things lie in a lake, the marker that says who may read it, and the lock that one run of a pack holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
+from filelock import FileLock, Timeout
+
+from decreta_runtime.contract.errors import InputInvalid, LakeUnusable, WriteConflict
+
+FORMAT = 1
+"""Of the lake's own tables and folders; a lake of a newer format is refused."""
+
+
+class Lake:
+    """A folder: `<pack>/<dataset>/` for each dataset, `_decreta/{runs,ledger,spill,locks}/` beside."""
+
+    def __init__(self, path: str) -> None:
+        if "://" in path and not path.startswith("file://"):
+            raise InputInvalid(f"the lake {path} is not a folder", help="lakes are folders in this version")
+        self.root = Path(path.removeprefix("file://")).absolute()
+
+    @property
+    def own(self) -> Path:
+        """The folder of the runtime's own tables."""
+        return self.root / "_decreta"
+
+    def dataset(self, pack: str, name: str) -> Path:
+        """Return the folder of a dataset's Delta table."""
+        return self.root / pack / name
+
+    @property
+    def runs(self) -> Path:
+        """The table of complete runs."""
+        return self.own / "runs"
+
+    @property
+    def ledger(self) -> Path:
+        """The table of all actions."""
+        return self.own / "ledger"
+
+    def spill(self, pack: str, attempt: str) -> Path:
+        """Return the folder for what an attempt spills."""
+        return self.own / "spill" / pack / attempt
+
+    def check_readable(self) -> None:
+        """Raise LakeUnusable unless a lake of a known format is here."""
+        marker = self.own / "format.json"
+        try:
+            found = json.loads(marker.read_bytes())["format"]
+        except FileNotFoundError:
+            what = "is no lake" if self.root.exists() else "does not exist"
+            raise LakeUnusable(
+                f"{self.root} {what}", help="run the pack first: `decreta run PACK --lake DIR`"
+            ) from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise LakeUnusable(
+                f"{marker} cannot be read: {error}", help="restore the file, or use another lake"
+            ) from None
+        if found != FORMAT:
+            raise LakeUnusable(
+                f"the lake at {self.root} has format {found}, this runtime reads {FORMAT}",
+                help="use the decreta that wrote it, or another lake",
+            )
+
+    def prepare(self) -> None:
+        """Make this folder a lake, or check that it is one. Raises LakeUnusable."""
+        marker = self.own / "format.json"
+        try:
+            if not marker.exists():
+                if self.runs.exists():
+                    raise LakeUnusable(f"{self.root} has runs but no {marker}", help="restore the file from a backup")
+                self.own.mkdir(parents=True, exist_ok=True)
+                fresh = marker.with_name(f"format.{os.getpid()}")
+                fresh.write_text(json.dumps({"format": FORMAT}) + "\n")
+                fresh.replace(marker)
+            (self.own / "locks").mkdir(exist_ok=True)
+        except OSError as error:
+            raise LakeUnusable(
+                f"the lake at {self.root} cannot be written: {error.strerror}", help="check its place and permissions"
+            ) from None
+        self.check_readable()
+
+    @contextmanager
+    def locked(self, pack: str) -> Iterator[None]:
+        """Hold the pack's lock. The system frees it when the holder dies. Raises WriteConflict if another holds it."""
+        path = self.own / "locks" / f"{pack}.lock"
+        holder = path.with_suffix(".pid")
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            who = holder.read_text().strip() if holder.exists() else "unknown"
+            raise WriteConflict(
+                f"another run of `{pack}` holds this lake (process {who})", help="wait for it to end, then run again"
+            ) from None
+        except OSError as error:
+            raise LakeUnusable(f"the lock {path} cannot be taken: {error.strerror}") from None
+        try:
+            holder.write_text(f"{os.getpid()}\n")
+            shutil.rmtree(self.own / "spill" / pack, ignore_errors=True)  # left by attempts that died
+            yield
+        finally:
+            shutil.rmtree(self.own / "spill" / pack, ignore_errors=True)
+            lock.release()
+
+
+def open_table(path: Path | str, version: int | None = None) -> DeltaTable | None:
+    """Return a fresh handle of the Delta table at `path`, None if there is none. Raises LakeUnusable."""
+    try:
+        return DeltaTable(str(path), version=version)
+    except TableNotFoundError:
+        return None
+    except Exception as error:  # noqa: BLE001 - a broken log surfaces as several kinds
+        words = str(error).strip().split("\n")[0]
+        raise LakeUnusable(
+            f"the table at {path} cannot be read: {words}", help="restore its log from a backup, or use another lake"
+        ) from None

@@ -1,0 +1,31 @@
+"""The one module that builds an engine session, from the policy's profile of a workload class."""
+
+from __future__ import annotations
+
+from datafusion import SessionConfig, SessionContext
+
+from decreta_runtime.contract.errors import PolicyIncomplete
+from decreta_runtime.contract.policy import Choice, SessionValue
+from decreta_runtime.tally import Tally
+
+_RUNTIME = "datafusion.runtime."
+
+
+def build_session(workload: str, profile: Choice[SessionValue], tally: Tally) -> SessionContext:
+    """Return a session with exactly the settings of `profile`. Raises PolicyIncomplete if the engine refuses one."""
+    tally.once(f"session {workload}")
+    config = SessionConfig().with_information_schema(True)
+    settings = profile.value.settings
+    try:
+        for name, value in settings.items():
+            if not name.startswith(_RUNTIME):
+                config = config.set(name, value)
+        context = SessionContext(config)
+        for name, value in settings.items():
+            if name.startswith(_RUNTIME):
+                # The engine takes these by SQL alone.
+                context.sql(f"SET {name} = '{value}'")
+    except Exception as error:  # noqa: BLE001 - the binding raises bare Exception
+        words = str(error).split("\n")[0]
+        raise PolicyIncomplete(f"{profile.pointer}/value/settings/{name}", f"the engine says: {words}") from None
+    return context

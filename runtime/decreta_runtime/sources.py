@@ -1,0 +1,159 @@
+"""Read a pack's sources: list their units, fingerprint them, and deal their extraction out to worker processes."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import hashlib
+import heapq
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from importlib import import_module
+from multiprocessing.connection import wait
+from typing import Any
+
+import pyarrow as pa
+
+from decreta_runtime.adapter import Unit, UnitChanged
+from decreta_runtime.contract.errors import InputInvalid, SourceUnreadable
+from decreta_runtime.load import LoadedPack, serve
+
+_CHUNKS_PER_WORKER = 8
+"""Chunks a worker is dealt: enough that workers end together, few enough that each fills its batches."""
+
+
+@dataclass(frozen=True)
+class SourceUnits:
+    """The units of one source and the fingerprint over all of them."""
+
+    name: str
+    module: str
+    units: tuple[Unit, ...]
+    fingerprint: str
+
+
+def list_units(
+    pack: LoadedPack, name: str, adapter: str, roots: Sequence[str], options: Mapping[str, Any]
+) -> SourceUnits:
+    """List the units of a source under each of its roots (`[ROOT:]PATH`). Raises SourceUnreadable, InputInvalid."""
+    if not roots:
+        raise InputInvalid(f"the source `{name}` is not bound", help=f"say where it is: --source {name}=PATH")
+    module = f"{pack.package}.code.{adapter}"
+    units: list[Unit] = []
+    seen: set[str] = set()
+    for given in roots:
+        root, path = split_root(given)
+        if root in seen:
+            raise InputInvalid(
+                f"the source `{name}` has two roots called `{root}`", help="write --source NAME=ROOT:PATH"
+            )
+        seen.add(root)
+        try:
+            found = list(import_module(module).units(root, path, options))
+        except (OSError, ValueError) as error:
+            raise SourceUnreadable(
+                f"the source `{name}` cannot be read: {error}", help="name another place or options"
+            ) from None
+        if not found:
+            raise SourceUnreadable(f"the source `{name}` has nothing to read at {path}", help="name a place that has")
+        units += found
+    units.sort()
+    lines = "".join(f"{unit.key}\0{unit.fingerprint}\n" for unit in units)
+    text = json.dumps(dict(options), sort_keys=True, default=str) + "\n" + lines
+    return SourceUnits(
+        name, module, tuple(units), "sha256:" + hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+    )
+
+
+def split_root(given: str) -> tuple[str, str]:
+    """Return ROOT and PATH of `[ROOT:]PATH`; ROOT is `main` when it is not given."""
+    root, colon, path = given.partition(":")
+    return (root, path) if colon and root.isidentifier() else ("main", given)
+
+
+def extract(
+    pack: LoadedPack,
+    source: SourceUnits,
+    schemas: Mapping[str, pa.Schema],
+    workers: int,
+    progress: Callable[[int, int], None],
+) -> Iterator[Mapping[str, pa.RecordBatch]]:
+    """Yield the batches of all streams, a chunk of units at a time, in no promised order.
+
+    `progress` is told units done and units in all. Raises SourceUnreadable if a unit changed meanwhile or a worker died.
+    """
+    chunks = _deal(source.units, workers * _CHUNKS_PER_WORKER)
+    total, done = len(source.units), 0
+    try:
+        if workers == 1:
+            for chunk in chunks:
+                yield _extract_chunk(source.module, chunk, schemas)
+                done += len(chunk)
+                progress(done, total)
+            return
+        with _pool(pack, workers) as pool:
+            futures = {pool.submit(_extract_chunk, source.module, chunk, schemas): len(chunk) for chunk in chunks}
+            for future in as_completed(futures):
+                yield future.result()
+                done += futures[future]
+                progress(done, total)
+    except UnitChanged as error:
+        raise SourceUnreadable(f"`{source.name}` changed while it was read: {error}", help="run again") from None
+    except BrokenProcessPool:
+        raise SourceUnreadable(
+            f"a worker that read `{source.name}` died", help="run again; is there enough memory?"
+        ) from None
+
+
+def _deal(units: Sequence[Unit], parts: int) -> list[list[Unit]]:
+    """Split units into parts of about equal size, the largest part first."""
+    heap: list[tuple[int, int, list[Unit]]] = [(0, i, []) for i in range(min(parts, len(units)))]
+    for unit in sorted(units, key=lambda u: (-u.size, u.key)):
+        size, i, chunk = heap[0]
+        chunk.append(unit)
+        heapq.heapreplace(heap, (size + unit.size, i, chunk))
+    return [chunk for _, _, chunk in sorted(heap, key=lambda part: (-part[0], part[1]))]
+
+
+def _extract_chunk(
+    module: str, units: Sequence[Unit], schemas: Mapping[str, pa.Schema]
+) -> Mapping[str, pa.RecordBatch]:
+    batches: Mapping[str, pa.RecordBatch] = import_module(module).extract(units, schemas)
+    missing = sorted(set(schemas) - set(batches))
+    if missing:
+        raise SourceUnreadable(f"the adapter {module} emits no stream `{missing[0]}`", help="mend the pack's code")
+    return {name: batches[name] for name in schemas}
+
+
+@contextlib.contextmanager
+def _pool(pack: LoadedPack, workers: int) -> Iterator[ProcessPoolExecutor]:
+    # Spawned, not forked: the engine's threads hold locks that a forked child would wait for without end.
+    pool = ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=_begin_work, initargs=(pack.package, pack.modules())
+    )
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin_work(package: str, modules: Mapping[str, bytes]) -> None:
+    """Prepare a worker: the pack's verified code, and an end when the run ends, however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    serve(package, modules)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+    gc.freeze()
