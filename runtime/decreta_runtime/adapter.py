@@ -1,9 +1,10 @@
 """The interface of a source adapter, the one thing that a pack's own code offers the runtime.
 
-An adapter is a module `code/<name>.py` of a pack with two functions, `units` and `extract`. A source is cut into *units*
-(for files: one unit a file) that can be read apart from each other and in any order. The runtime lists them, compares
-their fingerprints with those of the last run, deals them out to worker processes and writes what comes back. So both
-functions are pure in what they are given: no state between calls, no dependence on the order or grouping of units.
+An adapter is a module `code/<name>.py` of a pack with two functions, `units` and `extract`. A source is cut into
+*units* (for files: one unit a file) that can be read apart from each other and in any order. The runtime lists them,
+compares their fingerprints with those of the last run, deals them out to worker processes and writes what comes back.
+So both functions are pure in what they are given: no state between calls, no dependence on the order or grouping of
+units.
 """
 
 from __future__ import annotations

@@ -41,6 +41,11 @@ def schema_of(columns: Iterable[Column]) -> pa.Schema:
     return pa.schema([pa.field(c.name, arrow_type(c.type), nullable=c.nullable) for c in columns])
 
 
+def empty_batch(schema: pa.Schema) -> pa.RecordBatch:
+    """Return a batch of no rows."""
+    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
+
+
 def differences(found: pa.Schema, columns: Iterable[Column]) -> list[str]:
     """Say how `found` falls short of a contract: columns that are missing or of another type. More columns are none."""
     words = []

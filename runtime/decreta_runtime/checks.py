@@ -27,6 +27,6 @@ def run_check(context: SessionContext, subject: str, check: Check, policy: Polic
     samples = "\n".join(f"  {row}" for row in found.slice(0, _SAMPLE).to_pylist())
     shown = "" if found.num_rows <= _SAMPLE else f" (the first {_SAMPLE})"
     raise CheckViolated(
-        f"check `{check.name}` of `{subject}` ({check.summary}) is violated by {found.num_rows} rows{shown}:\n{samples}",
+        f"check `{check.name}` of `{subject}` ({check.summary}) is violated, rows: {found.num_rows}{shown}\n{samples}",
         help="mend the source or the spec and run again; readers still see the last complete run",
     )

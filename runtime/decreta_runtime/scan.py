@@ -1,7 +1,7 @@
 """Register one pinned table with a session, by the path that the policy names. Nothing here chooses.
 
-`native` is one Parquet scan of exactly the snapshot's files. `delta` reads through delta-rs. The plain table provider of
-the two libraries is never used: it pushes no filter down and reads everything (`engine-facts` 1).
+`native` is one Parquet scan of exactly the snapshot's files. `delta` reads through delta-rs. The plain table provider
+of the two libraries is never used: it pushes no filter down and reads everything.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pyarrow as pa
 from datafusion import SessionContext
 from deltalake import DeltaTable
 
-from decreta_runtime.arrow import differences, schema_of
+from decreta_runtime.arrow import differences, empty_batch, schema_of
 from decreta_runtime.contract import types
 from decreta_runtime.contract.errors import LakeUnusable, SchemaMismatch
 from decreta_runtime.contract.manifest import Column
@@ -61,14 +61,13 @@ def register_scan(context: SessionContext, pinned: Pinned, columns: Sequence[Col
     files = pinned.files()
     total = sum(size for _, size in files)
     if not files:
-        empty = schema_of(columns).empty_table().to_batches() or [_empty(columns)]
-        context.register_record_batches(pinned.name, [empty])
+        context.register_record_batches(pinned.name, [[empty_batch(schema_of(columns))]])
     elif value.path == "native":
         _native(context, pinned, columns, [path for path, _ in files], value)
     else:
         # Not streamed: DataFusion takes a stream once, and a statement may read a table several times.
-        batches = pinned.table.scan(columns=[c.name for c in columns]).read_all()
-        context.register_record_batches(pinned.name, [pa.table(batches).to_batches() or [_empty(columns)]])
+        rows = pa.table(pinned.table.scan(columns=[c.name for c in columns]).read_all())
+        context.register_record_batches(pinned.name, [rows.to_batches() or [empty_batch(schema_of(columns))]])
     return Scanned(value.path, len(files), total)
 
 
@@ -82,15 +81,15 @@ def _native(
                 f"the file {path} of `{pinned.name}` version {pinned.version} is gone",
                 help="restore it from a backup, or run the pack again to write the table anew",
             )
-    # Columns are declared, never inferred, so that files of an older schema read as null where a column is new. Not-null
-    # is a promise that checks must be able to find broken, so the scan does not take it for granted.
+    # Columns are declared, never inferred, so that files of an older schema read as null where a column is new.
+    # Not-null is a promise that checks must be able to find broken, so the scan does not take it for granted.
     declared = ", ".join(f"{quote(c.name)} {_sql(c)}" for c in columns)
     listed = ", ".join("'" + path.replace("'", "''") + "'" for path in files)
-    options = (
-        f"'format.pushdown_filters' '{_flag(value.pushdown)}', 'format.enable_page_index' '{_flag(value.page_index)}'"
-    )
+    options = {"format.pushdown_filters": value.pushdown, "format.enable_page_index": value.page_index}
+    chosen = ", ".join(f"'{name}' '{str(on).lower()}'" for name, on in options.items())
     context.sql(
-        f"CREATE EXTERNAL TABLE {quote(pinned.name)} ({declared}) STORED AS PARQUET LOCATION ({listed}) OPTIONS ({options})"
+        f"CREATE EXTERNAL TABLE {quote(pinned.name)} ({declared}) "
+        f"STORED AS PARQUET LOCATION ({listed}) OPTIONS ({chosen})"
     )
 
 
@@ -103,12 +102,3 @@ def _sql(column: Column) -> str:
     names = types.names_of(column.type)
     assert names is not None  # the compiler knows no other types
     return names.sql
-
-
-def _flag(value: bool) -> str:
-    return "true" if value else "false"
-
-
-def _empty(columns: Sequence[Column]) -> pa.RecordBatch:
-    schema = schema_of(columns)
-    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)

@@ -17,6 +17,12 @@ class Tally:
         if self._counts[what] > 1:
             raise RuntimeError(f"{what} was made {self._counts[what]} times in one run")
 
+    def of_reader(self) -> Tally:
+        """Return a new tally for the readers of the same loaded pack."""
+        tally = Tally()
+        tally._counts["load"] = self._counts["load"]
+        return tally
+
     def count(self, kind: str) -> int:
         """Return how many things of a kind (the word before the first space) were counted."""
         return sum(n for what, n in self._counts.items() if what.partition(" ")[0] == kind)

@@ -12,7 +12,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from decreta_runtime.arrow import exactly, schema_of
-from decreta_runtime.contract.errors import LakeUnusable, WriteConflict
+from decreta_runtime.contract.errors import DecretaError, LakeUnusable, WriteConflict
 from decreta_runtime.contract.manifest import Column
 from decreta_runtime.contract.policy import WriteValue
 from decreta_runtime.lake import open_table
@@ -57,13 +57,18 @@ def write(
     """
     schema = schema_of(columns)
     counted = 0
+    broken: list[DecretaError] = []
 
     def stream() -> Iterator[pa.RecordBatch]:
         nonlocal counted
         # A lazy result handed over as it is can hang the writer (`engine-facts` 13); a generator cannot.
-        for batch in exactly((b.to_pyarrow() for b in rows.execute_stream()), schema, name):
-            counted += batch.num_rows
-            yield batch
+        try:
+            for batch in exactly((b.to_pyarrow() for b in rows.execute_stream()), schema, name):
+                counted += batch.num_rows
+                yield batch
+        except DecretaError as error:
+            broken.append(error)  # the writer would turn it into words of its own
+            raise
 
     table = open_table(path)
     reader = pa.RecordBatchReader.from_batches(schema, stream())
@@ -72,7 +77,11 @@ def write(
     except CommitFailedError as error:
         words = str(error).split("\n")[0]
         raise WriteConflict(f"`{name}` was changed by another writer: {words}", help="run again") from None
-    except (OSError, DeltaError) as error:
+    except Exception as error:
+        if broken:
+            raise broken[0] from None
+        if not isinstance(error, OSError | DeltaError):
+            raise
         words = str(error).split("\n")[0]
         raise LakeUnusable(
             f"`{name}` cannot be written at {path}: {words}", help="check space and permissions"

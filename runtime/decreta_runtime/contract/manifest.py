@@ -114,6 +114,12 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Relations, each after its inputs."""
     files: dict[str, str]
 
+    def checks(self) -> dict[str, tuple[Check, ...]]:
+        """Return the checks of every object and relation that has some."""
+        found = {name: entry.checks for name, entry in self.objects.items()}
+        found |= {name: entry.checks for name, entry in self.relations.items()}
+        return {name: checks for name, checks in found.items() if checks}
+
     def columns_of(self, name: str) -> tuple[Column, ...]:
         """Return the columns of an object or relation; KeyError if the pack has none of that name."""
         entry = self.objects[name] if name in self.objects else self.relations[name]

@@ -15,7 +15,7 @@ from msgspec import Struct
 from decreta_runtime.contract.errors import PolicyIncomplete
 from decreta_runtime.contract.manifest import FORMAT
 
-V = TypeVar("V")
+V = TypeVar("V", covariant=True)
 
 Guard = Literal["engine_as_probed", "no_column_mapping", "no_deletion_vectors", "unpartitioned", "within_memory_budget"]
 Mode = Literal["off", "warn", "enforce"]

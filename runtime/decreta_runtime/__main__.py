@@ -1,0 +1,21 @@
+"""`decreta-run`: run, query and verify compiled packs without the compiler."""
+
+from __future__ import annotations
+
+from decreta_runtime.cli.shell import dispatch
+
+VERBS = {
+    "run": "decreta_runtime.cli.run",
+    "query": "decreta_runtime.cli.query",
+    "sql": "decreta_runtime.cli.sql",
+    "verify": "decreta_runtime.cli.verify",
+}
+
+
+def main() -> None:
+    """Run the verb named on the command line and exit with its status."""
+    raise SystemExit(dispatch("decreta-run", "Run, query and verify compiled packs.", VERBS))
+
+
+if __name__ == "__main__":
+    main()

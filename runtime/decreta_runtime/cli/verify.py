@@ -1,0 +1,26 @@
+"""`verify`: check a compiled pack, and a lake if one is named; write nothing."""
+
+from __future__ import annotations
+
+import argparse
+
+from decreta_runtime.cli.arguments import add_pack, open_pack
+from decreta_runtime.contract.errors import EXIT_DONE
+
+HELP = "check digests, policy, engine and bindings; write nothing"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    add_pack(parser)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Verify the pack."""
+    pack = open_pack(args)
+    for line in pack.verify():
+        print(line)
+    if args.lake:
+        versions = pack.versions()
+        print(f"lake           {len(versions)} tables of the last complete run can be read")
+    return EXIT_DONE

@@ -1,0 +1,68 @@
+"""What an executed plan says it read. Unknown is null: reads through delta-rs leave no counters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from datafusion import ExecutionPlan
+from msgspec import Struct
+
+from decreta_runtime.scan import Scanned
+
+# The binding gives pruning metrics as text alone: "10 total → 1 matched", humanised above 9,999.
+_PRUNING = re.compile(r"([\d.]+)\s*([KMBT]?) total → ([\d.]+)\s*([KMBT]?) matched")
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+
+
+class ScanStats(Struct, frozen=True, kw_only=True):
+    """The cost of a statement: bytes and files read of those it could have read, row groups, rows out of the scans."""
+
+    bytes_scanned: int | None
+    bytes_eligible: int
+    files_read: int | None
+    files_total: int
+    row_groups_read: int | None
+    row_groups_total: int | None
+    rows_scanned: int | None
+    seconds: float
+    scans: dict[str, str]
+
+
+def scan_stats(plan: ExecutionPlan, scans: Mapping[str, Scanned], seconds: float) -> ScanStats:
+    """Return the counters of an executed plan; `scans` are the tables it may have read."""
+    counters = _counters(plan)
+    native = all(scanned.path == "native" for scanned in scans.values())
+    known = counters if native else {}
+    return ScanStats(
+        bytes_scanned=known.get("bytes_scanned", 0 if native else None),
+        bytes_eligible=sum(scanned.bytes for scanned in scans.values()),
+        files_read=known.get("files_opened", 0 if native else None),
+        files_total=sum(scanned.files for scanned in scans.values()),
+        row_groups_read=known.get("row_groups_pruned_statistics.kept"),
+        row_groups_total=known.get("row_groups_pruned_statistics.total"),
+        rows_scanned=known.get("output_rows"),
+        seconds=round(seconds, 6),
+        scans={name: scanned.path for name, scanned in scans.items()},
+    )
+
+
+def _counters(plan: ExecutionPlan) -> dict[str, int]:
+    """Sum the metrics of every leaf below `plan`."""
+    found: dict[str, int] = {}
+    stack: list[Any] = [plan]
+    while stack:
+        node = stack.pop()
+        children = node.children()
+        stack += children
+        metrics = None if children else node.metrics()
+        for metric in metrics.metrics() if metrics is not None else ():
+            if metric.value is not None:
+                found[metric.name] = found.get(metric.name, 0) + int(metric.value)
+            elif hit := _PRUNING.search(repr(metric)):
+                total, unit, kept, kept_unit = hit.groups()
+                for key, number, scale in (("total", total, unit), ("kept", kept, kept_unit)):
+                    name = f"{metric.name}.{key}"
+                    found[name] = found.get(name, 0) + round(float(number) * _UNITS[scale])
+    return found

@@ -1,0 +1,245 @@
+"""An open pack: run it, query its shapes, or put SQL to what its last complete run wrote."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+from datafusion import DataFrame, SessionContext, SQLOptions
+
+from decreta_runtime.arrow import arrow_type
+from decreta_runtime.contract import types
+from decreta_runtime.contract.errors import DecretaError, InputInvalid
+from decreta_runtime.contract.manifest import QueryEntry
+from decreta_runtime.guards import choose
+from decreta_runtime.lake import Lake
+from decreta_runtime.load import load
+from decreta_runtime.metrics import ScanStats, scan_stats
+from decreta_runtime.pin import Binding, bind_run
+from decreta_runtime.record import Ledger, last_run
+from decreta_runtime.run import RunResult, run
+from decreta_runtime.scan import Scanned, register_scan
+from decreta_runtime.session import build_session
+from decreta_runtime.tally import Tally
+from decreta_runtime.verify import SQL_WORKLOAD, verify
+
+_PYTHON: dict[str, tuple[type, ...]] = {
+    "bool": (bool,),
+    "string": (str,),
+    "binary": (bytes,),
+    "date": (date,),
+    "timestamp": (datetime,),
+    "timestamp_local": (datetime,),
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The rows of a statement and what it cost."""
+
+    rows: pa.Table
+    stats: ScanStats
+
+
+@dataclass
+class _Reading:
+    """What queries of one workload class share: a session, and the tables it has registered so far."""
+
+    context: SessionContext
+    scans: dict[str, Scanned]
+    views: set[str]
+
+
+class Pack:
+    """A compiled pack with a lake and an environment. Use it as a context manager, or `close` it."""
+
+    def __init__(
+        self, folder: str | Path, *, lake: str | None = None, env: str = "local", expect: str | None = None
+    ) -> None:
+        """Load and verify the pack in `folder`. Raises DecretaError."""
+        self._tally = Tally()
+        self._tally.once("load")
+        self._pack = load(Path(folder), expect)
+        self.policy = self._pack.policy(env)
+        self.manifest = self._pack.manifest
+        # A relative lake of the environment starts where `generated/` stands.
+        self.lake = Lake(lake or str(Path(folder).absolute().parents[1] / self.policy.lake().value))
+        self._ledger = Ledger(self.manifest.pack, self.policy.digest)
+        self._binding: Binding | None = None
+        self._readings: dict[str, _Reading] = {}
+
+    def __enter__(self) -> Pack:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write what queries did to the ledger, best effort: a read-only lake keeps none."""
+        with contextlib.suppress(OSError, DecretaError, Exception):
+            self._ledger.write(self.lake)
+
+    def verify(self) -> list[str]:
+        """Check policy, manifest, builders and bindings against each other; return what was verified, in words."""
+        return verify(self._pack, self.policy)
+
+    def run(
+        self,
+        sources: Mapping[str, str | Sequence[str]] | None = None,
+        progress: Callable[[str, str], None] | None = None,
+    ) -> RunResult:
+        """Run the pack. `sources` binds names to `[ROOT:]PATH` over the environment. Raises DecretaError."""
+        given = {name: [place] if isinstance(place, str) else list(place) for name, place in (sources or {}).items()}
+        self._known_names(given)
+        tally = Tally()
+        tally.once("load")
+        try:
+            return run(self._pack, self.policy, self.lake, given, tally, progress or (lambda _stage, _words: None))
+        finally:
+            # Readers of this pack see the new run: they bind, and open sessions, anew.
+            self._binding, self._readings, self._tally = None, {}, tally.of_reader()
+
+    def query(self, shape: str, **parameters: Any) -> pa.Table:
+        """Return the rows of a query shape over the last complete run. Raises DecretaError."""
+        return self.answer(shape, parameters).rows
+
+    def answer(self, shape: str, parameters: Mapping[str, Any]) -> Answer:
+        """Return the rows of a query shape and what reading them cost. Raises DecretaError."""
+        entry = self.manifest.queries.get(shape)
+        if entry is None:
+            raise InputInvalid(f"there is no query shape `{shape}`", help=_nearest(shape, self.manifest.queries))
+        values = _checked(shape, entry, parameters)
+        reading = self._reading(entry.workload)
+        for dataset in entry.datasets:
+            self._register(reading, dataset)
+        for view in entry.views:
+            if view not in reading.views:
+                reading.context.register_table(view, self._pack.builder(view)(reading.context).into_view())
+                reading.views.add(view)
+        sql = self._pack.module("queries").SQL[shape]
+        frame = lambda: reading.context.sql(sql, param_values=values)  # noqa: E731
+        return self._run(shape, frame, reading, tuple(entry.datasets), self.policy.session(entry.workload).pointer)
+
+    def sql(self, statement: str) -> Answer:
+        """Return the rows of one reading SQL statement over the last complete run. Raises DecretaError."""
+        reading = self._reading(SQL_WORKLOAD)
+        for dataset in self.manifest.datasets():
+            self._register(reading, dataset)
+        options = SQLOptions().with_allow_ddl(False).with_allow_dml(False).with_allow_statements(False)
+        frame = lambda: reading.context.sql_with_options(statement, options)  # noqa: E731
+        pointer = self.policy.session(SQL_WORKLOAD).pointer
+        return self._run("sql", frame, reading, tuple(self.manifest.datasets()), pointer)
+
+    def versions(self) -> dict[str, int]:
+        """Return the table versions that readers of this pack see."""
+        return self._bound().versions()
+
+    def _bound(self) -> Binding:
+        if self._binding is None:
+            self.lake.check_readable()
+            run_record = last_run(self.lake, self.manifest.pack)
+            self._binding = bind_run(self.manifest, self.lake, run_record, self.policy, self._tally)
+        return self._binding
+
+    def _reading(self, workload: str) -> _Reading:
+        self._bound()
+        if workload not in self._readings:
+            context = build_session(workload, self.policy.session(workload), self._tally)
+            self._readings[workload] = _Reading(context, {}, set())
+        return self._readings[workload]
+
+    def _register(self, reading: _Reading, name: str) -> None:
+        if name in reading.scans:
+            return
+        pinned, choice = self._bound()[name], self.policy.scan(name)
+        value = choose(choice, name, pinned.table, self.policy, self._ledger)
+        scanned = reading.scans[name] = register_scan(reading.context, pinned, self.manifest.columns_of(name), value)
+        self._ledger.add(
+            "scan",
+            name,
+            scanned.path,
+            choice.pointer,
+            files=scanned.files,
+            bytes=scanned.bytes,
+            table_version=pinned.version,
+        )
+
+    def _run(
+        self, subject: str, make: Callable[[], DataFrame], reading: _Reading, datasets: tuple[str, ...], pointer: str
+    ) -> Answer:
+        start = time.perf_counter()
+        try:
+            frame = make()
+            batches = frame.collect()
+        except Exception as error:  # noqa: BLE001 - the binding raises bare Exception
+            words = str(error).strip().split("\n")[0].removeprefix("DataFusion error: ")
+            raise InputInvalid(f"the engine says: {words}", help="correct the statement or its parameters") from None
+        seconds = time.perf_counter() - start
+        rows = _plain(pa.Table.from_batches(batches, schema=frame.schema()))
+        stats = scan_stats(frame.execution_plan(), {name: reading.scans[name] for name in datasets}, seconds)
+        self._ledger.add(
+            "query",
+            subject,
+            "query",
+            pointer,
+            seconds=seconds,
+            rows=rows.num_rows,
+            bytes=stats.bytes_scanned,
+            files=stats.files_read,
+            files_total=stats.files_total,
+        )
+        return Answer(rows, stats)
+
+    def _known_names(self, given: Mapping[str, Any]) -> None:
+        objects = self.manifest.objects.items()
+        known = {e.source.name if e.source else name for name, e in objects}
+        for name in given:
+            if name not in known:
+                raise InputInvalid(f"the pack has no source or bound table `{name}`", help=_nearest(name, known))
+
+
+def _checked(shape: str, entry: QueryEntry, given: Mapping[str, Any]) -> dict[str, pa.Scalar]:
+    """Return the parameters as values of their declared types. Raises InputInvalid."""
+    for name in given:
+        if name not in entry.parameters:
+            raise InputInvalid(f"`{shape}` has no parameter `{name}`", help=_nearest(name, entry.parameters))
+    values = {}
+    for name, kind in entry.parameters.items():
+        if name not in given:
+            raise InputInvalid(f"`{shape}` needs its parameter `{name}` ({kind})", help=f"give {name}=…")
+        value = given[name]
+        expected = _PYTHON.get(kind) or ((Decimal, int) if kind.startswith("decimal") else (int, float))
+        wrong = isinstance(value, bool) and kind != "bool"
+        try:
+            if wrong or not isinstance(value, expected):
+                raise TypeError
+            values[name] = pa.scalar(value, arrow_type(kind))
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, TypeError):
+            raise InputInvalid(f"`{name}` of `{shape}` needs a value of type {kind}, not {value!r}") from None
+    return values
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """Return `table` with the closed table's layouts in place of the engine's views."""
+    fields = []
+    for field in table.schema:
+        spec = types.from_arrow(str(field.type))
+        fields.append(field.with_type(arrow_type(spec)) if spec else field)
+    return table.cast(pa.schema(fields))
+
+
+def _nearest(word: str, known: Mapping[str, Any] | set[str]) -> str:
+    if near := difflib.get_close_matches(word, list(known), n=1):
+        return f"did you mean `{near[0]}`?"
+    return "there are " + ", ".join(f"`{name}`" for name in sorted(known))
