@@ -13,6 +13,7 @@ from decreta_runtime.scan import Scanned
 
 # The binding gives pruning metrics as text alone: "10 total → 1 matched", humanised above 9,999.
 _PRUNING = re.compile(r"([\d.]+)\s*([KMBT]?) total → ([\d.]+)\s*([KMBT]?) matched")
+_COUNTS = ("bytes_scanned", "files_opened", "output_rows")
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
 
@@ -58,8 +59,8 @@ def _counters(plan: ExecutionPlan) -> dict[str, int]:
         stack += children
         metrics = None if children else node.metrics()
         for metric in metrics.metrics() if metrics is not None else ():
-            if metric.value is not None:
-                found[metric.name] = found.get(metric.name, 0) + int(metric.value)
+            if metric.name in _COUNTS:
+                found[metric.name] = found.get(metric.name, 0) + int(metric.value or 0)
             elif hit := _PRUNING.search(repr(metric)):
                 total, unit, kept, kept_unit = hit.groups()
                 for key, number, scale in (("total", total, unit), ("kept", kept, kept_unit)):

@@ -58,7 +58,8 @@ def _columns(name: str, columns: tuple[Column, ...], not_null: set[str]) -> tupl
             listed = ", ".join(print_inline(exp.Literal.string(value)) for value in column.values)
             broken.append(f'"{column.name}" NOT IN ({listed})')
         if column.length is not None:
-            broken.append(f'octet_length("{column.name}") <> {column.length}')
+            # The engine measures text only; two hexadecimal digits are a byte.
+            broken.append(f"length(encode(\"{column.name}\", 'hex')) <> {2 * column.length}")
     if not broken:
         return ()
     sql = f'SELECT * FROM "{name}" WHERE ' + " OR ".join(broken)
