@@ -1,0 +1,60 @@
+# One file a verb would be too many for make; `make help` lists them.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PACKS := code_graph
+LAKE ?= .decreta/lake
+SOURCE ?= python=stdlib:$(shell $(PYTHON) -c "import sysconfig; print(sysconfig.get_path('stdlib'))")
+
+.PHONY: help install install-run run generate test check probe bench clean
+
+help:
+	@echo "make run       read the interpreter's standard library into $(LAKE) and show what it found"
+	@echo "make test      everything CI runs but the checks: own tests and generated ones"
+	@echo "make check     ruff, mypy, import rules, dependencies, specs, generated files"
+	@echo "make generate  compile specs into generated/"
+	@echo "make probe     see what the installed engines do; rewrites specs/std/capabilities"
+	@echo "make bench     measure beside hand-written code; writes benchmarks/results"
+
+# A stamp a set of extras: what is installed already is not asked for again.
+$(VENV)/.run: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[compiler]"
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[compiler,test,check]"
+	@touch $@
+
+install: $(VENV)/.test
+
+install-run: $(VENV)/.run
+
+generate: $(VENV)/.run
+	$(BIN)/decreta generate
+
+run: generate
+	$(BIN)/decreta run $(PACKS) --lake $(LAKE) --source $(SOURCE)
+	$(BIN)/decreta tour $(PACKS) --lake $(LAKE)
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest tests
+	for pack in $(PACKS); do $(BIN)/decreta test $$pack || exit 1; done
+
+check: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+	$(BIN)/decreta check
+	$(BIN)/decreta generate --check
+
+probe: $(VENV)/.run
+	$(BIN)/python -m decreta_runtime.probe specs/std/capabilities
+
+bench: $(VENV)/.test
+	$(BIN)/python benchmarks/bench.py
+
+clean:
+	rm -rf $(VENV) .decreta

@@ -14,6 +14,7 @@ VERBS = {
     "query": "decreta_runtime.cli.query",
     "sql": "decreta_runtime.cli.sql",
     "verify": "decreta_runtime.cli.verify",
+    "tour": "decreta_runtime.cli.tour",
 }
 _TOOLCHAIN = ("pydantic", "ruamel", "jinja2", "sqlglot", "tree_sitter", "tree_sitter_toml")
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from decreta.diagnostics import Related, Report, did_you_mean
 from decreta.model import spec
+from decreta.model.files import PackFiles
 from decreta.model.program import (
     Application,
     Domain,
@@ -23,7 +24,6 @@ from decreta.model.program import (
     Template,
     Written,
 )
-from decreta.read import PackFiles
 from decreta.source import Embedded, SourceText, Span
 from decreta.validate import validate
 from decreta_runtime.contract import types
@@ -510,6 +510,9 @@ class _Resolver:
                 )
             else:
                 parameters[parameter] = names.spec
+        if s.example and set(s.example) != set(s.parameters):
+            wanted = ", ".join(f"`{p}`" for p in s.parameters)
+            self.report.error("D203", f"an example gives each of {wanted}", written.key("example"))
         text = self._text(s.body, written, ("body",), self.files, "queries")
         return Query(name, written, text, parameters) if text else None
 

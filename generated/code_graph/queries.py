@@ -56,7 +56,7 @@ FROM scope AS s
 JOIN file AS f
   ON s.file_id = f.file_id
 LEFT JOIN definition AS d
-  ON s.owner_def_id = d.definition_id
+  ON s.owner_def_id = d.definition_id AND s.file_id = d.file_id
 WHERE
   f.path = $path AND s.span_start <= $offset AND $offset < s.span_stop
 ORDER BY

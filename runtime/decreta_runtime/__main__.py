@@ -9,6 +9,7 @@ VERBS = {
     "query": "decreta_runtime.cli.query",
     "sql": "decreta_runtime.cli.sql",
     "verify": "decreta_runtime.cli.verify",
+    "tour": "decreta_runtime.cli.tour",
 }
 
 

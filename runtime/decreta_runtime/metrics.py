@@ -32,15 +32,20 @@ class ScanStats(Struct, frozen=True, kw_only=True):
 
 
 def scan_stats(plan: ExecutionPlan, scans: Mapping[str, Scanned], seconds: float) -> ScanStats:
-    """Return the counters of an executed plan; `scans` are the tables it may have read."""
-    counters = _counters(plan)
+    """Return the counters of an executed plan; `scans` are the tables it may have read.
+
+    A table that a statement reads twice counts twice, in what was read as in what could have been.
+    """
+    leaves = _leaves(plan)
     native = all(scanned.path == "native" for scanned in scans.values())
-    known = counters if native else {}
+    shown = [leaf.display() for leaf in leaves]
+    times = {name: max(1, sum(scanned.folder in text for text in shown)) for name, scanned in scans.items()}
+    known = _counters(leaves) if native else {}
     return ScanStats(
         bytes_scanned=known.get("bytes_scanned", 0 if native else None),
-        bytes_eligible=sum(scanned.bytes for scanned in scans.values()),
+        bytes_eligible=sum(scanned.bytes * times[name] for name, scanned in scans.items()),
         files_read=known.get("files_opened", 0 if native else None),
-        files_total=sum(scanned.files for scanned in scans.values()),
+        files_total=sum(scanned.files * times[name] for name, scanned in scans.items()),
         row_groups_read=known.get("row_groups_pruned_statistics.kept"),
         row_groups_total=known.get("row_groups_pruned_statistics.total"),
         rows_scanned=known.get("output_rows"),
@@ -49,15 +54,22 @@ def scan_stats(plan: ExecutionPlan, scans: Mapping[str, Scanned], seconds: float
     )
 
 
-def _counters(plan: ExecutionPlan) -> dict[str, int]:
-    """Sum the metrics of every leaf below `plan`."""
-    found: dict[str, int] = {}
-    stack: list[Any] = [plan]
+def _leaves(plan: ExecutionPlan) -> list[Any]:
+    found, stack = [], [plan]
     while stack:
         node = stack.pop()
-        children = node.children()
-        stack += children
-        metrics = None if children else node.metrics()
+        if children := node.children():
+            stack += children
+        else:
+            found.append(node)
+    return found
+
+
+def _counters(leaves: list[Any]) -> dict[str, int]:
+    """Sum the metrics of scans."""
+    found: dict[str, int] = {}
+    for leaf in leaves:
+        metrics = leaf.metrics()
         for metric in metrics.metrics() if metrics is not None else ():
             if metric.name in _COUNTS:
                 found[metric.name] = found.get(metric.name, 0) + int(metric.value or 0)

@@ -58,7 +58,7 @@ class Places:
 
 
 class Place:
-    """A table in the making. Memory is counted while rows come; at the budget they go to a spill, the first ones too."""
+    """A table in the making. Memory is counted while rows come; at the budget all of them go to a spill."""
 
     def __init__(
         self, places: Places, name: str, columns: tuple[Column, ...], wanted: str, choice: Choice[object]

@@ -16,9 +16,10 @@ def plan(pack: Pack) -> list[dict[str, Any]]:
     pack.verify()
     manifest, policy = pack.manifest, pack.policy
     steps = [_step("session", RUN_WORKLOAD, policy.session(RUN_WORKLOAD))]
+    sources = {entry.source.name for entry in manifest.objects.values() if entry.source is not None}
+    steps += [_step("extract", name, policy.source(name)) for name in sorted(sources)]
     for name, entry in manifest.objects.items():
         if entry.source is not None:
-            steps.append(_step("extract", entry.source.name, policy.source(entry.source.name)))
             steps.append(_step("write", name, policy.write(name)))
         steps.append(_step("scan", name, policy.scan(name)))
     for name in manifest.order:

@@ -45,6 +45,8 @@ class Scanned:
     path: str
     files: int
     bytes: int
+    folder: str
+    """Where the files lie, as the engine's plans write it."""
 
 
 def register_scan(context: SessionContext, pinned: Pinned, columns: Sequence[Column], value: ScanValue) -> Scanned:
@@ -68,7 +70,7 @@ def register_scan(context: SessionContext, pinned: Pinned, columns: Sequence[Col
         # Not streamed: DataFusion takes a stream once, and a statement may read a table several times.
         rows = pa.table(pinned.table.scan(columns=[c.name for c in columns]).read_all())
         context.register_record_batches(pinned.name, [rows.to_batches() or [empty_batch(schema_of(columns))]])
-    return Scanned(value.path, len(files), total)
+    return Scanned(value.path, len(files), total, str(pinned.path).strip("/") + "/")
 
 
 def _native(

@@ -87,7 +87,7 @@ def extract(
 ) -> Iterator[Mapping[str, pa.RecordBatch]]:
     """Yield the batches of all streams, a chunk of units at a time, in no promised order.
 
-    `progress` is told units done and units in all. Raises SourceUnreadable if a unit changed meanwhile or a worker died.
+    `progress` is told units done and in all. Raises SourceUnreadable if a unit changed meanwhile or a worker died.
     """
     chunks = _deal(source.units, workers * _CHUNKS_PER_WORKER)
     total, done = len(source.units), 0

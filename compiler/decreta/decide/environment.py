@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from decreta.diagnostics import Report, did_you_mean
 from decreta.model.program import Resolved, Written
 from decreta.model.spec import EnvironmentSpec
-from decreta.read.toml import plain
 from decreta_runtime.contract.policy import Bindings, SourceBinding, TableBinding
 
 
@@ -103,7 +103,12 @@ def _bindings(written: Written[EnvironmentSpec], resolved: Resolved, report: Rep
                 tables[name] = TableBinding(uri=uri)
         elif obj.source.name not in sources:
             binding = spec.bindings.get(obj.source.name)
-            options: dict[str, Any] = {k: plain(v) for k, v in binding.options.items()} if binding else {}
+            options: dict[str, Any] = {k: _plain(v) for k, v in binding.options.items()} if binding else {}
             roots = tuple(binding.roots) if binding else ()
             sources[obj.source.name] = SourceBinding(roots=roots, options=options)
     return Bindings(lake=spec.lake, sources=sources, tables=tables)
+
+
+def _plain(value: Any) -> Any:
+    """Return an adapter's option as policy carries it: decimals as text."""
+    return str(value) if isinstance(value, Decimal) else value

@@ -64,6 +64,7 @@ def _query(checked: CheckedQuery) -> QueryEntry:
         summary=query.written.spec.summary,
         workload=query.written.spec.class_,
         parameters=dict(query.parameters),
+        example=dict(query.written.spec.example),
         columns=checked.columns,
         datasets=dict(checked.datasets),
         views=checked.views,

@@ -275,6 +275,7 @@ class QuerySpec(Spec):
     summary: str
     class_: Name = Field(alias="class")
     parameters: dict[Name, str] = Field(default_factory=dict)
+    example: dict[Name, bool | int | str] = Field(default_factory=dict)
     body: Text
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from decreta.diagnostics import Report
+from decreta.model.files import PackFiles
 from decreta.read.toml import read_toml
 from decreta.read.yaml import read_yaml
-from decreta.source import Document, SourceText
+from decreta.source import SourceText
 
 MAX_SPEC_BYTES = 1 << 20
 """No spec a person edits comes near this; a larger file is data in the wrong place."""
@@ -26,23 +26,6 @@ _FOLDERS = {
 }
 _LATER = ("functions", "locks")
 _PASSED_OVER = ("__pycache__", "README.md")
-
-
-@dataclass
-class PackFiles:
-    """All that was read of one pack, by folder, each file under its path relative to the pack."""
-
-    name: str
-    prefix: str
-    """What file names in messages begin with, such as `specs/retail`."""
-    header: Document | None = None
-    documents: dict[str, dict[str, Document]] = field(default_factory=dict)
-    texts: dict[str, SourceText] = field(default_factory=dict)
-    """SQL, pack code and capability files."""
-
-    def place(self, path: str) -> SourceText:
-        """Return an empty stand-in for a file that is not there, to point at in messages."""
-        return self.texts.get(path) or SourceText(f"{self.prefix}/{path}", "")
 
 
 def list_files(folder: Path) -> Iterator[tuple[str, Path]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tomllib
 from decimal import Decimal
-from typing import Any
 
 import tree_sitter_toml
 from tree_sitter import Language, Node, Parser
@@ -112,8 +111,3 @@ class _Places:
 
     def _char(self, offset: int) -> int:
         return offset if len(self.bytes) == len(self.source.text) else len(self.bytes[:offset].decode())
-
-
-def plain(value: Any) -> Any:
-    """Return `value` with TOML's decimals as text, the form in which policy carries them."""
-    return str(value) if isinstance(value, Decimal) else value

@@ -3,9 +3,9 @@
 Names are found in the source's bytes, not by a tokenizer: after `def` and `class` only blanks and continued lines can
 stand before the name, and every other name sits at an end of a node that has a span.
 
-Rules of scope (Python's language reference, "Naming and binding"): decorators, defaults, annotations and bases belong to
-the scope around the function or class, the first iterable of a comprehension to the scope around it, a walrus binds past
-comprehensions, `global` and `nonlocal` move a binding, and `__x` inside a class is `_Class__x`.
+Rules of scope (Python's language reference, "Naming and binding"): decorators, defaults, annotations and bases belong
+to the scope around the function or class, the first iterable of a comprehension to the scope around it, a walrus binds
+past comprehensions, `global` and `nonlocal` move a binding, and `__x` inside a class is `_Class__x`.
 """
 
 from __future__ import annotations
@@ -224,8 +224,9 @@ class _Walk:
         body.parent = outer
         body.depth = outer.depth + 1
         self._definition(
-            start, stop, definition_id, symbol, name, _join(scope, node.name), kind, home, body.id, name_start, name_stop,
-            isinstance(node, ast.AsyncFunctionDef), scope.conditional > 0, signature, _doc(node), len(node.decorator_list),
+            start, stop, definition_id, symbol, name, _join(scope, node.name), kind, home, body.id, name_start,
+            name_stop, isinstance(node, ast.AsyncFunctionDef), scope.conditional > 0, signature, _doc(node),
+            len(node.decorator_list),
         )  # fmt: skip
         self._scope_row(body, start, stop, definition_id)
         self._parameters(arguments, body, symbol)
@@ -452,8 +453,8 @@ class _Walk:
         symbol, definition_id, _, _ = self._new_symbol(name, ".", home, moved=True)
         conditional = scope.conditional > 0 or home is not scope
         self._definition(
-            start, stop, definition_id, symbol, name_here, _join(home, name), "variable", home, None, start, stop, False,
-            conditional, None, None, 0,
+            start, stop, definition_id, symbol, name_here, _join(home, name), "variable", home, None, start, stop,
+            False, conditional, None, None, 0,
         )  # fmt: skip
         return scope
 
@@ -521,8 +522,8 @@ class _Walk:
     # -- rows and places
 
     def _definition(
-        self, start: int, stop: int, definition_id: int, symbol: str, name: str, qualname: str, kind: str, scope: _Scope,
-        body: int | None, name_start: int, name_stop: int, is_async: bool, conditional: bool, signature: str | None,
+        self, start: int, stop: int, definition_id: int, symbol: str, name: str, qualname: str, kind: str,
+        scope: _Scope, body: int | None, name_start: int, name_stop: int, is_async: bool, conditional: bool, signature: str | None,
         doc: str | None, decorators: int,
     ) -> None:  # fmt: skip
         start, stop = self._inside(start, stop)
@@ -562,7 +563,7 @@ class _Walk:
 
     def _signature(self, node: Any, start: int) -> str:
         """Return the text from the name to the colon before the body, comments left out, blanks folded."""
-        parts = [a for a in _arguments(node.args)] + [*node.args.defaults, *node.args.kw_defaults, node.returns]
+        parts = [*_arguments(node.args), *node.args.defaults, *node.args.kw_defaults, node.returns]
         last = max((self._stop(part) for part in parts if part is not None), default=start)
         text = self.data[start : _end(_SIGNATURE_END, self.data, last)]
         if b"#" in text and b"'" not in text and b'"' not in text:

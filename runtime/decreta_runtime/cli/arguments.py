@@ -32,7 +32,7 @@ def open_pack(args: argparse.Namespace) -> Pack:
 def pack_folder(args: argparse.Namespace) -> Path:
     """Return the folder of the compiled pack. Raises InputInvalid if there is none."""
     generated = Path(args.generated) if args.generated else _nearest_generated()
-    candidates = [generated / args.pack, Path(args.pack)]
+    candidates: list[Path] = [generated / args.pack, Path(args.pack)]
     for folder in candidates:
         if (folder / "manifest.json").is_file():
             return folder

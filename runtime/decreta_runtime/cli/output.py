@@ -33,7 +33,7 @@ def print_answer(answer: Answer, form: str, stats: bool) -> None:
         with pa.ipc.new_stream(sys.stdout.buffer, answer.rows.schema) as writer:
             writer.write_table(answer.rows)
     else:
-        _print_table(answer.rows)
+        print_rows(answer.rows)
     if stats:
         print(describe(answer), file=sys.stderr)
 
@@ -49,7 +49,8 @@ def describe(answer: Answer) -> str:
     )
 
 
-def _print_table(rows: pa.Table) -> None:
+def print_rows(rows: pa.Table) -> None:
+    """Print rows as a table for people."""
     console = Console()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for field in rows.schema:

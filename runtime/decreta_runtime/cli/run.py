@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from decreta_runtime.cli.arguments import add_pack, open_pack
 from decreta_runtime.contract.errors import EXIT_DONE, InputInvalid
@@ -39,7 +40,7 @@ def main(args: argparse.Namespace) -> int:
         return EXIT_DONE
     with pack:
         result = pack.run(given, _progress())
-        tables = {
+        tables: dict[str, dict[str, Any]] = {
             name: {"action": t.action, "version": t.version, "rows": t.rows, "files": t.files, "bytes": t.bytes}
             for name, t in result.tables.items()
         }
@@ -71,7 +72,7 @@ def _sources(given: list[str]) -> dict[str, list[str]]:
     return found
 
 
-def _print_tables(run_seq: int, seconds: float, lake: str, tables: dict[str, dict[str, object]]) -> None:
+def _print_tables(run_seq: int, seconds: float, lake: str, tables: dict[str, dict[str, Any]]) -> None:
     width = max(map(len, tables), default=0)
     for name, table in tables.items():
         rows = "" if table["rows"] is None else f"{table['rows']:>12,} rows"
@@ -79,9 +80,9 @@ def _print_tables(run_seq: int, seconds: float, lake: str, tables: dict[str, dic
     print(f"run {run_seq} complete in {seconds:.1f} s; the lake is {lake}")
 
 
-def _line(step: dict[str, object]) -> str:
+def _line(step: dict[str, Any]) -> str:
     detail = json.dumps(step["value"], sort_keys=True)
-    guards = f"  unless {', '.join(step['requires'])} hold: {json.dumps(step['otherwise'])}" if step["requires"] else ""  # type: ignore[arg-type]
+    guards = f"  unless {', '.join(step['requires'])} hold: {json.dumps(step['otherwise'])}" if step["requires"] else ""
     return f"{step['action']:<8} {step['subject']:<24} {detail}\n{'':<8} {step['pointer']}{guards}"
 
 

@@ -91,6 +91,8 @@ class QueryEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     workload: str
     parameters: dict[str, str]
     """Parameter -> spec type."""
+    example: dict[str, bool | int | str]
+    """Values to try the shape with; empty if the spec gives none."""
     columns: tuple[Column, ...]
     datasets: dict[str, tuple[str, ...]]
     """Dataset -> the columns of it that the shape reads, directly or through views."""
