@@ -523,8 +523,8 @@ class _Walk:
 
     def _definition(
         self, start: int, stop: int, definition_id: int, symbol: str, name: str, qualname: str, kind: str,
-        scope: _Scope, body: int | None, name_start: int, name_stop: int, is_async: bool, conditional: bool, signature: str | None,
-        doc: str | None, decorators: int,
+        scope: _Scope, body: int | None, name_start: int, name_stop: int, is_async: bool, conditional: bool,
+        signature: str | None, doc: str | None, decorators: int,
     ) -> None:  # fmt: skip
         start, stop = self._inside(start, stop)
         if not start <= name_start <= name_stop <= stop:
