@@ -86,16 +86,13 @@ class _Binder:
 
     def check_parameters(self, statement: Statement, known: Mapping[str, str], owner: str) -> None:
         """Report every `$name` that is no parameter, and every parameter that no `$name` uses."""
-        used = set()
-        for parameter in statement.tree.find_all(exp.Parameter):
-            used.add(parameter.name)
-            if parameter.name not in known:
-                hint = did_you_mean(parameter.name, known) or "declare it under `parameters`"
-                self.report.error(
-                    "D205", f"unknown parameter `${parameter.name}`", statement.span(parameter), help=hint
-                )
-        for name in known:
-            if name not in used:
+        used = {parameter.name for parameter in statement.tree.find_all(exp.Parameter)}
+        for name in sorted(used - set(known)):
+            place = statement.parameter_span(name)
+            hint = did_you_mean(name, known) or "declare it under `parameters`"
+            self.report.error("D205", f"unknown parameter `${name}`", place, help=hint)
+        if used <= set(known):
+            for name in sorted(set(known) - used):
                 place = statement.origin
                 self.report.error(
                     "D205", f"`{owner}` never uses its parameter `{name}`", place, help="use or remove it"

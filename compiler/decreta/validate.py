@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
 
 from decreta.diagnostics import Report, did_you_mean
 from decreta.model import spec
@@ -45,7 +44,7 @@ def validate(doc: Document, form: type[M] | Any, report: Report) -> M | None:
         return None
 
 
-def _report(doc: Document, errors: list[ErrorDetails], report: Report) -> None:
+def _report(doc: Document, errors: list[Any], report: Report) -> None:
     missing: dict[Path, list[str]] = {}
     for error in errors:
         if error["type"] == "missing":
@@ -61,9 +60,7 @@ def _report(doc: Document, errors: list[ErrorDetails], report: Report) -> None:
             report.error("D202", f"`{name}` is missing", doc.key(*path) if path else doc.place(), help="add it")
 
 
-def _unknown_key(
-    doc: Document, path: Path, error: ErrorDetails, missing: dict[Path, list[str]], report: Report
-) -> None:
+def _unknown_key(doc: Document, path: Path, error: Any, missing: dict[Path, list[str]], report: Report) -> None:
     name, around = str(path[-1]), path[:-1]
     if any(name in names for names in spec.LATER.values()):
         report.error("D204", f"`{name}` is not in language 0.1", doc.key(*path), help="leave it out for now")
@@ -87,7 +84,7 @@ def _known_keys(doc: Document, around: Path) -> Iterable[str]:
     return max(keys, key=lambda names: len(set(names) & set(given)))
 
 
-def _wrong_value(doc: Document, path: Path, error: ErrorDetails, report: Report) -> None:
+def _wrong_value(doc: Document, path: Path, error: Any, report: Report) -> None:
     kind, context = error["type"], error.get("ctx", {})
     what = f"`{path[-1]}`" if path else "the file"
     if error["loc"] and error["loc"][-1] == "[key]":

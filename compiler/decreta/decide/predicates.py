@@ -63,7 +63,7 @@ class _Reader:
                 return None
             self._fits(inner, kinds[0], kinds[1])
         elif isinstance(inner, exp.Column):
-            if self._operand(inner, used, read) != "bool":
+            if self._operand(inner, used, read) not in ("bool", None):
                 self._error("D401", f"`{print_inline(inner)}` is no condition", inner, help="compare it with something")
         else:
             self._error(
@@ -73,7 +73,7 @@ class _Reader:
                 help="use facts, thresholds, = <> < <= > >=, NOT and AND",
             )
             return None
-        if not used:
+        if not used and isinstance(inner, _COMPARISONS):
             self._error("D401", "the predicate reads no fact", node, help="name a fact of the subject")
             return None
         return Predicate(

@@ -151,7 +151,7 @@ class _Decider:
         baseline, spec = self.rules[-1], rule.written.spec
         value = self._value(rule, "then", spec.then, row)
         otherwise = None if spec.otherwise is None else self._value(rule, "otherwise", spec.otherwise, row)
-        if "within_memory_budget" in spec.requires:
+        if "within_memory_budget" in spec.requires and self._has_budget("cache_bytes"):
             self.environment.note("budget.cache_bytes")
         return Decision(
             value=value,
@@ -167,6 +167,13 @@ class _Decider:
             evidence_sources=tuple(self._evidence(fact, row) for fact in sorted(set(read))),
             choice_id=_choice_id(self.domain, subject, rule.name, value),
         )
+
+    def _has_budget(self, name: str) -> bool:
+        known = isinstance(self.environment.inputs.get(f"budget.{name}"), int)
+        if not known:
+            place = self.environment.written.key("budgets")
+            self.report.error("D403", f"the guard needs the budget `{name}`", place, help=f"write {name} = … (bytes)")
+        return known
 
     def _why_not(self, rule: _Rule, row: Mapping[str, FactValue], truth: Mapping[Predicate, bool | None]) -> str:
         """Return the confidence that a rule does not hold: one false predicate suffices, so the strongest counts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -176,6 +177,11 @@ class Statement:
         if not marks:
             return self.origin
         return self.text.span(min(m["start"] for m in marks), max(m["end"] for m in marks) + 1)
+
+    def parameter_span(self, name: str) -> Span:
+        """Return the place of `$name`, which the syntax tree does not keep."""
+        found = re.search(rf"\${re.escape(name)}\b", self.text.text)
+        return self.text.span(found.start(), found.end()) if found else self.origin
 
 
 @dataclass(frozen=True)
