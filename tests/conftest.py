@@ -26,9 +26,8 @@ def run_command(*args: str, cwd: Path, module: str = "decreta", **env: str) -> s
     """Run a verb as a user does, in a process of its own."""
     paths = os.pathsep.join([str(ROOT / "compiler"), str(ROOT / "runtime")])
     environment = {**os.environ, "PYTHONPATH": paths, "NO_COLOR": "1", **env}
-    return subprocess.run(
-        [sys.executable, "-m", module, *args], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120
-    )
+    command = [sys.executable, "-m", module, *args]
+    return subprocess.run(command, check=False, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
 
 
 @pytest.fixture

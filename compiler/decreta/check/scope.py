@@ -220,7 +220,9 @@ class _Walker:
                 outputs += self._star(select, projection)
                 continue
             name = projection.alias_or_name
-            if not name or not isinstance(projection, exp.Alias | exp.Column):
+            if not _is_named(select.node) and not isinstance(projection, exp.Alias | exp.Column):
+                name = f"_{len(outputs)}"
+            elif not name or not isinstance(projection, exp.Alias | exp.Column):
                 self._error("D306", "an output column has no name", projection, help="add `AS name`")
                 continue
             inner = projection.unalias()
@@ -459,12 +461,12 @@ def _own(select: exp.Select) -> Iterator[exp.Expr]:
 
 
 def _first_of_group(select: exp.Select) -> list[exp.Expr] | None:
-    """Return the grouping of `QUALIFY ROW_NUMBER() OVER (PARTITION BY …) = 1`, which leaves one row a group."""
+    """Return the grouping of `QUALIFY ROW_NUMBER() OVER (PARTITION BY …) = 1`, which leaves at most one row each."""
     qualify = select.args.get("qualify")
     if qualify is None or not isinstance(qualify.this, exp.EQ):
         return None
     window, one = qualify.this.left, qualify.this.right
-    if isinstance(window, exp.Window) and isinstance(window.this, exp.RowNumber) and one.name == "1":
+    if isinstance(window, exp.Window) and isinstance(window.this, exp.RowNumber) and one.is_int:
         return list(window.args.get("partition_by") or [])
     return None
 
@@ -482,6 +484,14 @@ def _nodes(value: object) -> Iterable[exp.Expr]:
     if isinstance(value, exp.Expr):
         return [value]
     return [item for item in value if isinstance(item, exp.Expr)] if isinstance(value, list) else []
+
+
+def _is_named(select: exp.Select) -> bool:
+    """Whether others name the output columns of a SELECT; those of a query inside an expression nobody does."""
+    parent = select.parent
+    while isinstance(parent, exp.Subquery | exp.SetOperation):
+        parent = parent.parent
+    return parent is None or isinstance(parent, exp.From | exp.Join | exp.CTE)
 
 
 def _names_output(select: _Select, node: exp.Column) -> bool:
