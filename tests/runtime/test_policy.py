@@ -1,0 +1,416 @@
+"""The runtime obeys the policy, whole, and derives nothing: completeness, field effect, guards, pointers, digests."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable, write_deltalake
+from tests.conftest import ROOT, edit_policy, reseal, rows_of, sales
+
+import decreta_runtime
+from decreta_runtime.contract.errors import DecretaError, DigestMismatch, PolicyIncomplete
+
+SECTIONS = (
+    "scan_policy_by_dataset", "cache_policy_by_view", "write_policy_by_dataset", "session_profile_by_workload",
+)  # fmt: skip
+
+
+def run(pack: Path) -> Path:
+    """Run a compiled shop into its lake; return the lake."""
+    with decreta_runtime.open(str(pack)) as opened:
+        opened.run()
+    return pack.parents[1] / "lake"
+
+
+def entries(policy: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield the way to every entry that a run or query looks up."""
+    for section in SECTIONS:
+        for subject, decision in policy[section].items():
+            yield (section, subject)
+            yield from ((section, subject, "value", name) for name in decision["value"])
+            if decision["requires"]:
+                yield (section, subject, "otherwise")
+    for subject, checks in policy["validation"].items():
+        yield from (("validation", subject, check) for check in checks)
+    yield from (("bindings", "tables", name) for name in policy["bindings"]["tables"])
+    yield from (("inputs", "budget.cache_bytes"), ("capabilities", "engine"), ("bindings", "lake"))
+
+
+def test_each_missing_entry_is_refused_by_its_pointer(shop_pack: Path) -> None:
+    whole = json.loads((shop_pack / "policy/local.json").read_bytes())
+    lake = shop_pack.parents[1] / "lake"
+    tried = 0
+    for path in entries(whole):
+        policy = copy.deepcopy(whole)
+        holder = policy
+        for part in path[:-1]:
+            holder = holder[part]
+        del holder[path[-1]]
+        (shop_pack / "policy/local.json").write_text(json.dumps(policy))
+        reseal(shop_pack)
+        with pytest.raises(PolicyIncomplete) as refused:
+            run(shop_pack)
+        pointer = "/" + "/".join(path)
+        assert refused.value.exit_status == 4
+        named = refused.value.pointer + " " + refused.value.message
+        assert pointer in named or path[-1] in named, (pointer, refused.value.message)
+        assert not lake.exists(), "no data is touched"
+        tried += 1
+    assert tried > 60
+
+
+def test_an_unknown_entry_is_refused(shop_pack: Path) -> None:
+    edit_policy(shop_pack, lambda p: p["write_policy_by_dataset"]["revenue"]["value"].update(colour="red"))
+    with pytest.raises(PolicyIncomplete, match="colour"):
+        run(shop_pack)
+
+
+def test_a_changed_byte_in_any_file_is_refused(shop_pack: Path) -> None:
+    files = sorted(p for p in shop_pack.rglob("*") if p.is_file())
+    kinds = {path.relative_to(shop_pack).parts[0] for path in files}
+    assert kinds == {"manifest.json", "manifest.sha256", "policy", "queries.py", "relations", "tests"}
+    for path in files:
+        data = path.read_bytes()
+        path.write_bytes(data[:-2] + bytes([data[-2] ^ 1]) + data[-1:])
+        with pytest.raises(DigestMismatch):
+            decreta_runtime.open(str(shop_pack))
+        path.unlink()
+        with pytest.raises(DecretaError):
+            decreta_runtime.open(str(shop_pack))
+        path.write_bytes(data)
+    decreta_runtime.open(str(shop_pack)).verify()
+
+
+def test_a_pinned_digest_is_asked_for(shop_pack: Path) -> None:
+    digest = (shop_pack / "manifest.sha256").read_text().strip()
+    decreta_runtime.open(str(shop_pack), expect=digest)
+    edit_policy(shop_pack, lambda p: p.update(environment="other"))
+    with pytest.raises(DigestMismatch, match="was asked for"):
+        decreta_runtime.open(str(shop_pack), expect=digest)
+
+
+def test_code_runs_from_verified_bytes_only(code_graph: Path, source: Path, tmp_path: Path) -> None:
+    """A stale compiled file of the same name and time beside a builder is never run."""
+    builder = code_graph / "relations/defines.py"
+    cache = builder.parent / "__pycache__"
+    cache.mkdir()
+    evil = tmp_path / "defines.py"
+    evil.write_text("raise SystemExit('ran a cached file')\n")
+    import py_compile
+
+    for tag in ("cpython-311", "cpython-312", "cpython-313"):
+        py_compile.compile(str(evil), str(cache / f"defines.{tag}.pyc"), doraise=True)
+    with decreta_runtime.open(str(code_graph), lake=str(tmp_path / "lake")) as pack:
+        pack.run({"python": str(source)})
+
+
+FIELDS: list[tuple[str, str, str, Any]] = [
+    ("scan_policy_by_dataset", "revenue", "path", "delta"),
+    ("scan_policy_by_dataset", "revenue", "pushdown", False),
+    ("scan_policy_by_dataset", "revenue", "page_index", False),
+    ("cache_policy_by_view", "paired", "placement", "memory"),
+    ("write_policy_by_dataset", "revenue", "sort", []),
+    ("write_policy_by_dataset", "revenue", "target_file_bytes", 1),
+    ("write_policy_by_dataset", "revenue", "row_group_rows", 1),
+    ("write_policy_by_dataset", "revenue", "compression", "uncompressed"),
+]
+
+
+@pytest.mark.parametrize(("section", "subject", "field", "value"), FIELDS, ids=lambda v: str(v))
+def test_each_field_of_a_decision_has_an_effect(
+    shop_pack: Path, section: str, subject: str, field: str, value: Any
+) -> None:
+    many = sales([(i, i * 7919 % 60_000, 7 + i % 2, 1) for i in range(120_000)])
+    write_deltalake(str(shop_pack.parents[1] / "tables/sale"), many, mode="overwrite")
+    edit_policy(shop_pack, lambda p: p["inputs"].update({"budget.cache_bytes": 1 << 30}))
+    before = observed(shop_pack)
+    shutil.rmtree(shop_pack.parents[1] / "lake")
+    assert json.loads((shop_pack / "policy/local.json").read_bytes())[section][subject]["value"][field] != value
+    edit_policy(shop_pack, lambda p: p[section][subject]["value"].update({field: value}))
+    after = observed(shop_pack)
+    assert before["rows"] == after["rows"], "a cost decision never changes a row"
+    changed = {key for key in before if before[key] != after[key]}
+    assert changed, f"{section}.{field} changes nothing"
+
+
+def observed(pack: Path) -> dict[str, Any]:
+    """Run the shop and return what an observer sees: rows, plans, counters, files, spills."""
+    spilled: list[str] = []
+    with decreta_runtime.open(str(pack)) as opened:
+        lake = opened.lake
+
+        def look(stage: str, words: str) -> None:
+            if stage == "keep":
+                spilled.extend(p.name for p in (lake.own / "spill").glob("*/*/*"))
+
+        opened.run(progress=look)
+        answer = opened.answer("revenue_of", {"customer": 1})
+        stats = {k: v for k, v in msgspec.to_builtins(answer.stats).items() if k != "seconds"}
+    table = DeltaTable(str(lake.dataset("shop", "revenue")))
+    footers = [pq.ParquetFile(path.removeprefix("file://")).metadata for path in table.file_uris()]
+    column = footers[0].row_group(0).column(0)
+    return {
+        "rows": rows_of(lake.dataset("shop", "revenue")),
+        "stats": stats,
+        "spilled": sorted(set(spilled)),
+        "files": len(footers),
+        "row groups": [f.num_row_groups for f in footers],
+        "compression": column.compression,
+        "order": pa.table(table.scan().read_all())["customer_id"].to_pylist(),
+    }
+
+
+def test_staging_and_workers_have_an_effect(code_graph: Path, source: Path, tmp_path: Path) -> None:
+    for section, subject, field, value in [
+        ("write_policy_by_dataset", "reference", "staging", "spill"),
+        ("session_profile_by_workload", "batch_ingest", "source_workers", 1),
+    ]:
+        edit_policy(code_graph, lambda p, s=section, n=subject, f=field, v=value: p[s][n]["value"].update({f: v}))  # type: ignore[misc]
+    seen: set[str] = set()
+    lake = tmp_path / "lake"
+
+    def look(stage: str, words: str) -> None:
+        import multiprocessing
+
+        seen.update(p.name for p in (lake / "_decreta/spill").glob("*/*/*"))
+        assert not multiprocessing.active_children(), "one worker is this process"
+
+    with decreta_runtime.open(str(code_graph), lake=str(lake)) as pack:
+        pack.run({"python": str(source)}, look)
+    assert "reference__staged" in seen and "scope__staged" not in seen
+
+
+def test_settings_reach_the_engine(shop_pack: Path) -> None:
+    settings = {"datafusion.execution.batch_size": "123", "datafusion.runtime.metadata_cache_limit": "7M"}
+    edit_policy(
+        shop_pack, lambda p: p["session_profile_by_workload"]["interactive_query"]["value"]["settings"].update(settings)
+    )
+    run(shop_pack)
+    with decreta_runtime.open(str(shop_pack)) as pack:
+        found = pack.sql("SELECT name, value FROM information_schema.df_settings").rows.to_pylist()
+    values = {row["name"]: row["value"] for row in found}
+    assert {name: values[name] for name in settings} == settings
+
+
+def test_a_setting_that_the_engine_refuses_is_named(shop_pack: Path) -> None:
+    settings = {"datafusion.execution.batch_size": "many"}
+    edit_policy(
+        shop_pack, lambda p: p["session_profile_by_workload"]["batch_ingest"]["value"]["settings"].update(settings)
+    )
+    with pytest.raises(PolicyIncomplete, match="/session_profile_by_workload/batch_ingest/value/settings"):
+        run(shop_pack)
+
+
+# -- guards
+
+
+def guard_rows(lake: Path) -> dict[tuple[str, str], set[str]]:
+    """Return the guard outcomes of the ledger: (subject, guard) → holds or fails."""
+    rows = pa.table(DeltaTable(str(lake / "_decreta/ledger")).scan().read_all()).to_pylist()
+    found: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        if row["kind"] == "guard":
+            guard, _, outcome = row["action"].partition(": ")
+            found.setdefault((row["subject"], guard), set()).add(outcome)
+    return found
+
+
+def scans(lake: Path) -> dict[str, set[str]]:
+    rows = pa.table(DeltaTable(str(lake / "_decreta/ledger")).scan().read_all()).to_pylist()
+    return {s: {r["action"] for r in rows if r["kind"] == "scan" and r["subject"] == s} for s in ("sale", "product")}
+
+
+def test_all_guards_hold_on_plain_tables(shop_pack: Path) -> None:
+    lake = run(shop_pack)
+    assert set().union(*guard_rows(lake).values()) == {"holds"}
+    assert scans(lake)["sale"] == {"native"}
+
+
+def test_a_deletion_vector_turns_the_scan_to_delta(shop_pack: Path) -> None:
+    expected = rows_of(run(shop_pack) / "shop/revenue")
+    shutil.rmtree(shop_pack.parents[1] / "lake")
+    add_deletion_vector(shop_pack.parents[1] / "tables/sale")
+    lake = run(shop_pack)
+    assert guard_rows(lake)[("sale", "no_deletion_vectors")] == {"fails"}
+    assert scans(lake)["sale"] == {"delta"}
+    assert rows_of(lake / "shop/revenue") == expected, "the rows that the vector deletes are not read"
+
+
+def add_deletion_vector(path: Path) -> None:
+    """Append two rows and delete them by a vector committed by hand, as other engines do."""
+    import struct
+    import uuid
+
+    write_deltalake(str(path), sales([(90, 3, 7, 100), (91, 3, 7, 100)]), mode="append")
+    table = DeltaTable(str(path))
+    added = [a for a in map(json.loads, log(path, table.version()).read_text().splitlines()) if "add" in a][0]["add"]
+    # A RoaringBitmapArray (Delta protocol, "Deletion Vector Format"): magic, one 32-bit bitmap of an array container.
+    container = struct.pack("<IIHHI", 12346, 1, 0, 1, 16) + struct.pack("<HH", 0, 1)
+    bitmap = struct.pack("<IQI", 1681511377, 1, 0) + container
+    identity = uuid.uuid4()
+    file = path / f"deletion_vector_{identity}.bin"
+    import zlib
+
+    file.write_bytes(b"\x01" + struct.pack(">I", len(bitmap)) + bitmap + struct.pack(">I", zlib.crc32(bitmap)))
+    vector = {"storageType": "u", "pathOrInlineDv": z85(identity.bytes), "offset": 1, "sizeInBytes": len(bitmap),
+              "cardinality": 2}  # fmt: skip
+    remove = {"remove": {"path": added["path"], "deletionTimestamp": 1, "dataChange": True, "size": added["size"]}}
+    protocol = {"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, 
+                             "readerFeatures": ["deletionVectors"], "writerFeatures": ["deletionVectors"]}}  # fmt: skip
+    actions = [protocol, remove, {"add": {**added, "deletionVector": vector}}]
+    log(path, table.version() + 1).write_text("\n".join(map(json.dumps, actions)) + "\n")
+
+
+def log(path: Path, version: int) -> Path:
+    return path / "_delta_log" / f"{version:020}.json"
+
+
+def z85(data: bytes) -> str:
+    alphabet = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
+    out = ""
+    for i in range(0, len(data), 4):
+        value = int.from_bytes(data[i : i + 4], "big")
+        digits = []
+        for _ in range(5):
+            value, digit = divmod(value, 85)
+            digits.append(alphabet[digit])
+        out += "".join(reversed(digits))
+    return out
+
+
+def test_column_mapping_turns_the_scan_to_delta(shop_pack: Path) -> None:
+    table = shop_pack.parents[1] / "tables/product"
+    rows = pa.table(DeltaTable(str(table)).scan().read_all())
+    shutil.rmtree(table)
+    write_deltalake(str(table), rows, configuration={"delta.columnMapping.mode": "name"})
+    lake = run(shop_pack)
+    assert guard_rows(lake)[("product", "no_column_mapping")] == {"fails"}
+    assert scans(lake)["product"] == {"delta"}
+    assert len(rows_of(lake / "shop/revenue")) == 2
+
+
+def test_partitions_turn_the_scan_to_delta(shop_pack: Path) -> None:
+    table = shop_pack.parents[1] / "tables/sale"
+    rows = pa.table(DeltaTable(str(table)).scan().read_all())
+    shutil.rmtree(table)
+    write_deltalake(str(table), rows, partition_by=["customer_id"])
+    lake = run(shop_pack)
+    assert guard_rows(lake)[("sale", "unpartitioned")] == {"fails"}
+    assert len(rows_of(lake / "shop/revenue")) == 2
+
+
+def test_another_engine_turns_every_scan_to_delta(shop_pack: Path) -> None:
+    edit_policy(shop_pack, lambda p: p["capabilities"]["engine"].update(datafusion="54.0.0"))
+    lake = run(shop_pack)
+    assert {o for (_, g), o in _flat(guard_rows(lake)) if g == "engine_as_probed"} == {"fails"}
+    assert scans(lake) == {"sale": {"delta"}, "product": {"delta"}}
+    assert len(rows_of(lake / "shop/revenue")) == 2
+
+
+def _flat(found: dict[tuple[str, str], set[str]]) -> list[tuple[tuple[str, str], str]]:
+    return [(key, outcome) for key, outcomes in found.items() for outcome in outcomes]
+
+
+def test_no_memory_turns_places_to_spills(code_graph: Path, source: Path, tmp_path: Path) -> None:
+    results = {}
+    for name, budget in (("roomy", 1 << 30), ("tight", 0)):
+        edit_policy(code_graph, lambda p, b=budget: p["inputs"].update({"budget.cache_bytes": b}))  # type: ignore[misc]
+        lake = tmp_path / name
+        with decreta_runtime.open(str(code_graph), lake=str(lake)) as pack:
+            pack.run({"python": str(source)})
+            results[name] = {t: rows_of(lake / "code_graph" / t) for t in pack.versions()}
+        outcomes = {o for (_, g), o in _flat(guard_rows(lake)) if g == "within_memory_budget"}
+        assert outcomes == {"holds" if name == "roomy" else "fails"}
+        assert not list((lake / "_decreta/spill").rglob("*.parquet")), "a spill lives no longer than its run"
+    assert results["roomy"] == results["tight"]
+
+
+# -- nothing is derived
+
+
+def test_every_action_names_an_entry_of_the_policy_it_ran_with(code_graph: Path, source: Path, tmp_path: Path) -> None:
+    with decreta_runtime.open(str(code_graph), lake=str(tmp_path / "lake")) as pack:
+        pack.run({"python": str(source)})
+        pack.query("symbol_lookup", name="run")
+    policy = json.loads((code_graph / "policy/local.json").read_bytes())
+    rows = pa.table(DeltaTable(str(tmp_path / "lake/_decreta/ledger")).scan().read_all()).to_pylist()
+    assert {row["kind"] for row in rows} == {"step", "scan", "write", "guard", "check", "query"}
+    for row in rows:
+        entry = policy
+        for part in row["pointer"].strip("/").split("/"):
+            entry = entry[part]
+        assert entry is not None
+    assert len({row["policy_digest"] for row in rows}) == 1
+    (record,) = pa.table(DeltaTable(str(tmp_path / "lake/_decreta/runs")).scan().read_all()).to_pylist()
+    assert (record["pack_loads"], record["bindings"], record["sessions"]) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "home"),
+    [(r"SessionContext\(", "session.py"), (r"\bBinding\(", "pin.py"), (r"\bLoadedPack\(", "load.py")],
+)
+def test_one_place_for_each_resource(pattern: str, home: str) -> None:
+    runtime = ROOT / "runtime/decreta_runtime"
+    # `probe` is a developer's tool: it measures engines and is no part of a run.
+    found = {p.name for p in runtime.rglob("*.py") if re.search(pattern, p.read_text()) and p.name != "probe.py"}
+    assert found - {"policy.py"} == {home}
+
+
+def test_a_second_session_binding_or_load_raises() -> None:
+    from decreta_runtime.tally import Tally
+
+    tally = Tally()
+    tally.once("session batch_ingest")
+    tally.once("session interactive_query")
+    with pytest.raises(RuntimeError):
+        tally.once("session batch_ingest")
+
+
+def test_the_committed_policy_has_rules_that_decide_and_baselines_that_stand() -> None:
+    policy = json.loads((ROOT / "generated/code_graph/policy/local.json").read_bytes())
+    for section in SECTIONS:
+        origins = {decision["origin"] for decision in policy[section].values()}
+        assert origins == {"derived", "baseline"}, section
+
+
+@pytest.mark.parametrize(
+    ("section", "subject", "file", "find", "put"),
+    [
+        ("scan_policy_by_dataset", "scope", "specs/std/capabilities/datafusion-55.0.0+deltalake-1.6.6.json",
+         '"row_filters": true', '"row_filters": false'),
+        ("scan_policy_by_dataset", "imports", "specs/code_graph/pack.toml", 'reads = "selective"', 'reads = "whole"'),
+        ("cache_policy_by_view", "module_definition", "specs/std/rules/cache.toml", "value = 2", "value = 4"),
+        ("write_policy_by_dataset", "scope", "specs/code_graph/objects/scope.yaml",
+         "layout: {sort: [file_id, span_start]}\n", ""),
+        ("session_profile_by_workload", "interactive_query", "specs/code_graph/pack.toml", 'reads = "selective"',
+         'reads = "whole"'),
+    ],
+)  # fmt: skip
+def test_one_fact_flips_its_decision(project: Path, section: str, subject: str, file: str, find: str, put: str) -> None:
+    from decreta.diagnostics import Report
+    from decreta.pipeline import compile_pack
+    from decreta.project import Project
+
+    def decision() -> dict[str, Any]:
+        compiled = compile_pack(Project(project), "code_graph", Report())
+        assert compiled is not None
+        found: dict[str, Any] = json.loads(compiled.files["policy/local.json"])[section][subject]
+        return found
+
+    before = decision()
+    path = project / file
+    assert find in path.read_text()
+    path.write_text(path.read_text().replace(find, put))
+    after = decision()
+    assert before["rule"] != after["rule"]
+    assert before["value"] != after["value"]
