@@ -99,7 +99,10 @@ def extract(
                 progress(done, total)
             return
         with _pool(pack, workers) as pool:
+            # Workers inherit the mask: Ctrl-C is for the run alone, which takes them along when it ends.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             futures = {pool.submit(_extract_chunk, source.module, chunk, schemas): len(chunk) for chunk in chunks}
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             for future in as_completed(futures):
                 yield future.result()
                 done += futures[future]
@@ -146,7 +149,6 @@ def _pool(pack: LoadedPack, workers: int) -> Iterator[ProcessPoolExecutor]:
 
 def _begin_work(package: str, modules: Mapping[str, bytes]) -> None:
     """Prepare a worker: the pack's verified code, and an end when the run ends, however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     serve(package, modules)
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -121,12 +121,12 @@ FIELDS: list[tuple[str, str, str, Any]] = [
     ("cache_policy_by_view", "paired", "placement", "memory"),
     ("write_policy_by_dataset", "revenue", "sort", []),
     ("write_policy_by_dataset", "revenue", "target_file_bytes", 1),
-    ("write_policy_by_dataset", "revenue", "row_group_rows", 1),
+    ("write_policy_by_dataset", "revenue", "row_group_rows", 1000),
     ("write_policy_by_dataset", "revenue", "compression", "uncompressed"),
 ]
 
 
-@pytest.mark.parametrize(("section", "subject", "field", "value"), FIELDS, ids=lambda v: str(v))
+@pytest.mark.parametrize(("section", "subject", "field", "value"), FIELDS, ids=str)
 def test_each_field_of_a_decision_has_an_effect(
     shop_pack: Path, section: str, subject: str, field: str, value: Any
 ) -> None:
@@ -253,7 +253,8 @@ def add_deletion_vector(path: Path) -> None:
 
     write_deltalake(str(path), sales([(90, 3, 7, 100), (91, 3, 7, 100)]), mode="append")
     table = DeltaTable(str(path))
-    added = [a for a in map(json.loads, log(path, table.version()).read_text().splitlines()) if "add" in a][0]["add"]
+    written = map(json.loads, log(path, table.version()).read_text().splitlines())
+    added = next(action["add"] for action in written if "add" in action)
     # A RoaringBitmapArray (Delta protocol, "Deletion Vector Format"): magic, one 32-bit bitmap of an array container.
     container = struct.pack("<IIHHI", 12346, 1, 0, 1, 16) + struct.pack("<HH", 0, 1)
     bitmap = struct.pack("<IQI", 1681511377, 1, 0) + container

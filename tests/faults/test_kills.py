@@ -1,0 +1,195 @@
+"""Processes that are really killed: nothing is lost or doubled, readers see whole runs, the next run completes."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+from tests.conftest import ROOT, rows_of
+
+import decreta_runtime
+from decreta_runtime.contract.errors import LakeUnusable
+
+KILLS = 20
+
+
+def start(pack: Path, lake: Path, source: Path) -> subprocess.Popen[str]:
+    """Start a run in a process of its own."""
+    command = [
+        sys.executable,
+        "-m",
+        "decreta_runtime",
+        "run",
+        str(pack),
+        "--lake",
+        str(lake),
+        "--source",
+        f"python={source}",
+    ]
+    return subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT / "runtime")}, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def finish(pack: Path, lake: Path, source: Path) -> float:
+    """Run to the end; return the seconds it took."""
+    begun = time.monotonic()
+    process = start(pack, lake, source)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    return time.monotonic() - begun
+
+
+def tables(pack: Path, lake: Path) -> dict[str, list[tuple[object, ...]]]:
+    """Return the rows of every table as a reader sees them."""
+    with decreta_runtime.open(str(pack), lake=str(lake)) as opened:
+        versions = opened.versions()
+    return {name: rows_of(lake / "code_graph" / name, version) for name, version in versions.items()}
+
+
+def sequence(lake: Path) -> list[int]:
+    runs = pa.table(DeltaTable(str(lake / "_decreta/runs")).scan().read_all())
+    return sorted(runs["run_seq"].to_pylist())
+
+
+def children_of(group: int) -> list[int]:
+    """Return the living processes of a process group."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[2]) == group and fields[0] != "Z":
+                found.append(int(entry.name))
+    return found
+
+
+def edit(source: Path, i: int) -> None:
+    (source / "app/core.py").write_text(f"import os\n\ndef run_{i}(x):\n    return os.path.join(str(x), '{i}')\n")
+    (source / "main.py").write_text(f"from app.core import run_{i}\nrun_{i}({i})\n")
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_and_repeated(code_graph: Path, source: Path, tmp_path: Path) -> None:
+    draw = random.Random(20_261_124)
+    lake, expected = tmp_path / "lake", tmp_path / "undisturbed"
+    edit(source, 0)
+    took = finish(code_graph, expected, source)
+    finish(code_graph, lake, source)
+    killed = 0
+    for i in range(1, KILLS + 1):
+        edit(source, i)
+        process = start(code_graph, lake, source)
+        time.sleep(draw.uniform(0.3, took))
+        process.kill()
+        killed += process.wait() == -signal.SIGKILL
+        for pipe in (process.stdout, process.stderr):
+            assert pipe is not None
+            pipe.close()
+        assert sequence(lake)[-1] in (i, i + 1), "whole runs only"
+        finish(code_graph, lake, source)
+        finish(code_graph, expected, source)
+        assert sequence(lake) == list(range(1, i + 2)), "one record a run, none lost"
+        assert tables(code_graph, lake) == tables(code_graph, expected)
+    assert killed >= KILLS // 2, "most kills met a living process"
+
+
+def test_killed_between_two_tables_then_edited_is_never_a_mixture(
+    code_graph: Path, source: Path, tmp_path: Path
+) -> None:
+    lake, before, after = tmp_path / "lake", tmp_path / "before", tmp_path / "after"
+    edit(source, 1)
+    finish(code_graph, lake, source)
+    finish(code_graph, before, source)
+    edit(source, 2)
+    process = start(code_graph, lake, source)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("write") and "import:" in line:
+            break
+    process.kill()
+    process.wait()
+    written = DeltaTable(str(lake / "code_graph/definition"))
+    assert written.transaction_version("decreta/code_graph/definition") == 2, "it was killed after some tables"
+    assert sequence(lake) == [1], "and before the others"
+    assert tables(code_graph, lake) == tables(code_graph, before), "a reader in between sees the run before"
+    edit(source, 3)
+    finish(code_graph, lake, source)
+    finish(code_graph, after, source)
+    assert tables(code_graph, lake) == tables(code_graph, after), "the source as it was the second time, whole"
+
+
+def test_an_attempt_takes_over_what_the_same_run_has_committed(code_graph: Path, source: Path, tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    process = start(code_graph, lake, source)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("write") and "import:" in line:
+            break
+    process.kill()
+    process.wait()
+    with decreta_runtime.open(str(code_graph), lake=str(lake)) as pack:
+        with pytest.raises(LakeUnusable, match="no complete run"):
+            pack.query("symbol_lookup", name="run")
+        result = pack.run({"python": str(source)})
+    kept = {name for name, table in result.tables.items() if table.action == "kept"}
+    assert {"definition", "file", "import"} <= kept
+    assert DeltaTable(str(lake / "code_graph/definition")).version() == 0, "not written a second time"
+
+
+def test_two_runs_at_once(code_graph: Path, source: Path, tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    first, second = start(code_graph, lake, source), start(code_graph, lake, source)
+    ends = [(p.communicate(timeout=120)[1], p.returncode) for p in (first, second)]
+    assert sorted(code for _, code in ends) in ([0, 0], [0, 4]), ends
+    for errors, code in ends:
+        if code == 4:
+            assert "error[R204]" in errors and "holds this lake" in errors
+    assert sequence(lake) == [1]
+
+
+@pytest.mark.parametrize("delay", [0.05, 0.4, 0.8, 1.2])
+def test_interrupted(code_graph: Path, source: Path, tmp_path: Path, delay: float) -> None:
+    for i in range(200):  # enough work that it does not end by itself first
+        (source / f"many_{i}.py").write_text("".join(f"def f_{j}(x):\n    return g_{j}(x) + {i}\n" for j in range(200)))
+    lake = tmp_path / "lake"
+    process = start(code_graph, lake, source)
+    time.sleep(delay)
+    begun = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, errors = process.communicate(timeout=10)
+    assert time.monotonic() - begun < 2
+    # Before Python has installed any handler, the interpreter's own start-up ends on the signal.
+    assert process.returncode == 130 or (delay < 0.1 and process.returncode in (1, -signal.SIGINT)), errors
+    assert "Traceback" not in errors or delay < 0.1
+    deadline = time.monotonic() + 2
+    while children_of(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not children_of(process.pid), "no worker is left behind"
+    finish(code_graph, lake, source)
+    assert sequence(lake) == [1]
+
+
+def test_a_source_that_changes_while_it_is_read(code_graph: Path, source: Path, tmp_path: Path) -> None:
+    from decreta_runtime.contract.errors import SourceUnreadable
+
+    def meddle(stage: str, words: str) -> None:
+        if stage == "read":
+            (source / "main.py").write_text("changed = True\n")
+
+    with (
+        decreta_runtime.open(str(code_graph), lake=str(tmp_path / "lake")) as pack,
+        pytest.raises(SourceUnreadable, match="changed while it was read"),
+    ):
+        pack.run({"python": str(source)}, meddle)
