@@ -50,6 +50,10 @@ class Lake:
         """Return the folder for what an attempt spills."""
         return self.own / "spill" / pack / attempt
 
+    def writable(self) -> bool:
+        """Whether the runtime's own folder can be written to."""
+        return os.access(self.own, os.W_OK)
+
     def check_readable(self) -> None:
         """Raise LakeUnusable unless a lake of a known format is here."""
         marker = self.own / "format.json"

@@ -18,7 +18,7 @@ from datafusion import DataFrame, SessionContext, SQLOptions
 
 from decreta_runtime.arrow import arrow_type
 from decreta_runtime.contract import types
-from decreta_runtime.contract.errors import DecretaError, InputInvalid
+from decreta_runtime.contract.errors import InputInvalid
 from decreta_runtime.contract.manifest import QueryEntry
 from decreta_runtime.guards import choose
 from decreta_runtime.lake import Lake
@@ -87,8 +87,9 @@ class Pack:
 
     def close(self) -> None:
         """Write what queries did to the ledger, best effort: a read-only lake keeps none."""
-        with contextlib.suppress(OSError, DecretaError, Exception):
-            self._ledger.write(self.lake)
+        if self.lake.writable():
+            with contextlib.suppress(Exception):
+                self._ledger.write(self.lake)
 
     def verify(self) -> list[str]:
         """Check policy, manifest, builders and bindings against each other; return what was verified, in words."""

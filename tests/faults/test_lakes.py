@@ -122,7 +122,7 @@ def test_a_read_only_lake_can_be_read_but_not_run(code_graph: Path, source: Path
     (code / "new.py").write_text("x = 1\n")
     subprocess.run(["chmod", "-R", "a+rX,a-w", str(others)], check=True)
     # Permission bits do not bind root: become nobody, after loading what nobody may not be allowed to read.
-    become = "import os, sys, decreta_runtime.pack, decreta_runtime.cli.run, decreta_runtime.cli.query;"
+    become = "import os, sys, pydoc, decreta_runtime.pack, decreta_runtime.cli.run, decreta_runtime.cli.query;"
     become += (
         "import decreta_runtime.cli.output, decreta_runtime.__main__ as program, decreta_runtime.guards as guards;"
     )

@@ -479,7 +479,7 @@ class _Walk:
         symbol = f"{home.prefix}{name}{suffix}"
         n = self.ordinals[symbol] = self.ordinals.get(symbol, -1) + 1
         if n:
-            symbol = f"{home.prefix}{name}(+{n}){suffix}"
+            symbol = f"{home.prefix}{name}(+{n}){suffix.removeprefix('()')}"
         if not moved:
             home.bound[mangled] = home
         return symbol, identity(self.source.root, self.source.path, symbol), home, mangled
