@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from tests.conftest import Command
 
 OBJECT = "specs/code_graph/objects/scope.yaml"

@@ -114,6 +114,8 @@ class _Checker:
         examples = tuple(
             Written(e, written.doc, (*written.path, "examples", i)) for i, e in enumerate(written.spec.examples)
         )
+        if not contract.examples_fit(relation, examples, columns, self.columns, self.report):
+            return None
         checked = CheckedRelation(
             bound, print_query(bound.statement.tree), columns, key, lineage, required, None, checks, sort, examples
         )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from decreta.check.scope import Rows
 from decreta.diagnostics import Report, did_you_mean
 from decreta.engine import PlannedColumn
-from decreta.model.program import BoundQuery, Relation
-from decreta.model.spec import OutputSpec, domains
+from decreta.model.program import BoundQuery, Relation, Written
+from decreta.model.spec import ExampleSpec, OutputSpec, domains
 from decreta.source import Span
 from decreta_runtime.contract import types
 from decreta_runtime.contract.manifest import Column, Key
@@ -124,6 +126,52 @@ def sort(relation: Relation, columns: tuple[Column, ...], report: Report) -> tup
             place = relation.written.place("layout", "sort", i)
             report.error("D303", f"there is no column `{name}`", place, help=did_you_mean(name, known))
     return tuple(layout.sort)
+
+
+def examples_fit(
+    relation: Relation,
+    examples: tuple[Written[ExampleSpec], ...],
+    columns: tuple[Column, ...],
+    tables: Mapping[str, tuple[Column, ...]],
+    report: Report,
+) -> bool:
+    """Report every name in an example that is no input, column or output; say whether there is none."""
+    before = Report()
+    application = relation.application
+    given: Mapping[str, Iterable[str]]
+    if application is None:
+        given, parameters = {name: [c.name for c in cs] for name, cs in tables.items()}, {}
+    else:
+        given = {name: argument.columns for name, argument in application.relations.items()}
+        parameters = {**application.choices, **application.scalars}
+    renamed = {o.as_: name for name, o in relation.outputs.items() if o.as_}
+    outputs = [renamed.get(column.name, column.name) if application else column.name for column in columns]
+    for example in examples:
+        _known(example.spec.with_, parameters, example, ("with",), before)
+        _known(example.spec.given, given, example, ("given",), before)
+        for name, rows in example.spec.given.items():
+            for i, row in enumerate(rows):
+                _known(row, given.get(name, row), example, ("given", name, i), before)
+        for i, row in enumerate(example.spec.expect):
+            _known(row, outputs, example, ("expect", i), before)
+            if row.keys() != example.spec.expect[0].keys():
+                place = example.place("expect", i)
+                before.error("D203", "the rows expected name different columns", place, help="name the same in each")
+    report.extend(before)
+    return not before.failed
+
+
+def _known(
+    names: Iterable[str],
+    known: Iterable[str],
+    example: Written[ExampleSpec],
+    path: tuple[str | int, ...],
+    report: Report,
+) -> None:
+    for name in names:
+        if name not in set(known):
+            place = example.key(*path, name)
+            report.error("D303", f"the example has no use for `{name}`", place, help=did_you_mean(name, known))
 
 
 def query_columns(bound: BoundQuery, planned: list[PlannedColumn], rows: Rows, report: Report) -> tuple[Column, ...]:

@@ -184,7 +184,7 @@ class _Decider:
         return min(self._confidence(fact, row) for fact in facts)
 
     def _confidence(self, fact: str, row: Mapping[str, FactValue]) -> str:
-        return UNKNOWN if row.get(fact) is None else self.confidences[self.facts[fact].source]
+        return UNKNOWN if row.get(fact) is None else self.confidences.get(self.facts[fact].source, UNKNOWN)
 
     def _evidence(self, fact: str, row: Mapping[str, FactValue]) -> Evidence:
         info = self.facts[fact]

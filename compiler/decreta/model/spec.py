@@ -314,7 +314,10 @@ class RulesSpec(Spec):
     domain: dict[Name, DomainSpec] = Field(default_factory=dict)
     threshold: list[ThresholdSpec] = Field(default_factory=list)
     rule: list[RuleSpec] = Field(default_factory=list)
-    confidence: dict[Name, Annotated[str, StringConstraints(pattern=r"^[01]\.\d\d$")]] = Field(default_factory=dict)
+    confidence: dict[
+        Literal["assumed", "capability", "declared", "lineage"],
+        Annotated[str, StringConstraints(pattern=r"^[01]\.\d\d$")],
+    ] = Field(default_factory=dict)
 
 
 class WorkloadSpec(Spec):

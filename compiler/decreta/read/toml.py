@@ -63,6 +63,9 @@ class _Places:
             self.keys.setdefault(path, self._span(key))
             path = (*path, self._arrays.setdefault(path, 0))
             self._arrays[path[:-1]] += 1
+        for i in range(1, len(path)):
+            self.keys.setdefault(path[:i], self._span(key))
+            self.values.setdefault(path[:i], self._span(key))
         self.keys[path], self.values[path] = self._span(key), self._span(key)
         for child in node.named_children:
             if child.type == "pair":
