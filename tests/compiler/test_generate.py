@@ -48,17 +48,27 @@ def test_what_is_committed_is_what_the_specs_say(code_graph_compiled: Path) -> N
     assert tree(ROOT / "generated/code_graph") == tree(code_graph_compiled)
 
 
+def python(version: str) -> Path | None:
+    """Return a working interpreter of a version: one on the path, or one that pyenv keeps."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
+    found = [shutil.which(f"python{version}"), *sorted(pyenv.glob(f"versions/{version}*/bin/python{version}"))]
+    for path in found:
+        if path and subprocess.run([path, "-c", ""], check=False, capture_output=True, timeout=30).returncode == 0:
+            return Path(path)
+    return None
+
+
 @pytest.mark.slow
 def test_another_python_gives_the_same_bytes(tmp_path: Path, code_graph_compiled: Path, project: Path) -> None:
-    other = shutil.which("python3.13") if sys.version_info < (3, 13) else shutil.which("python3.11")
+    other = python("3.13" if sys.version_info < (3, 13) else "3.11")
     if other is None:
         pytest.skip("no second Python on this machine; CI has one")
     subprocess.run([other, "-m", "venv", tmp_path / "venv"], check=True, timeout=120)
-    python = tmp_path / "venv/bin/python"
-    install = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", ROOT / "constraints.txt"]
+    theirs = tmp_path / "venv/bin/python"
+    install = [theirs, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", ROOT / "constraints.txt"]
     subprocess.run([*install, f"{ROOT}[compiler]"], check=True, timeout=400)
     done = subprocess.run(
-        [python, "-m", "decreta", "generate"], check=False, cwd=project, capture_output=True, text=True, timeout=120
+        [theirs, "-m", "decreta", "generate"], check=False, cwd=project, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     assert tree(project / "generated/code_graph") == tree(code_graph_compiled)
