@@ -41,11 +41,13 @@ def scan_stats(plan: ExecutionPlan, scans: Mapping[str, Scanned], seconds: float
     shown = [leaf.display() for leaf in leaves]
     times = {name: max(1, sum(scanned.folder in text for text in shown)) for name, scanned in scans.items()}
     known = _counters(leaves) if native else {}
+    files = sum(scanned.files * times[name] for name, scanned in scans.items())
     return ScanStats(
         bytes_scanned=known.get("bytes_scanned", 0 if native else None),
         bytes_eligible=sum(scanned.bytes * times[name] for name, scanned in scans.items()),
-        files_read=known.get("files_opened", 0 if native else None),
-        files_total=sum(scanned.files * times[name] for name, scanned in scans.items()),
+        # A file that two partitions share is opened twice.
+        files_read=min(files, known.get("files_opened", 0)) if native else None,
+        files_total=files,
         row_groups_read=known.get("row_groups_pruned_statistics.kept"),
         row_groups_total=known.get("row_groups_pruned_statistics.total"),
         rows_scanned=known.get("output_rows"),

@@ -215,7 +215,7 @@ class _Walk:
         signature = self._signature(node, name_stop)
         symbol, definition_id, home, name = self._new_symbol(node.name, "().", scope)
         body = self._inner(scope, "function", symbol, node.name)
-        outer = self._type_params(node, scope, symbol)
+        outer = self._type_params(node, node.name, scope, symbol)
         for argument in _arguments(arguments):
             if argument.annotation is not None:
                 self.visit(argument.annotation, outer, "annotation")
@@ -263,7 +263,7 @@ class _Walk:
         name_start = found.end() if found else start
         symbol, definition_id, home, name = self._new_symbol(node.name, "#", scope)
         body = self._inner(scope, "class", symbol, node.name)
-        outer = self._type_params(node, scope, symbol)
+        outer = self._type_params(node, node.name, scope, symbol)
         bases = [*node.bases, *(keyword.value for keyword in node.keywords)]
         for base in bases:
             self._leftmost(base, outer, "base")
@@ -278,13 +278,13 @@ class _Walk:
         _declare(node.body, body)
         self._body(node.body, body)
 
-    def _type_params(self, node: Any, scope: _Scope, symbol: str) -> _Scope:
+    def _type_params(self, node: Any, name: str, scope: _Scope, symbol: str) -> _Scope:
         """Return the scope that annotations and bases belong to: one of its own if there are type parameters."""
         parameters = getattr(node, "type_params", None)
         if not parameters:
             return scope
         prefix = f"{symbol}<type_params>."
-        inner = _Scope("type_params", self._scope_id(prefix), scope, prefix, _join(scope, node.name) if symbol else "")
+        inner = _Scope("type_params", self._scope_id(prefix), scope, prefix, _join(scope, name))
         self._scope_row(inner, self._start(node), self._stop(node), None)
         for parameter in parameters:
             start = self._start(parameter)
@@ -303,7 +303,7 @@ class _Walk:
 
     def _TypeAlias(self, node: Any, scope: _Scope, role: str) -> None:  # noqa: N802
         self.visit(node.name, scope, "plain")
-        outer = self._type_params(node, scope, f"{scope.prefix}{node.name.id}.") if node.type_params else scope
+        outer = self._type_params(node, node.name.id, scope, f"{scope.prefix}{node.name.id}.")
         self.visit(node.value, outer, "annotation")
 
     def _comprehension(self, node: Any, scope: _Scope, role: str) -> None:
