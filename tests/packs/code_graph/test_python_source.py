@@ -119,6 +119,10 @@ def test_imports_are_those_of_the_tree(stdlib: tuple[Path, Rows]) -> None:
         )
 
 
+_IMPLICIT = {"__type_params__", "__classdict__", "__static_attributes__", "__firstlineno__"}
+"""Names that the compiler binds in classes by itself from Python 3.12 on."""
+
+
 def scopes_of_symtable(table: symtable.SymbolTable) -> list[tuple[str, str, frozenset[str]]]:
     """Return (kind, name, names bound here) of every block, as the compiler sees it."""
     found = []
@@ -127,7 +131,7 @@ def scopes_of_symtable(table: symtable.SymbolTable) -> list[tuple[str, str, froz
     for symbol in table.get_symbols():
         here = symbol.is_assigned() or symbol.is_imported() or symbol.is_parameter() or symbol.is_namespace()
         # The module's table lists what functions declare global as assigned nowhere; those that bind are bound there.
-        if here and symbol.is_local() and not symbol.get_name().startswith("."):
+        if here and symbol.is_local() and not symbol.get_name().startswith(".") and symbol.get_name() not in _IMPLICIT:
             bound.add(symbol.get_name())
     found.append((kind, table.get_name(), frozenset(bound)))
     for child in table.get_children():
