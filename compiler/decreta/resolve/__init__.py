@@ -1,0 +1,296 @@
+"""Second stage: documents become typed specs, and every name in them is bound to what it names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from decreta.diagnostics import Related, Report, did_you_mean
+from decreta.model import spec
+from decreta.model.files import PackFiles
+from decreta.model.program import Object, Query, Relation, Resolved, Written
+from decreta.resolve.arguments import Arguments
+from decreta.resolve.names import find, text_of
+from decreta.resolve.rulebook import rule_book
+from decreta.resolve.templates import Templates
+from decreta.validate import validate
+from decreta_runtime.contract import types
+from decreta_runtime.contract.manifest import Column, Source
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def resolve(files: PackFiles, library: PackFiles, report: Report) -> Resolved | None:
+    """Return the pack with all names bound, or None after reporting every name and value that does not fit."""
+    return _Resolver(files, library, report).pack()
+
+
+class _Resolver:
+    def __init__(self, files: PackFiles, library: PackFiles, report: Report) -> None:
+        self.files, self.library, self.report = files, library, report
+        self.object_templates: Mapping[str, Written[spec.ObjectTemplateSpec]] = {}
+        self.objects: dict[str, Object] = {}
+        self.relations: dict[str, Written[spec.RelationSpec]] = {}
+
+    def pack(self) -> Resolved | None:
+        header = self._header(self.files)
+        self._imports(header)
+        sources = (self.library, self.files)
+        templates = Templates(sources, self.report)
+        self.object_templates = templates.objects
+        written_objects = self._all("objects", spec.ObjectSpec, "object")
+        self.objects = {name: self._object(name, written) for name, written in written_objects.items()}
+        self.relations = self._all("relations", spec.RelationSpec, "relation")
+        queries = self._all("queries", spec.QuerySpec, "query")
+        self._one_name_space(written_objects, self.relations, queries)
+        arguments = Arguments(self.objects, self.relations, templates.relations, self.report)
+        relations = {name: self._relation(name, written, arguments) for name, written in self.relations.items()}
+        rules = rule_book(sources, self.report)
+        environments = self._all("env", spec.EnvironmentSpec, None)
+        if not environments:
+            where = self.files.place("env/local.toml").span(0, 0)
+            self.report.error("D108", "the pack has no environment", where, help="create env/local.toml")
+        for environment in environments.values():
+            self._bindings(environment)
+        shapes = {n: self._query(n, w, header) for n, w in queries.items()} if header else {}
+        self._required_adapters()
+        if self.report.failed or header is None:
+            return None
+        return Resolved(
+            header,
+            self.objects,
+            templates.objects,
+            templates.relations,
+            {name: relation for name, relation in relations.items() if relation},
+            {name: shape for name, shape in shapes.items() if shape},
+            rules,
+            environments,
+            self._capabilities(),
+            {path: text for path, text in self.files.texts.items() if path.startswith("code/")},
+        )
+
+    # -- files and headers
+
+    def _header(self, files: PackFiles) -> Written[spec.PackSpec] | None:
+        doc = files.header
+        if doc is None or (header := validate(doc, spec.PackSpec, self.report)) is None:
+            return None
+        if header.name != files.name:
+            self.report.error(
+                "D203",
+                f"pack `{header.name}` stands in the folder `{files.name}`",
+                doc.place("name"),
+                help="rename one",
+            )
+        return Written(header, doc)
+
+    def _imports(self, header: Written[spec.PackSpec] | None) -> None:
+        if header is None:
+            return
+        library = self._header(self.library)
+        for i, reference in enumerate(header.spec.imports):
+            name, _, major = reference.partition("@")
+            if name != self.library.name:
+                hint = did_you_mean(name, [self.library.name])
+                self.report.error("D205", f"unknown library `{name}`", header.place("imports", i), help=hint)
+            elif library and library.spec.version.split(".")[0] != major:
+                self.report.error(
+                    "D207", f"`{name}` has no version {major}; it is {library.spec.version}", header.place("imports", i)
+                )
+
+    def _all(self, folder: str, form: type[M], name_key: str | None) -> dict[str, Written[M]]:
+        found: dict[str, Written[M]] = {}
+        for path, doc in self.files.documents.get(folder, {}).items():
+            stem = PurePosixPath(path).stem
+            if (written := validate(doc, form, self.report)) is None:
+                continue
+            name = getattr(written, name_key) if name_key else stem
+            if name != stem:
+                self.report.error(
+                    "D203",
+                    f"{name_key} `{name}` stands in `{path}`",
+                    doc.place(name_key or ""),
+                    help=f"name the file {folder}/{name}.yaml",
+                )
+            found[name] = Written(written, doc)
+        return found
+
+    def _one_name_space(self, *kinds: Mapping[str, Written[Any]]) -> None:
+        first: dict[str, Written[Any]] = {}
+        for kind in kinds:
+            for name, written in kind.items():
+                if other := first.get(name):
+                    related = [Related(other.place(), "the other")]
+                    self.report.error("D206", f"`{name}` is used twice", written.place(), related=related)
+                first.setdefault(name, written)
+
+    # -- objects
+
+    def _object(self, name: str, written: Written[spec.ObjectSpec]) -> Object:
+        columns: list[Column] = []
+        if written.spec.extends:
+            template = find(
+                written.spec.extends, self.object_templates, written.place("extends"), "object template", self.report
+            )
+            if template:
+                columns += [self._column(n, c, template, ("columns", n)) for n, c in template.spec.columns.items()]
+        inherited = {column.name for column in columns}
+        for column_name, column in written.spec.columns.items():
+            if column_name in inherited:
+                self.report.error(
+                    "D206",
+                    f"`{column_name}` comes from `{written.spec.extends}` already",
+                    written.key("columns", column_name),
+                )
+            columns.append(self._column(column_name, column, written, ("columns", column_name)))
+        if not columns:
+            self.report.error("D202", f"object `{name}` has no columns", written.place())
+        source = written.spec.source
+        sort = tuple(written.spec.layout.sort) if written.spec.layout else ()
+        result = Object(
+            name,
+            written.spec.version,
+            written.spec.summary,
+            tuple(columns),
+            tuple(written.spec.key or ()),
+            Source(name=source.name, adapter=source.adapter, stream=source.stream)
+            if isinstance(source, spec.SourceSpec)
+            else None,
+            sort,
+            written.spec.checks,
+            written.doc,
+        )
+        known = {column.name: column for column in columns}
+        self._columns_exist(result.key, known, written, "key")
+        self._columns_exist(sort, known, written, "layout", "sort")
+        for i, column_name in enumerate(result.key):
+            if column_name in known and known[column_name].nullable:
+                self.report.error("D311", f"the key column `{column_name}` is nullable", written.place("key", i))
+        return result
+
+    def _column(self, name: str, column: spec.ColumnSpec, written: Written[Any], path: tuple[str, ...]) -> Column:
+        names = types.names_of(column.type)
+        if names is None:
+            known = [*types.SCALARS, "decimal(18,2)", "list<string>"]
+            self.report.error(
+                "D203",
+                f"unknown type `{column.type}`",
+                written.place(*path, "type"),
+                help=did_you_mean(column.type, known),
+            )
+        if column.length is not None and column.type != "binary":
+            self.report.error("D203", "`length` is of `binary` columns", written.place(*path, "length"))
+        if column.values is not None and column.type != "string":
+            self.report.error("D203", "`values` are of `string` columns", written.place(*path, "values"))
+        return Column(
+            name=name,
+            type=names.spec if names else "string",
+            nullable=column.nullable,
+            role=column.role,
+            domain=spec.domains(column.domain),
+            values=tuple(column.values or ()),
+            length=column.length,
+        )
+
+    def _columns_exist(self, names: Iterable[str], known: Mapping[str, Any], written: Written[Any], *path: str) -> None:
+        for i, name in enumerate(names):
+            if name not in known:
+                self.report.error(
+                    "D303", f"there is no column `{name}`", written.place(*path, i), help=did_you_mean(name, known)
+                )
+
+    # -- relations and queries
+
+    def _relation(self, name: str, written: Written[spec.RelationSpec], arguments: Arguments) -> Relation | None:
+        s = written.spec
+        if (s.use is None) == (s.body is None):
+            self.report.error("D202", f"relation `{name}` needs either `use` or `body`", written.place())
+            return None
+        if s.export and s.version is None:
+            self.report.error("D202", "an exported relation has a `version`", written.key("export"))
+        if s.layout and not s.store:
+            self.report.error(
+                "D203", "`layout` is of stored relations", written.key("layout"), help="add `store: true`"
+            )
+        if s.body is not None:
+            self._no_arguments(written)
+            text = text_of(s.body, written, ("body",), self.files, "relations", self.report)
+            summary = s.summary or name.replace("_", " ")
+            return Relation(name, written, summary, None, text, s.columns) if text else None
+        application = arguments.application(written)
+        if application is None:
+            return None
+        summary = s.summary or application.template.written.spec.summary
+        return Relation(name, written, summary, application, None, s.columns)
+
+    def _no_arguments(self, written: Written[spec.RelationSpec]) -> None:
+        for key, given in (("with", written.spec.with_), ("carry", written.spec.carry)):
+            if given:
+                self.report.error(
+                    "D209", f"`{key}` is for a template", written.key(key), help="add `use`, or remove it"
+                )
+
+    def _query(self, name: str, written: Written[spec.QuerySpec], header: Written[spec.PackSpec]) -> Query | None:
+        s = written.spec
+        if s.class_ not in header.spec.workloads:
+            known = header.spec.workloads
+            self.report.error(
+                "D205",
+                f"unknown workload class `{s.class_}`",
+                written.place("class"),
+                help=did_you_mean(s.class_, known),
+            )
+        parameters: dict[str, str] = {}
+        for parameter, type_name in s.parameters.items():
+            if (names := types.names_of(type_name)) is None:
+                hint = did_you_mean(type_name, types.SCALARS)
+                self.report.error(
+                    "D203", f"unknown type `{type_name}`", written.place("parameters", parameter), help=hint
+                )
+            else:
+                parameters[parameter] = names.spec
+        if s.example and set(s.example) != set(s.parameters):
+            wanted = ", ".join(f"`{p}`" for p in s.parameters)
+            self.report.error("D203", f"an example gives each of {wanted}", written.key("example"))
+        text = text_of(s.body, written, ("body",), self.files, "queries", self.report)
+        return Query(name, written, text, parameters) if text else None
+
+    # -- rules, environments, code
+
+    def _bindings(self, environment: Written[spec.EnvironmentSpec]) -> None:
+        tables = {name for name, obj in self.objects.items() if obj.source is None}
+        sources = {obj.source.name for obj in self.objects.values() if obj.source}
+        for name, binding in environment.spec.bindings.items():
+            if name not in tables | sources:
+                self.report.error(
+                    "D205",
+                    f"nothing is bound by the name `{name}`",
+                    environment.key("bindings", name),
+                    help=did_you_mean(name, tables | sources),
+                )
+            elif (binding.table is None) == (name in tables):
+                need = "`table`" if name in tables else "`roots` and `options`"
+                self.report.error("D203", f"`{name}` is bound by {need}", environment.place("bindings", name))
+
+    def _required_adapters(self) -> None:
+        for obj in self.objects.values():
+            if obj.source and f"code/{obj.source.adapter}.py" not in self.files.texts:
+                known = [PurePosixPath(p).stem for p in self.files.texts if p.startswith("code/")]
+                self.report.error(
+                    "D108",
+                    f"there is no adapter `code/{obj.source.adapter}.py`",
+                    obj.doc.place("source", "adapter"),
+                    help=did_you_mean(obj.source.adapter, known),
+                )
+
+    def _capabilities(self) -> dict[str, Mapping[str, Any]]:
+        folder = "capabilities/"
+        return {
+            path.removeprefix(folder).removesuffix(".json"): json.loads(text.text)
+            for path, text in self.library.texts.items()
+            if path.startswith(folder)
+        }

@@ -1,0 +1,63 @@
+"""Templates of the library and of the pack, each with the text of its branches."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from decreta.diagnostics import Report
+from decreta.model import spec
+from decreta.model.files import PackFiles
+from decreta.model.program import Template, Written
+from decreta.resolve.names import text_of
+from decreta.validate import validate
+
+
+class Templates:
+    """The templates that a pack's specs may refer to, by `library/name@major`."""
+
+    def __init__(self, sources: tuple[PackFiles, ...], report: Report) -> None:
+        self.report = report
+        self.objects: dict[str, Written[spec.ObjectTemplateSpec]] = {}
+        self.relations: dict[str, Template] = {}
+        for files in sources:
+            self._read(files)
+
+    def _read(self, files: PackFiles) -> None:
+        for path, doc in files.documents.get("templates", {}).items():
+            written = validate(doc, spec.TemplateSpec, self.report)
+            if written is None:
+                continue
+            name = f"{files.name}/{written.template}@{written.version.split('.')[0]}"
+            if PurePosixPath(path).stem.partition("@")[0] != written.template:
+                self.report.error("D203", f"template `{written.template}` stands in `{path}`", doc.place("template"))
+            if isinstance(written, spec.ObjectTemplateSpec):
+                self.objects[name] = Written(written, doc)
+            elif template := self._template(name, Written(written, doc), files):
+                self.relations[name] = template
+
+    def _template(self, name: str, written: Written[spec.RelationTemplateSpec], files: PackFiles) -> Template | None:
+        body = written.spec.body
+        if not isinstance(body, dict):
+            text = text_of(body, written, ("body",), files, "templates", self.report)
+            return Template(name, written, {"": text}, None) if text else None
+        branch = next(
+            (
+                p
+                for p, s in written.spec.parameters.items()
+                if isinstance(s, spec.OneOfParameter) and set(s.one_of) == set(body)
+            ),
+            None,
+        )
+        if branch is None:
+            self.report.error(
+                "D203",
+                "the branches of `body` are not the values of any parameter",
+                written.key("body"),
+                help="name one branch for each value of a `one_of` parameter",
+            )
+        texts = {
+            pick: text_of(text, written, ("body", pick), files, "templates", self.report) for pick, text in body.items()
+        }
+        if branch is None or not all(texts.values()):
+            return None
+        return Template(name, written, {pick: text for pick, text in texts.items() if text}, branch)
