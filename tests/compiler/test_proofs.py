@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decreta.check.scope import Flow, Rows, scope
+from decreta.check.rows import Flow, Rows
+from decreta.check.scope import scope
 from decreta.diagnostics import Report
 from decreta.source import Embedded, SourceText
 from decreta.sql import parse_query

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 from decreta.check import assertions, contract, cuts
 from decreta.check.comparisons import check_comparisons
-from decreta.check.scope import Flow, Rows, Scoped, scope
+from decreta.check.rows import Flow, Rows
+from decreta.check.scope import Scoped, scope
 from decreta.diagnostics import Report
 from decreta.engine import Engine, PlannedColumn, PlanRefused
 from decreta.model.program import (

@@ -8,7 +8,8 @@ from decimal import Decimal
 from sqlglot import exp
 
 from decreta.check.comparisons import check_comparisons
-from decreta.check.scope import Rows, scope
+from decreta.check.rows import Rows
+from decreta.check.scope import scope
 from decreta.diagnostics import Report, did_you_mean
 from decreta.engine import Engine, PlanRefused
 from decreta.model.program import Object, Relation, Statement, Written

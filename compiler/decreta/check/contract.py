@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from decreta.check.scope import Rows
+from decreta.check.rows import Rows
 from decreta.diagnostics import Report, did_you_mean
 from decreta.engine import PlannedColumn
 from decreta.model.program import BoundQuery, Relation, Written

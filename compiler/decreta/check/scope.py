@@ -1,4 +1,4 @@
-"""Resolve every column of a statement to its table: names with places, lineage, domains, and keys by proof.
+"""Resolve every column of a statement to its table: names with places, lineage and domains.
 
 The planner knows types but gives no places; this walk knows places, and what flows where, but no types.
 """
@@ -6,34 +6,17 @@ The planner knows types but gives no places; this walk knows places, and what fl
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sqlglot import exp
 
+from decreta.check.keys import proven_keys
+from decreta.check.rows import Flow, Rows, SelectScope
 from decreta.diagnostics import Report, did_you_mean
 from decreta.model.program import Statement
 from decreta.sql import asked_for
 
-Qualified = tuple[str, str]
-"""An alias in a FROM clause and a column behind it."""
-
 COMPARISONS = (exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE, exp.NullSafeEQ, exp.NullSafeNEQ)
-
-
-@dataclass(frozen=True)
-class Flow:
-    """What is known of one output column: the columns its values come from, and their domain."""
-
-    lineage: frozenset[str] = frozenset()
-    domain: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class Rows:
-    """What is known of a table or query: its columns, and sets of columns that are unique together."""
-
-    columns: Mapping[str, Flow]
-    keys: frozenset[frozenset[str]] = frozenset()
 
 
 @dataclass
@@ -56,18 +39,6 @@ class Scoped:
     filters: bool
 
 
-@dataclass
-class _Select:
-    """The tables in sight of one SELECT, by alias, its own before those around it."""
-
-    node: exp.Select
-    sources: dict[str, Rows] = field(default_factory=dict)
-    tables: dict[str, str] = field(default_factory=dict)
-    merged: set[str] = field(default_factory=set)
-    """Columns of USING, which are one column of both sides."""
-    outer: _Select | None = None
-
-
 def scope(statement: Statement, known: Mapping[str, Rows], report: Report) -> Scoped:
     """Resolve `statement` over the tables in `known`, reporting every name that does not resolve."""
     walker = _Walker(statement, known, report)
@@ -85,7 +56,7 @@ class _Walker:
 
     # -- queries
 
-    def query(self, node: exp.Expr, ctes: Mapping[str, Rows], outer: _Select | None) -> Rows:
+    def query(self, node: exp.Expr, ctes: Mapping[str, Rows], outer: SelectScope | None) -> Rows:
         if isinstance(node, exp.Subquery):
             return self.query(node.this, self._with(node, ctes, outer), outer)
         if isinstance(node, exp.SetOperation):
@@ -95,7 +66,7 @@ class _Walker:
         self._error("D313", "this form of query is not allowed", node, help="write SELECT … FROM …")
         return Rows({})
 
-    def _with(self, node: exp.Expr, ctes: Mapping[str, Rows], outer: _Select | None) -> Mapping[str, Rows]:
+    def _with(self, node: exp.Expr, ctes: Mapping[str, Rows], outer: SelectScope | None) -> Mapping[str, Rows]:
         clause = node.args.get("with_")
         if clause is None:
             return ctes
@@ -108,7 +79,7 @@ class _Walker:
             known[cte.alias] = _renamed(self.query(cte.this, known, outer), names)
         return known
 
-    def _set_operation(self, node: exp.SetOperation, ctes: Mapping[str, Rows], outer: _Select | None) -> Rows:
+    def _set_operation(self, node: exp.SetOperation, ctes: Mapping[str, Rows], outer: SelectScope | None) -> Rows:
         left, right = self.query(node.left, ctes, outer), self.query(node.right, ctes, outer)
         if len(left.columns) != len(right.columns):
             count = f"{len(left.columns)} and {len(right.columns)}"
@@ -125,16 +96,16 @@ class _Walker:
         keys = frozenset([frozenset(columns)]) if node.args.get("distinct") else frozenset()
         return Rows(columns, keys)
 
-    def _select(self, node: exp.Select, ctes: Mapping[str, Rows], outer: _Select | None) -> Rows:
-        select = _Select(node, outer=outer)
+    def _select(self, node: exp.Select, ctes: Mapping[str, Rows], outer: SelectScope | None) -> Rows:
+        select = SelectScope(node, outer=outer)
         self._sources(select, ctes)
         for clause in ("where", "having", "qualify"):
             self.filters = self.filters or node.args.get(clause) is not None
         self._expressions(select, ctes)
         outputs = self._outputs(select, ctes)
-        return Rows({name: flow for name, flow, _ in outputs}, self._keys(select, outputs))
+        return Rows({name: flow for name, flow, _ in outputs}, proven_keys(select, outputs))
 
-    def _sources(self, select: _Select, ctes: Mapping[str, Rows]) -> None:
+    def _sources(self, select: SelectScope, ctes: Mapping[str, Rows]) -> None:
         clause = select.node.args.get("from_")
         nodes = [clause.this] if clause else []
         for join in select.node.args.get("joins") or []:
@@ -157,7 +128,7 @@ class _Walker:
                 continue
             select.sources[alias] = rows
 
-    def _expressions(self, select: _Select, ctes: Mapping[str, Rows]) -> None:
+    def _expressions(self, select: SelectScope, ctes: Mapping[str, Rows]) -> None:
         """Resolve every column in the SELECT's own clauses; queries inside expressions see this SELECT around them."""
         for node in _own(select.node):
             if isinstance(node, exp.Column) and not isinstance(node.this, exp.Star):
@@ -169,9 +140,9 @@ class _Walker:
         for node in _own(select.node):
             self._compare(select, node)
 
-    def _column(self, select: _Select, node: exp.Column) -> tuple[_Select, str] | None:
+    def _column(self, select: SelectScope, node: exp.Column) -> tuple[SelectScope, str] | None:
         """Return the SELECT and alias that `node` belongs to, reporting a name that is unknown or ambiguous."""
-        here: _Select | None = select
+        here: SelectScope | None = select
         while here is not None:
             if node.table:
                 if node.table in here.sources:
@@ -191,7 +162,7 @@ class _Walker:
         self._unknown(select, node)
         return None
 
-    def _use(self, select: _Select, alias: str, node: exp.Column) -> tuple[_Select, str] | None:
+    def _use(self, select: SelectScope, alias: str, node: exp.Column) -> tuple[SelectScope, str] | None:
         if node.name not in select.sources[alias].columns:
             known = select.sources[alias].columns
             self._error("D303", f"`{alias}` has no column `{node.name}`", node, help=did_you_mean(node.name, known))
@@ -200,7 +171,7 @@ class _Walker:
             self.required[table].add(node.name)
         return select, alias
 
-    def _unknown(self, select: _Select, node: exp.Column) -> None:
+    def _unknown(self, select: SelectScope, node: exp.Column) -> None:
         if node.table:
             self._error(
                 "D302", f"no table is called `{node.table}` here", node, help=did_you_mean(node.table, select.sources)
@@ -211,7 +182,7 @@ class _Walker:
 
     # -- flows
 
-    def _outputs(self, select: _Select, ctes: Mapping[str, Rows]) -> list[tuple[str, Flow, exp.Expr]]:
+    def _outputs(self, select: SelectScope, ctes: Mapping[str, Rows]) -> list[tuple[str, Flow, exp.Expr]]:
         outputs: list[tuple[str, Flow, exp.Expr]] = []
         for projection in select.node.expressions:
             if isinstance(projection, exp.Star) or (
@@ -231,7 +202,7 @@ class _Walker:
             outputs.append((name, Flow(self._lineage(select, inner), self.domain(select, inner)), inner))
         return outputs
 
-    def _star(self, select: _Select, star: exp.Expr) -> Iterator[tuple[str, Flow, exp.Expr]]:
+    def _star(self, select: SelectScope, star: exp.Expr) -> Iterator[tuple[str, Flow, exp.Expr]]:
         table = star.table if isinstance(star, exp.Column) else ""
         excluded = {e.name for e in (star.args.get("except_") or star.args.get("except") or [])}
         for alias, rows in select.sources.items():
@@ -244,8 +215,8 @@ class _Walker:
                     self.required[source].add(name)
                 yield name, flow, exp.column(name, table=alias)
 
-    def _flow(self, select: _Select, node: exp.Column) -> Flow:
-        here: _Select | None = select
+    def _flow(self, select: SelectScope, node: exp.Column) -> Flow:
+        here: SelectScope | None = select
         while here is not None:
             for alias, rows in here.sources.items():
                 if (not node.table or node.table == alias) and node.name in rows.columns:
@@ -253,11 +224,11 @@ class _Walker:
             here = here.outer
         return Flow()
 
-    def _lineage(self, select: _Select, node: exp.Expr) -> frozenset[str]:
+    def _lineage(self, select: SelectScope, node: exp.Expr) -> frozenset[str]:
         columns = [n for n in node.walk() if isinstance(n, exp.Column) and not isinstance(n.this, exp.Star)]
         return frozenset().union(*(self._flow(select, column).lineage for column in columns))
 
-    def domain(self, select: _Select, node: exp.Expr) -> frozenset[str]:
+    def domain(self, select: SelectScope, node: exp.Expr) -> frozenset[str]:
         """Return the domain that a value keeps: a bare column's, or the one of COALESCE, CASE, MIN, MAX."""
         if isinstance(node, exp.Paren):
             return self.domain(select, node.this)
@@ -274,7 +245,7 @@ class _Walker:
         found = {self.domain(select, part) for part in parts if not isinstance(part, exp.Null)}
         return found.pop() if len(found) == 1 else frozenset()
 
-    def _compare(self, select: _Select, node: exp.Expr) -> None:
+    def _compare(self, select: SelectScope, node: exp.Expr) -> None:
         pairs: list[tuple[exp.Expr, exp.Expr]] = []
         if isinstance(node, COMPARISONS):
             pairs = [(node.left, node.right)]
@@ -293,153 +264,9 @@ class _Walker:
             a, b = (" + ".join(f"`{d}`" for d in sorted(side)) for side in (left, right))
             self._error("D309", f"a key of {a} is compared with a key of {b}", node, help="join keys of one domain")
 
-    # -- keys
-
-    def _keys(self, select: _Select, outputs: list[tuple[str, Flow, exp.Expr]]) -> frozenset[frozenset[str]]:
-        equal = _Equalities(select)
-        names: dict[Qualified, str] = {}
-        for name, _, node in outputs:
-            if isinstance(node, exp.Column):
-                for same in equal.all_equal(self._qualified(select, node)):
-                    names.setdefault(same, name)
-        keys = {frozenset(names[c] for c in key) for key in self._candidates(select, equal) if key <= names.keys()}
-        group = select.node.args.get("group")
-        windows = [(n, node) for n, _, node in outputs if isinstance(node, exp.Window)]
-        if group is not None:
-            keys = self._group_key(group, outputs)
-        elif any(_aggregates(node) for _, _, node in outputs):
-            keys = {frozenset()}
-        if any(node.find(exp.Explode, exp.Unnest) for _, _, node in outputs):
-            keys = set()
-        for name, window in windows:
-            if isinstance(window.this, exp.RowNumber):
-                parts = window.args.get("partition_by") or []
-                columns = [names.get(self._qualified(select, p)) if isinstance(p, exp.Column) else None for p in parts]
-                if all(columns):
-                    keys.add(frozenset([name, *(c for c in columns if c)]))
-        if (best := _first_of_group(select.node)) is not None:
-            columns = [names.get(self._qualified(select, p)) if isinstance(p, exp.Column) else None for p in best]
-            if all(columns):
-                keys.add(frozenset(c for c in columns if c))
-        distinct = select.node.args.get("distinct")
-        if distinct is not None and not distinct.args.get("on"):
-            keys.add(frozenset(name for name, _, _ in outputs))
-        return frozenset(keys)
-
-    def _qualified(self, select: _Select, node: exp.Column) -> Qualified:
-        if node.table:
-            return node.table, node.name
-        return next((a, node.name) for a in [*select.sources, ""] if not a or node.name in select.sources[a].columns)
-
-    @staticmethod
-    def _group_key(group: exp.Expr, outputs: list[tuple[str, Flow, exp.Expr]]) -> set[frozenset[str]]:
-        if any(group.args.get(kind) for kind in ("rollup", "cube", "grouping_sets", "all", "totals")):
-            return set()
-        by_sql = {node.sql(): name for name, _, node in outputs} | {name: name for name, _, _ in outputs}
-        found = [by_sql.get(e.sql()) for e in group.expressions]
-        return {frozenset(f for f in found if f)} if all(found) else set()
-
-    def _candidates(self, select: _Select, equal: _Equalities) -> set[frozenset[Qualified]]:
-        """Return sets of columns, constants left out, that are unique together in the joined rows."""
-        clause = select.node.args.get("from_")
-        if clause is None:
-            return set()
-        first = clause.this.alias_or_name
-        keys = self._keys_of(select, first, equal)
-        seen = {first}
-        for join in select.node.args.get("joins") or []:
-            alias, side, kind = join.this.alias_or_name, join.side.upper(), join.kind.upper()
-            theirs = self._keys_of(select, alias, equal)
-            on = _Equalities(select, join) if side else equal
-            reaches = [on.reach(key, seen) for key in theirs]
-            covered = [on.reach(key, {alias}) for key in keys]
-            if kind in ("SEMI", "ANTI"):
-                continue
-            if side in ("RIGHT", "FULL"):
-                return set()
-            if any(reaches):
-                pass  # each row meets at most one of theirs: our keys stay keys
-            elif any(covered) and not side:
-                keys = theirs
-            else:
-                keys = {ours | other for ours in keys for other in theirs}
-            seen.add(alias)
-        return keys
-
-    def _keys_of(self, select: _Select, alias: str, equal: _Equalities) -> set[frozenset[Qualified]]:
-        rows = select.sources.get(alias)
-        if rows is None:
-            return set()
-        return {frozenset((alias, c) for c in key if (alias, c) not in equal.constants) for key in rows.keys}
-
     def _error(self, code: str, message: str, node: exp.Expr, *, help: str = "") -> None:
         s = self.statement
         self.report.error(code, message, s.span(node), help=help, related=asked_for(s.text, s.origin))
-
-
-class _Equalities:
-    """Classes of columns that a SELECT, or one join of it, makes equal, and the columns it holds constant."""
-
-    def __init__(self, select: _Select, only: exp.Join | None = None) -> None:
-        self._select = select
-        self._class: dict[Qualified, set[Qualified]] = {}
-        self.constants: set[Qualified] = set()
-        self._computed: dict[Qualified, set[str]] = {}
-        """Columns that equal an expression, with the aliases that the expression reads."""
-        conditions: list[exp.Expr] = []
-        joins = [only] if only else (select.node.args.get("joins") or [])
-        for join in joins:
-            if only or not join.side:
-                conditions += [join.args["on"]] if join.args.get("on") else []
-                for column in join.args.get("using") or []:
-                    owners = [a for a, r in select.sources.items() if column.name in r.columns]
-                    for other in owners[1:]:
-                        self._merge((owners[0], column.name), (other, column.name))
-        if not only and (where := select.node.args.get("where")) is not None:
-            conditions.append(where.this)
-        for condition in conditions:
-            for part in condition.flatten() if isinstance(condition, exp.And) else [condition]:
-                self._learn(part.unnest())
-
-    def _learn(self, part: exp.Expr) -> None:
-        if not isinstance(part, exp.EQ):
-            return
-        sides = [self._place(node) for node in (part.left, part.right)]
-        if sides[0] and sides[1]:
-            self._merge(sides[0], sides[1])
-        for place, other in ((sides[0], part.right), (sides[1], part.left)):
-            if place and isinstance(other, exp.Literal | exp.Parameter | exp.Boolean):
-                self.constants.add(place)
-            elif place and not isinstance(other, exp.Column) and not other.find(exp.Query):
-                owners = {found[0] if (found := self._place(c)) else "" for c in other.find_all(exp.Column)}
-                if "" not in owners and place[0] not in owners:
-                    self._computed[place] = owners
-
-    def _place(self, node: exp.Expr) -> Qualified | None:
-        if not isinstance(node, exp.Column):
-            return None
-        for alias, rows in self._select.sources.items():
-            if (not node.table or node.table == alias) and node.name in rows.columns:
-                return alias, node.name
-        return None
-
-    def _merge(self, a: Qualified, b: Qualified) -> None:
-        merged = self.all_equal(a) | self.all_equal(b)
-        for column in merged:
-            self._class[column] = merged
-
-    def all_equal(self, column: Qualified) -> set[Qualified]:
-        """Return `column` and all columns known to be equal to it."""
-        return self._class.get(column, {column})
-
-    def reach(self, key: frozenset[Qualified], aliases: set[str]) -> bool:
-        """Whether each column of `key` is constant, or equal to a column or an expression over `aliases`."""
-        return all(
-            column in self.constants
-            or any(alias in aliases for alias, _ in self.all_equal(column))
-            or (column in self._computed and self._computed[column] <= aliases)
-            for column in key
-        )
 
 
 def _own(select: exp.Select) -> Iterator[exp.Expr]:
@@ -460,26 +287,6 @@ def _own(select: exp.Select) -> Iterator[exp.Expr]:
             stack += _nodes(value)
 
 
-def _first_of_group(select: exp.Select) -> list[exp.Expr] | None:
-    """Return the grouping of `QUALIFY ROW_NUMBER() OVER (PARTITION BY …) = 1`, which leaves at most one row each."""
-    qualify = select.args.get("qualify")
-    if qualify is None or not isinstance(qualify.this, exp.EQ):
-        return None
-    window, one = qualify.this.left, qualify.this.right
-    if isinstance(window, exp.Window) and isinstance(window.this, exp.RowNumber) and one.is_int:
-        return list(window.args.get("partition_by") or [])
-    return None
-
-
-def _aggregates(node: exp.Expr) -> bool:
-    """Whether an expression aggregates the rows of its own SELECT; windows and inner queries do not."""
-    if isinstance(node, exp.Query | exp.Window):
-        return False
-    if isinstance(node, exp.AggFunc):
-        return True
-    return any(_aggregates(child) for child in node.iter_expressions())
-
-
 def _nodes(value: object) -> Iterable[exp.Expr]:
     if isinstance(value, exp.Expr):
         return [value]
@@ -494,7 +301,7 @@ def _is_named(select: exp.Select) -> bool:
     return parent is None or isinstance(parent, exp.From | exp.Join | exp.CTE)
 
 
-def _names_output(select: _Select, node: exp.Column) -> bool:
+def _names_output(select: SelectScope, node: exp.Column) -> bool:
     """Whether an unqualified name may mean an output column: in ORDER BY, GROUP BY and HAVING."""
     inside = node.find_ancestor(exp.Order, exp.Group, exp.Having, exp.Select)
     return not isinstance(inside, exp.Select) and node.name in {e.alias_or_name for e in select.node.expressions}
