@@ -20,7 +20,7 @@ CODES: dict[str, Code] = {
         "Save the file as UTF-8, split it, or fix its permissions.",
     ),
     "D102": Code("a spec file is empty", "An empty file says nothing, and its name is taken.", "Fill or delete it."),
-    "D103": Code("a file is not YAML or TOML", "The parser stopped at this place.", "Mend the syntax there."),
+    "D103": Code("a file is not YAML, TOML or Python", "The parser stopped at this place.", "Mend the syntax there."),
     "D104": Code(
         "a YAML feature that specs do not use",
         "Anchors, aliases, tags, merge keys and directives make a spec read differently than it looks.",

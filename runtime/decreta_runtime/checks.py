@@ -6,7 +6,7 @@ import time
 
 from datafusion import SessionContext
 
-from decreta_runtime.contract.errors import CheckViolated
+from decreta_runtime.contract.errors import CheckViolated, StatementFailed
 from decreta_runtime.contract.manifest import Check
 from decreta_runtime.contract.policy import Policy
 from decreta_runtime.record import Ledger
@@ -19,7 +19,10 @@ def run_check(context: SessionContext, subject: str, check: Check, policy: Polic
     """Run one check. Raises CheckViolated with the count and sample rows; the run then leaves no record."""
     choice = policy.validation(subject, check.name)
     start = time.perf_counter()
-    found = context.sql(check.sql).to_arrow_table()
+    try:
+        found = context.sql(check.sql).to_arrow_table()
+    except Exception as error:  # noqa: BLE001 - the binding raises bare Exception
+        raise StatementFailed(f"{subject}.{check.name}", error) from None
     seconds = time.perf_counter() - start
     ledger.add("check", subject, check.name, choice.pointer, rows=found.num_rows, seconds=seconds)
     if not found.num_rows:

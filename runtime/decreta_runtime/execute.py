@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import pyarrow as pa
 from datafusion import DataFrame, SessionContext
 
-from decreta_runtime.contract.errors import PreconditionFailed
+from decreta_runtime.contract.errors import PreconditionFailed, StatementFailed
 from decreta_runtime.contract.manifest import Column
 from decreta_runtime.contract.policy import Policy
 from decreta_runtime.guards import choose
@@ -119,8 +120,7 @@ class Execution:
             self.ledger.add("step", name, "none", choice.pointer)
             return
         start = time.perf_counter()
-        batches = (batch.to_pyarrow() for batch in frame.execute_stream())
-        placed = self.places.put(name, batches, columns, choice.value.placement, choice)
+        placed = self.places.put(name, _batches(name, frame), columns, choice.value.placement, choice)
         if placed.placement != choice.value.placement and (
             choice.otherwise is None or choice.otherwise.placement != placed.placement
         ):
@@ -133,3 +133,12 @@ class Execution:
             "step", name, placed.placement, choice.pointer, seconds=seconds, rows=placed.rows, bytes=placed.bytes
         )
         self.progress("keep", f"{name}: {placed.rows:,} rows in {placed.placement}")
+
+
+def _batches(name: str, frame: DataFrame) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a relation as they are computed. Raises StatementFailed."""
+    try:
+        for batch in frame.execute_stream():
+            yield batch.to_pyarrow()
+    except Exception as error:  # noqa: BLE001 - the binding raises bare Exception
+        raise StatementFailed(name, error) from None

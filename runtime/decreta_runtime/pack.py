@@ -19,7 +19,7 @@ from datafusion import DataFrame, SessionContext, SQLOptions
 from decreta_runtime.arrow import arrow_type
 from decreta_runtime.contract import types
 from decreta_runtime.contract.errors import InputInvalid
-from decreta_runtime.contract.manifest import QueryEntry
+from decreta_runtime.contract.manifest import SQL_WORKLOAD, QueryEntry
 from decreta_runtime.guards import choose
 from decreta_runtime.lake import Lake
 from decreta_runtime.load import load
@@ -30,7 +30,7 @@ from decreta_runtime.run import RunResult, run
 from decreta_runtime.scan import Scanned, register_scan
 from decreta_runtime.session import build_session
 from decreta_runtime.tally import Tally
-from decreta_runtime.verify import SQL_WORKLOAD, verify
+from decreta_runtime.verify import verify
 
 _PYTHON: dict[str, tuple[type, ...]] = {
     "bool": (bool,),

@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
+from decreta_runtime.contract.manifest import RUN_WORKLOAD
 from decreta_runtime.contract.policy import Choice
 from decreta_runtime.pack import Pack
-from decreta_runtime.verify import RUN_WORKLOAD
 
 
 def plan(pack: Pack) -> list[dict[str, Any]]:

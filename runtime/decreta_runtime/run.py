@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from decreta_runtime.arrow import schema_of
 from decreta_runtime.checks import run_check
+from decreta_runtime.contract.manifest import RUN_WORKLOAD
 from decreta_runtime.contract.policy import Policy
 from decreta_runtime.contract.records import RunRecord
 from decreta_runtime.execute import Execution, TableOutcome
@@ -25,7 +26,7 @@ from decreta_runtime.record import Ledger, commit_run, last_run, now_us
 from decreta_runtime.session import build_session
 from decreta_runtime.sources import SourceUnits, extract, list_units
 from decreta_runtime.tally import Tally
-from decreta_runtime.verify import RUN_WORKLOAD, verify
+from decreta_runtime.verify import verify
 from decreta_runtime.write import RunIdentity
 
 Progress = Callable[[str, str], None]

@@ -22,7 +22,7 @@ from typing import Any
 import pyarrow as pa
 
 from decreta_runtime.adapter import Unit, UnitChanged
-from decreta_runtime.contract.errors import InputInvalid, SourceUnreadable
+from decreta_runtime.contract.errors import DecretaError, InputInvalid, SourceUnreadable
 from decreta_runtime.load import LoadedPack, serve
 
 _CHUNKS_PER_WORKER = 8
@@ -57,7 +57,9 @@ def list_units(
         seen.add(root)
         try:
             found = list(import_module(module).units(root, path, options))
-        except (OSError, ValueError) as error:
+        except DecretaError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a pack's own code may fail in any way
             raise SourceUnreadable(
                 f"the source `{name}` cannot be read: {error}", help="name another place or options"
             ) from None
@@ -110,9 +112,13 @@ def extract(
     except UnitChanged as error:
         raise SourceUnreadable(f"`{source.name}` changed while it was read: {error}", help="run again") from None
     except BrokenProcessPool:
-        raise SourceUnreadable(
-            f"a worker that read `{source.name}` died", help="run again; is there enough memory?"
-        ) from None
+        words = f"a worker that read `{source.name}` died"
+        raise SourceUnreadable(words, help="run again; is there enough memory?") from None
+    except DecretaError:
+        raise
+    except Exception as error:
+        words = f"the adapter of `{source.name}` failed: {type(error).__name__}: {error}"
+        raise SourceUnreadable(words, help="mend the pack's code; DECRETA_TRACEBACK=1 shows where") from error
 
 
 def _deal(units: Sequence[Unit], parts: int) -> list[list[Unit]]:

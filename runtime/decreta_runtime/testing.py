@@ -19,12 +19,11 @@ from datafusion import SessionContext
 
 from decreta_runtime.arrow import schema_of
 from decreta_runtime.contract import types
-from decreta_runtime.contract.manifest import Check, Column, Key
+from decreta_runtime.contract.manifest import RUN_WORKLOAD, Check, Column, Key
 from decreta_runtime.load import LoadedPack, load
 from decreta_runtime.scan import quote
 from decreta_runtime.session import build_session
 from decreta_runtime.tally import Tally
-from decreta_runtime.verify import RUN_WORKLOAD
 
 _DATABASES = 40
 """Random databases that a search for a counter-model tries."""

@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from decreta_runtime.contract.errors import IncompatibleEngine, PolicyIncomplete
+from decreta_runtime.contract.manifest import RUN_WORKLOAD, SQL_WORKLOAD
 from decreta_runtime.contract.policy import Policy
 from decreta_runtime.load import LoadedPack
-
-RUN_WORKLOAD = "batch_ingest"
-"""The workload class of runs, a word of the language."""
-SQL_WORKLOAD = "interactive_query"
-"""The workload class of statements that a person types, a word of the language."""
 
 
 def verify(pack: LoadedPack, policy: Policy) -> list[str]:

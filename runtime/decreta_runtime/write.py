@@ -12,7 +12,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from decreta_runtime.arrow import exactly, schema_of
-from decreta_runtime.contract.errors import DecretaError, LakeUnusable, WriteConflict
+from decreta_runtime.contract.errors import DecretaError, LakeUnusable, StatementFailed, WriteConflict
 from decreta_runtime.contract.manifest import Column
 from decreta_runtime.contract.policy import WriteValue
 from decreta_runtime.lake import open_table
@@ -66,8 +66,9 @@ def write(
             for batch in exactly((b.to_pyarrow() for b in rows.execute_stream()), schema, name):
                 counted += batch.num_rows
                 yield batch
-        except DecretaError as error:
-            broken.append(error)  # the writer would turn it into words of its own
+        except Exception as error:
+            # The writer would turn it into words of its own.
+            broken.append(error if isinstance(error, DecretaError) else StatementFailed(name, error))
             raise
 
     table = open_table(path)

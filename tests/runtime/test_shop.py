@@ -12,10 +12,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
-from tests.conftest import ROOT, Command, rows_of, sales
+from tests.conftest import ROOT, Command, compiled, edit_policy, rows_of, sales
 
 import decreta_runtime
-from decreta_runtime.contract.errors import CheckViolated, InputInvalid, LakeUnusable, SchemaMismatch
+from decreta_runtime.contract.errors import CheckViolated, InputInvalid, LakeUnusable, SchemaMismatch, StatementFailed
 
 
 def test_from_tables_to_answers(shop_pack: Path) -> None:
@@ -192,3 +192,34 @@ def test_a_lake_at_a_path_with_odd_characters(shop_pack: Path) -> None:
         assert pack.query("revenue_of", customer=2).num_rows == 1
     assert rows_of(lake / "shop/revenue")
     assert DeltaTable(str(lake / "_decreta/runs")).version() == 0
+
+
+def test_a_statement_that_fails_on_the_data_names_its_relation(shop: Path, decreta: Command) -> None:
+    body = "SELECT c.customer_id, CAST(c.name AS INT) AS number FROM customer AS c"
+    relation = f"relation: numbered\nstore: true\nbody: {body}\nkey: [customer_id]\n"
+    (shop / "specs/shop/relations/numbered.yaml").write_text(relation)
+    compiled(shop, "shop")
+    done = decreta("run", "shop", cwd=shop)
+    assert done.returncode == 2, done.stderr
+    assert "error[R107]: `numbered` cannot be computed" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_too_little_memory_is_an_error_with_words(shop_pack: Path) -> None:
+    many = sales([(i, i % 5000, 7 + i % 2, 1) for i in range(200_000)])
+    write_deltalake(str(shop_pack.parents[1] / "tables/sale"), many, mode="overwrite")
+    settings = {"datafusion.runtime.memory_limit": "300K"}
+    edit_policy(
+        shop_pack, lambda p: p["session_profile_by_workload"]["batch_ingest"]["value"]["settings"].update(settings)
+    )
+    with decreta_runtime.open(str(shop_pack)) as pack, pytest.raises(StatementFailed, match="cannot be computed"):
+        pack.run()
+
+
+def test_an_adapter_that_fails_is_named(project: Path, source: Path, decreta: Command) -> None:
+    adapter = project / "specs/code_graph/code/python_source.py"
+    adapter.write_text(adapter.read_text().replace("rows = syntax.Rows()", "rows = syntax.Rows()\n    {}['gone']"))
+    compiled(project, "code_graph")
+    done = decreta("run", "code_graph", "--source", f"python={source}", cwd=project)
+    assert done.returncode == 2, done.stderr
+    assert "error[R104]: the adapter of `python` failed: KeyError: 'gone'" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
@@ -17,9 +18,10 @@ from decreta.resolve.arguments import Arguments
 from decreta.resolve.names import find, text_of
 from decreta.resolve.rulebook import rule_book
 from decreta.resolve.templates import Templates
+from decreta.source import SourceText
 from decreta.validate import validate
 from decreta_runtime.contract import types
-from decreta_runtime.contract.manifest import Column, Source
+from decreta_runtime.contract.manifest import RUN_WORKLOAD, SQL_WORKLOAD, Column, Source
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -91,6 +93,14 @@ class _Resolver:
     def _imports(self, header: Written[spec.PackSpec] | None) -> None:
         if header is None:
             return
+        for workload, use in ((RUN_WORKLOAD, "runs"), (SQL_WORKLOAD, "statements that people type")):
+            if workload not in header.spec.workloads:
+                self.report.error(
+                    "D202",
+                    f"the workload class `{workload}` is missing",
+                    header.key("workloads"),
+                    help=f"{use} belong to it: write [workloads.{workload}] with its `reads`",
+                )
         library = self._header(self.library)
         for i, reference in enumerate(header.spec.imports):
             name, _, major = reference.partition("@")
@@ -277,15 +287,30 @@ class _Resolver:
                 self.report.error("D203", f"`{name}` is bound by {need}", environment.place("bindings", name))
 
     def _required_adapters(self) -> None:
+        trees = {path: self._python(text) for path, text in self.files.texts.items() if path.startswith("code/")}
         for obj in self.objects.values():
-            if obj.source and f"code/{obj.source.adapter}.py" not in self.files.texts:
-                known = [PurePosixPath(p).stem for p in self.files.texts if p.startswith("code/")]
-                self.report.error(
-                    "D108",
-                    f"there is no adapter `code/{obj.source.adapter}.py`",
-                    obj.doc.place("source", "adapter"),
-                    help=did_you_mean(obj.source.adapter, known),
-                )
+            if obj.source is None:
+                continue
+            path, place = f"code/{obj.source.adapter}.py", obj.doc.place("source", "adapter")
+            if path not in trees:
+                hint = did_you_mean(obj.source.adapter, [PurePosixPath(p).stem for p in trees])
+                self.report.error("D108", f"there is no adapter `{path}`", place, help=hint)
+            elif (tree := trees[path]) is not None:
+                functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+                for name in sorted({"units", "extract"} - functions):
+                    where = self.files.texts[path].span(0, 0)
+                    related = [Related(place, "asked for here")]
+                    self.report.error("D108", f"the adapter has no function `{name}`", where, related=related)
+
+    def _python(self, source: SourceText) -> ast.Module | None:
+        try:
+            return ast.parse(source.text)
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            line, column = getattr(error, "lineno", None) or 1, getattr(error, "offset", None) or 1
+            start = source.offset(line, column)
+            words = getattr(error, "msg", None) or str(error)
+            self.report.error("D103", f"not Python: {words}", source.span(start, start + 1))
+            return None
 
     def _capabilities(self) -> dict[str, Mapping[str, Any]]:
         folder = "capabilities/"

@@ -26,6 +26,8 @@ def dispatch(program: str, summary: str, verbs: Mapping[str, str]) -> int:
         verb.add_arguments(parser)
         return int(verb.main(parser.parse_args(sys.argv[2:])))
     except DecretaError as error:
+        if os.environ.get("DECRETA_TRACEBACK"):
+            traceback.print_exc()
         return print_error(error)
     except BrokenPipeError:
         # The reader of our output has gone; Python would complain once more when it flushes on exit.

@@ -60,6 +60,19 @@ class LakeUnusable(DecretaError):
     code = "R106"
 
 
+class StatementFailed(DecretaError):
+    """The engine gave up on a compiled statement: a value that does not cast, or more memory than its budget."""
+
+    code = "R107"
+
+    def __init__(self, subject: str, error: BaseException) -> None:
+        words = str(error).strip().split("\n")[0].removeprefix("DataFusion error: ")
+        super().__init__(
+            f"`{subject}` cannot be computed, the engine says: {words}",
+            help="mend the data or the statement, or raise budgets.session_memory; nothing of this run is visible",
+        )
+
+
 class PolicyIncomplete(DecretaError):
     """The policy has no entry for something the runtime must decide; nothing is guessed."""
 

@@ -12,6 +12,12 @@ from msgspec import Struct
 FORMAT = 1  # of the manifest and policy files; raised when a reader of the old form would misread the new
 
 
+RUN_WORKLOAD = "batch_ingest"
+"""The workload class of runs, a word of the language."""
+SQL_WORKLOAD = "interactive_query"
+"""The workload class of statements that a person types, a word of the language."""
+
+
 class Column(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One column of a contract. `domain` holds one name, several for a sum of domains, none if it is no key."""
 
