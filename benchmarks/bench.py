@@ -186,14 +186,16 @@ def by_hand(tables: Path, lake: Path) -> None:
         elif not entry.stored:
             context.register_table(name, frame.into_view())
         else:
-            sort = pack.policy("local").write(name).value.sort
-            ordered = frame.sort(*sort) if sort else frame
+            layout = pack.policy("local").write(name).value
+            ordered = frame.sort(*layout.sort) if layout.sort else frame
             schema = schema_of(entry.columns)
             batches = (b.to_pyarrow().cast(schema) for b in ordered.execute_stream())
             write_deltalake(
                 str(lake / name),
                 pa.RecordBatchReader.from_batches(schema, batches),
-                writer_properties=WriterProperties(compression="ZSTD", max_row_group_size=32768),
+                writer_properties=WriterProperties(
+                    compression=layout.compression.upper(), max_row_group_size=layout.row_group_rows
+                ),
             )
             files = ", ".join(f"'{path}'" for path in DeltaTable(str(lake / name)).file_uris())
             context.sql(f'CREATE EXTERNAL TABLE "{name}" STORED AS PARQUET LOCATION ({files})')

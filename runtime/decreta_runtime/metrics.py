@@ -14,6 +14,7 @@ from decreta_runtime.scan import Scanned
 # The binding gives pruning metrics as text alone: "10 total → 1 matched", humanised above 9,999.
 _PRUNING = re.compile(r"([\d.]+)\s*([KMBT]?) total → ([\d.]+)\s*([KMBT]?) matched")
 _COUNTS = ("bytes_scanned", "files_opened", "output_rows")
+_ROW_GROUPS = "row_groups_pruned_statistics"
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
 
@@ -48,8 +49,8 @@ def scan_stats(plan: ExecutionPlan, scans: Mapping[str, Scanned], seconds: float
         # A file that two partitions share is opened twice.
         files_read=min(files, known.get("files_opened", 0)) if native else None,
         files_total=files,
-        row_groups_read=known.get("row_groups_pruned_statistics.kept"),
-        row_groups_total=known.get("row_groups_pruned_statistics.total"),
+        row_groups_read=known.get(f"{_ROW_GROUPS}.kept"),
+        row_groups_total=known.get(f"{_ROW_GROUPS}.total"),
         rows_scanned=known.get("output_rows"),
         seconds=round(seconds, 6),
         scans={name: scanned.path for name, scanned in scans.items()},
@@ -75,7 +76,7 @@ def _counters(leaves: list[Any]) -> dict[str, int]:
         for metric in metrics.metrics() if metrics is not None else ():
             if metric.name in _COUNTS:
                 found[metric.name] = found.get(metric.name, 0) + int(metric.value or 0)
-            elif hit := _PRUNING.search(repr(metric)):
+            elif metric.name == _ROW_GROUPS and (hit := _PRUNING.search(repr(metric))):
                 total, unit, kept, kept_unit = hit.groups()
                 for key, number, scale in (("total", total, unit), ("kept", kept, kept_unit)):
                     name = f"{metric.name}.{key}"

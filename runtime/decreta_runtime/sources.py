@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -17,6 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing.connection import wait
+from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
@@ -101,10 +103,8 @@ def extract(
                 progress(done, total)
             return
         with _pool(pack, workers) as pool:
-            # Workers inherit the mask: Ctrl-C is for the run alone, which takes them along when it ends.
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            futures = {pool.submit(_extract_chunk, source.module, chunk, schemas): len(chunk) for chunk in chunks}
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            with _detached():
+                futures = {pool.submit(_extract_chunk, source.module, chunk, schemas): len(chunk) for chunk in chunks}
             for future in as_completed(futures):
                 yield future.result()
                 done += futures[future]
@@ -151,6 +151,23 @@ def _pool(pack: LoadedPack, workers: int) -> Iterator[ProcessPoolExecutor]:
         yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _detached() -> Iterator[None]:
+    """Let the workers that start meanwhile inherit neither Ctrl-C nor the caller's main program.
+
+    Ctrl-C is for the run alone, which takes its workers along when it ends. A spawned process would run the main program
+    again to find what it defines; workers need nothing of it, and a script without a `__main__` guard would run twice.
+    """
+    main = sys.modules["__main__"]
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _begin_work(package: str, modules: Mapping[str, bytes]) -> None:

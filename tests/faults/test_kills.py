@@ -193,3 +193,14 @@ def test_a_source_that_changes_while_it_is_read(code_graph: Path, source: Path, 
         pytest.raises(SourceUnreadable, match="changed while it was read"),
     ):
         pack.run({"python": str(source)}, meddle)
+
+
+def test_a_script_without_a_guard_runs_once(code_graph: Path, source: Path, tmp_path: Path) -> None:
+    """Workers are spawned; they must not run the caller's main program again."""
+    lake, script = tmp_path / "lake", tmp_path / "script.py"
+    lines = ["import decreta_runtime", f"pack = decreta_runtime.open({str(code_graph)!r}, lake={str(lake)!r})"]
+    script.write_text("\n".join([*lines, f"print(pack.run({{'python': {str(source)!r}}}).run_seq)"]) + "\n")
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "runtime")}
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, env=env)
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr

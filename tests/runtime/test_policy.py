@@ -132,7 +132,11 @@ def test_each_field_of_a_decision_has_an_effect(
 ) -> None:
     many = sales([(i, i * 7919 % 60_000, 7 + i % 2, 1) for i in range(120_000)])
     write_deltalake(str(shop_pack.parents[1] / "tables/sale"), many, mode="overwrite")
+    # Room for every place, and row groups of several pages.
     edit_policy(shop_pack, lambda p: p["inputs"].update({"budget.cache_bytes": 1 << 30}))
+    edit_policy(
+        shop_pack, lambda p: p["write_policy_by_dataset"]["revenue"]["value"].update({"row_group_rows": 32_768})
+    )
     before = observed(shop_pack)
     shutil.rmtree(shop_pack.parents[1] / "lake")
     assert json.loads((shop_pack / "policy/local.json").read_bytes())[section][subject]["value"][field] != value
