@@ -60,13 +60,28 @@ def differences(found: pa.Schema, columns: Iterable[Column]) -> list[str]:
     return words
 
 
+def require(found: pa.Schema, columns: Iterable[Column], subject: str) -> None:
+    """Raise SchemaMismatch, naming each difference, if `found` falls short of a contract."""
+    if words := differences(found, columns):
+        raise SchemaMismatch(
+            f"{subject} is not as compiled: {'; '.join(words)}",
+            help="correct the object's spec and regenerate, or bind another table",
+        )
+
+
 def exactly(batches: Iterable[pa.RecordBatch], schema: pa.Schema, subject: str) -> Iterator[pa.RecordBatch]:
     """Yield `batches` in `schema`: columns by name, another layout of the same type rewritten, nothing else cast.
 
-    Delta would cast '7' to 7 and drop a fraction without a word, so an unlike type raises SchemaMismatch; a null where
-    the contract has none raises CheckViolated.
+    Delta would cast '7' to 7 and drop a fraction without a word, so an unlike type raises SchemaMismatch, as does a
+    column that is missing, twice there or not in the contract; a null where the contract has none raises CheckViolated.
     """
     for batch in batches:
+        if sorted(batch.schema.names) != sorted(schema.names):
+            raise SchemaMismatch(
+                f"`{subject}` came with the columns {_listed(batch.schema.names)}, "
+                f"its contract has {_listed(schema.names)}",
+                help="regenerate the pack, or mend the adapter that emits it",
+            )
         arrays = []
         for field in schema:
             array = batch.column(batch.schema.get_field_index(field.name))
@@ -84,3 +99,16 @@ def exactly(batches: Iterable[pa.RecordBatch], schema: pa.Schema, subject: str) 
                 )
             arrays.append(array)
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def plain(table: pa.Table) -> pa.Table:
+    """Return `table` with the closed table's layouts in place of the engine's views."""
+    fields = []
+    for field in table.schema:
+        spec = types.from_arrow(str(field.type))
+        fields.append(field.with_type(arrow_type(spec)) if spec else field)
+    return table.cast(pa.schema(fields))
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from datafusion import SessionContext
 
@@ -19,17 +20,21 @@ def run_check(context: SessionContext, subject: str, check: Check, policy: Polic
     """Run one check. Raises CheckViolated with the count and sample rows; the run then leaves no record."""
     choice = policy.validation(subject, check.name)
     start = time.perf_counter()
+    count, samples = 0, list[Any]()
     try:
-        found = context.sql(check.sql).to_arrow_table()
+        for batch in context.sql(check.sql).execute_stream():
+            rows = batch.to_pyarrow()
+            count += rows.num_rows
+            samples += rows.slice(0, _SAMPLE - len(samples)).to_pylist()
     except Exception as error:  # noqa: BLE001 - the binding raises bare Exception
         raise StatementFailed(f"{subject}.{check.name}", error) from None
     seconds = time.perf_counter() - start
-    ledger.add("check", subject, check.name, choice.pointer, rows=found.num_rows, seconds=seconds)
-    if not found.num_rows:
+    ledger.add("check", subject, check.name, choice.pointer, rows=count, seconds=seconds)
+    if not count:
         return
-    samples = "\n".join(f"  {row}" for row in found.slice(0, _SAMPLE).to_pylist())
-    shown = "" if found.num_rows <= _SAMPLE else f" (the first {_SAMPLE})"
+    shown = "" if count <= _SAMPLE else f" (the first {_SAMPLE})"
+    listed = "\n".join(f"  {row}" for row in samples)
     raise CheckViolated(
-        f"check `{check.name}` of `{subject}` ({check.summary}) is violated, rows: {found.num_rows}{shown}\n{samples}",
+        f"check `{check.name}` of `{subject}` ({check.summary}) is violated, rows: {count}{shown}\n{listed}",
         help="mend the source or the spec and run again; readers still see the last complete run",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -9,14 +10,14 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 from datafusion import DataFrame, SessionContext
 
-from decreta_runtime.contract.errors import PreconditionFailed, StatementFailed
-from decreta_runtime.contract.manifest import Column
-from decreta_runtime.contract.policy import Policy
+from decreta_runtime.contract.errors import StatementFailed
+from decreta_runtime.contract.manifest import Column, Manifest
+from decreta_runtime.contract.policy import CacheValue, Choice, Policy, SessionValue, WriteValue
 from decreta_runtime.guards import choose
 from decreta_runtime.lake import Lake
 from decreta_runtime.load import LoadedPack
 from decreta_runtime.pin import Binding
-from decreta_runtime.place import Places
+from decreta_runtime.place import Places, Wanted
 from decreta_runtime.record import Ledger
 from decreta_runtime.scan import Pinned, Scanned, quote, register_scan
 from decreta_runtime.write import RunIdentity, already_written, write
@@ -42,18 +43,20 @@ class Execution:
     lake: Lake
     identity: RunIdentity
     context: SessionContext
+    profile: Choice[SessionValue]
     binding: Binding
     places: Places
     ledger: Ledger
     progress: Callable[[str, str], None]
     outcomes: dict[str, TableOutcome] = field(default_factory=dict)
+    scans: list[Scanned] = field(default_factory=list)
 
-    def register(self, pinned: Pinned, columns: tuple[Column, ...]) -> Scanned:
+    def register(self, pinned: Pinned, columns: tuple[Column, ...], action: str) -> None:
         """Pin a table and make it readable under its name, by the path that the policy and its guards give."""
         self.binding.put(pinned)
-        choice = self.policy.scan(pinned.name)
-        value = choose(choice, pinned.name, pinned.table, self.policy, self.ledger)
-        scanned = register_scan(self.context, pinned, columns, value)
+        choice = choose(self.policy.scan(pinned.name), pinned.name, pinned.table, self.policy, self.ledger)
+        scanned = register_scan(self.context, pinned, columns, choice.value)
+        self.scans.append(scanned)
         self.ledger.add(
             "scan",
             pinned.name,
@@ -63,21 +66,19 @@ class Execution:
             files=scanned.files,
             table_version=pinned.version,
         )
-        return scanned
+        self.outcomes[pinned.name] = outcome(pinned, action)
 
     def resume(self, name: str, columns: tuple[Column, ...]) -> bool:
         """Take over the dataset as an earlier attempt at this run committed it; False if none did."""
         pinned = already_written(name, self.lake.dataset(self.identity.pack, name), self.identity)
         if pinned is None:
             return False
-        scanned = self.register(pinned, columns)
-        self.outcomes[name] = TableOutcome("kept", pinned.version, None, scanned.files, scanned.bytes)
+        self.register(pinned, columns, "kept")
         self.progress("write", f"{name}: kept from an earlier attempt")
         return True
 
-    def store(self, name: str, rows: str, columns: tuple[Column, ...]) -> None:
+    def store(self, name: str, rows: str, columns: tuple[Column, ...], choice: Choice[WriteValue]) -> None:
         """Write the table or view `rows` as the dataset `name`, and read the dataset from here on."""
-        choice = self.policy.write(name)
         start = time.perf_counter()
         order = ", ".join(quote(column) for column in choice.value.sort)
         listed = ", ".join(quote(column.name) for column in columns)
@@ -86,8 +87,8 @@ class Execution:
         pinned, count = write(name, path, frame, columns, choice.value, self.identity)
         seconds = time.perf_counter() - start
         self.context.deregister_table(rows)
-        scanned = self.register(pinned, columns)
-        self.outcomes[name] = TableOutcome("written", pinned.version, count, scanned.files, scanned.bytes)
+        self.register(pinned, columns, "written")
+        done = self.outcomes[name]
         self.ledger.add(
             "write",
             name,
@@ -95,44 +96,79 @@ class Execution:
             choice.pointer,
             seconds=seconds,
             rows=count,
-            bytes=scanned.bytes,
-            files=scanned.files,
+            bytes=done.bytes,
+            files=done.files,
             table_version=pinned.version,
         )
         self.progress("write", f"{name}: {count:,} rows in {seconds:.1f} s")
 
     def relations(self) -> None:
-        """Compute every relation of the pack."""
-        for name in self.pack.manifest.order:
+        """Compute every relation of the pack; forget rows as soon as nobody reads them any more."""
+        until = last_readers(self.pack.manifest, self.policy)
+        for i, name in enumerate(self.pack.manifest.order):
             entry = self.pack.manifest.relations[name]
             if entry.stored:
                 if not self.resume(name, entry.columns):
                     view = f"{name}__rows"
                     self.context.register_table(view, self.pack.builder(name)(self.context).into_view())
-                    self.store(name, view, entry.columns)
+                    choice = choose(self.policy.write(name), name, None, self.policy, self.ledger)
+                    self.store(name, view, entry.columns, choice)
             else:
                 self._keep(name, entry.columns, self.pack.builder(name)(self.context))
+            for done in [view for view, last in until.items() if last == i]:
+                self.places.drop(done)
+
+    def require_files(self) -> None:
+        """Raise LakeUnusable if a file that was read has gone since: its rows may be missing from what was computed."""
+        for scanned in self.scans:
+            scanned.require_files()
 
     def _keep(self, name: str, columns: tuple[Column, ...], frame: DataFrame) -> None:
-        choice = self.policy.cache(name)
-        if choice.value.placement == "none":
+        choice = choose(self.policy.cache(name), name, None, self.policy, self.ledger)
+        start = time.perf_counter()
+        wanted = _wanted(choice)
+        inlined = wanted.placement == "none"
+        placed = None if inlined else self.places.put(name, _batches(name, frame), columns, wanted)
+        if placed is None:
             self.context.register_table(name, frame.into_view())
             self.ledger.add("step", name, "none", choice.pointer)
             return
-        start = time.perf_counter()
-        placed = self.places.put(name, _batches(name, frame), columns, choice.value.placement, choice)
-        if placed.placement != choice.value.placement and (
-            choice.otherwise is None or choice.otherwise.placement != placed.placement
-        ):
-            raise PreconditionFailed(
-                f"`{name}` does not fit the memory budget, and the policy names nothing to do instead",
-                help="raise budgets.cache_bytes, or give the rule an `otherwise`",
-            )
         seconds = time.perf_counter() - start
         self.ledger.add(
             "step", name, placed.placement, choice.pointer, seconds=seconds, rows=placed.rows, bytes=placed.bytes
         )
         self.progress("keep", f"{name}: {placed.rows:,} rows in {placed.placement}")
+
+
+def outcome(pinned: Pinned, action: str) -> TableOutcome:
+    """Say of a table's version what was done to it and what it holds."""
+    return TableOutcome(action, pinned.version, pinned.rows, len(pinned.files), pinned.bytes)
+
+
+def last_readers(manifest: Manifest, policy: Policy) -> dict[str, int]:
+    """Return for each view the place in the order after which nobody reads it; the length of the order if checks do.
+
+    A view that may be inlined is computed where its readers are, so what it reads must last as long.
+    """
+    # A word that happens to be a name keeps rows longer than they need; never shorter.
+    words = {word for checks in manifest.checks().values() for c in checks for word in re.findall(r"\w+", c.sql)}
+    end = len(manifest.order)
+    until = {name: end for name in manifest.order if name in words}
+    for i, name in reversed(list(enumerate(manifest.order))):
+        entry, choice = manifest.relations[name], policy.cache(name)
+        ways = {choice.value.placement, choice.otherwise.placement if choice.otherwise else choice.value.placement}
+        read_at = until.setdefault(name, i) if "none" in ways and not entry.stored else i
+        for given in entry.inputs:
+            until[given] = max(until.get(given, i), read_at)
+        until.setdefault(name, i)
+    return {
+        name: last for name, last in until.items() if name in manifest.order and not manifest.relations[name].stored
+    }
+
+
+def _wanted(choice: Choice[CacheValue]) -> Wanted:
+    otherwise = choice.otherwise.placement if choice.otherwise else None
+    return Wanted(choice.value.placement, choice.requires, otherwise, choice.pointer)
 
 
 def _batches(name: str, frame: DataFrame) -> Iterator[pa.RecordBatch]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.metadata import version
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from deltalake import DeltaTable
 
@@ -16,16 +16,11 @@ V = TypeVar("V")
 _COLUMN_MAPPING = "delta.columnMapping.mode"
 
 
-class Taken(NamedTuple):
-    """The outcome of a table's guards: which of them failed."""
+def choose(choice: Choice[V], subject: str, table: DeltaTable | None, policy: Policy, ledger: Ledger) -> Choice[V]:
+    """Return the choice as it stands, or with what it says to take otherwise when a guard fails.
 
-    failed: tuple[Guard, ...]
-
-
-def choose(choice: Choice[V], subject: str, table: DeltaTable | None, policy: Policy, ledger: Ledger) -> V:
-    """Return the decision's value, or what it says to take otherwise when a guard on `table` fails.
-
-    `within_memory_budget` is not asked here: it is met while rows are placed. Each outcome goes to the ledger.
+    `table` is what guards on tables are asked of. `within_memory_budget` is not asked here: it is met while rows are
+    placed. Each outcome goes to the ledger.
     """
     failed = []
     for guard in choice.requires:
@@ -36,16 +31,15 @@ def choose(choice: Choice[V], subject: str, table: DeltaTable | None, policy: Po
         if not holds:
             failed.append(guard)
     if not failed:
-        return choice.value
+        return choice
     assert choice.otherwise is not None  # Policy refuses a decision with guards and nothing to take otherwise
-    return choice.otherwise
+    return choice._replace(value=choice.otherwise, otherwise=None)
 
 
 def _holds(guard: Guard, table: DeltaTable | None, policy: Policy) -> bool:
     if guard == "engine_as_probed":
         return policy.engine().value == installed_engine()
-    if table is None:
-        return True
+    assert table is not None  # verified: only scans stand under guards on tables
     if guard == "no_deletion_vectors":
         features = table.protocol().reader_features or []
         return "deletionVectors" not in features or not table.deletion_vectors().read_all().num_rows

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote
 
 from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from filelock import FileLock, Timeout
 
-from decreta_runtime.contract.errors import InputInvalid, LakeUnusable, WriteConflict
+from decreta_runtime.contract.errors import DecretaError, InputInvalid, LakeUnusable, WriteConflict
 
 FORMAT = 1
 """Of the lake's own tables and folders; a lake of a newer format is refused."""
+
+_UNUSABLE = re.compile(r"[\x00-\x1f\x7f\[\]\\^|]|%[0-9A-Fa-f]{2}")
+"""What delta-rs 1.6 cannot have in a path: it panics over some of these and decodes others into another place."""
 
 
 class Lake:
     """A folder: `<pack>/<dataset>/` for each dataset, `_decreta/{runs,ledger,spill,locks}/` beside."""
 
     def __init__(self, path: str) -> None:
-        if "://" in path and not path.startswith("file://"):
-            raise InputInvalid(f"the lake {path} is not a folder", help="lakes are folders in this version")
-        self.root = Path(path.removeprefix("file://")).absolute()
+        """Name the lake at `path`; touch nothing. Raises InputInvalid if it cannot be a lake's place."""
+        self.root = local_path(path, Path.cwd())
 
     @property
     def own(self) -> Path:
@@ -50,6 +54,18 @@ class Lake:
         """Return the folder for what an attempt spills."""
         return self.own / "spill" / pack / attempt
 
+    def bound(self, name: str, uri: str) -> tuple[Path, DeltaTable]:
+        """Return the place and a fresh handle of a table of others; a relative `uri` starts at the lake.
+
+        Raises InputInvalid if there is no table, LakeUnusable if it cannot be read.
+        """
+        path = local_path(uri, self.root)
+        table = open_table(path)
+        if table is None:
+            words = f"`{name}` is bound to {path}, where there is no Delta table"
+            raise InputInvalid(words, help=f"bind it: --source {name}=PATH")
+        return path, table
+
     def writable(self) -> bool:
         """Whether the runtime's own folder can be written to."""
         return os.access(self.own, os.W_OK)
@@ -59,7 +75,7 @@ class Lake:
         marker = self.own / "format.json"
         try:
             found = json.loads(marker.read_bytes())["format"]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             what = "is no lake" if self.root.exists() else "does not exist"
             raise LakeUnusable(
                 f"{self.root} {what}", help="run the pack first: `decreta run PACK --lake DIR`"
@@ -77,7 +93,7 @@ class Lake:
     def prepare(self) -> None:
         """Make this folder a lake, or check that it is one. Raises LakeUnusable."""
         marker = self.own / "format.json"
-        try:
+        with writing(f"the lake at {self.root}"):
             if not marker.exists():
                 if self.runs.exists():
                     raise LakeUnusable(f"{self.root} has runs but no {marker}", help="restore the file from a backup")
@@ -86,10 +102,6 @@ class Lake:
                 fresh.write_text(json.dumps({"format": FORMAT}) + "\n")
                 fresh.replace(marker)
             (self.own / "locks").mkdir(exist_ok=True)
-        except OSError as error:
-            raise LakeUnusable(
-                f"the lake at {self.root} cannot be written: {error.strerror}", help="check its place and permissions"
-            ) from None
         self.check_readable()
 
     @contextmanager
@@ -108,12 +120,33 @@ class Lake:
         except OSError as error:
             raise LakeUnusable(f"the lock {path} cannot be taken: {error.strerror}") from None
         try:
-            holder.write_text(f"{os.getpid()}\n")
+            with writing(f"the lake at {self.root}"):
+                holder.write_text(f"{os.getpid()}\n")
             shutil.rmtree(self.own / "spill" / pack, ignore_errors=True)  # left by attempts that died
             yield
         finally:
             shutil.rmtree(self.own / "spill" / pack, ignore_errors=True)
             lock.release()
+
+
+def local_path(uri: str, start: Path) -> Path:
+    """Return the folder that a path or `file://` URI names, from `start` if it is relative, links followed.
+
+    Links are followed here because the engines disagree on what `link/..` is. Raises InputInvalid.
+    """
+    if "://" in uri and not uri.startswith("file://"):
+        raise InputInvalid(
+            f"{uri} is not a folder on this machine", help="lakes and tables are folders in this version"
+        )
+    path = unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri
+    try:
+        whole = (start / path).resolve()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputInvalid(f"{uri!r} is no path: {error}", help="name another folder") from None
+    if found := _UNUSABLE.search(str(whole)):
+        words = f"the Delta engine cannot work below a folder with {found[0]!r} in its name: {str(whole)!r}"
+        raise InputInvalid(words, help="move or rename the folder, or name another")
+    return whole
 
 
 def open_table(path: Path | str, version: int | None = None) -> DeltaTable | None:
@@ -123,7 +156,24 @@ def open_table(path: Path | str, version: int | None = None) -> DeltaTable | Non
     except TableNotFoundError:
         return None
     except Exception as error:  # noqa: BLE001 - a broken log surfaces as several kinds
-        words = str(error).strip().split("\n")[0]
         raise LakeUnusable(
-            f"the table at {path} cannot be read: {words}", help="restore its log from a backup, or use another lake"
+            f"the table at {path} cannot be read: {_words(error)}",
+            help="restore its log from a backup, or use another lake",
         ) from None
+
+
+@contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Turn what the system or the engine says about a write that fails into LakeUnusable; a lost race stays one."""
+    try:
+        yield
+    except (DecretaError, CommitFailedError):
+        raise
+    except (OSError, DeltaError) as error:
+        words = f"{what} cannot be written: {_words(error)}"
+        raise LakeUnusable(words, help="check its place, its permissions and the space left") from None
+
+
+def _words(error: Exception) -> str:
+    strerror = getattr(error, "strerror", None)
+    return strerror or str(error).strip().split("\n")[0]

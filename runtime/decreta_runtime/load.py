@@ -61,15 +61,17 @@ class LoadedPack:
 def load(folder: Path, expect: str | None = None) -> LoadedPack:
     """Read and verify the compiled pack in `folder`.
 
-    `expect` pins the digest of the manifest from elsewhere; without it the file beside the manifest proves integrity,
-    not origin. Raises DigestMismatch, IncompatibleEngine, InputInvalid.
+    `expect` pins the digest of the manifest from elsewhere; without it the file beside the manifest is taken, which
+    proves integrity, not origin. Raises DigestMismatch, IncompatibleEngine, InputInvalid.
     """
-    manifest_bytes, recorded = _read(folder, "manifest.json"), _read(folder, "manifest.sha256")
+    manifest_bytes = _read(folder, "manifest.json")
     digest = digest_of(manifest_bytes)
-    if not hmac.compare_digest(digest.encode() + b"\n", recorded):
+    if expect is not None:
+        if not hmac.compare_digest(digest.encode(), expect.encode(errors="replace")):
+            words = f"the manifest has digest {digest}, {expect} was asked for"
+            raise DigestMismatch(words, help="deploy the pinned pack")
+    elif not hmac.compare_digest(digest.encode() + b"\n", _read(folder, "manifest.sha256")):
         raise DigestMismatch(f"{folder / 'manifest.json'} is not the manifest that was generated", help=_HELP)
-    if expect is not None and not hmac.compare_digest(digest, expect):
-        raise DigestMismatch(f"the manifest has digest {digest}, {expect} was asked for", help="deploy the pinned pack")
     manifest = _decode(manifest_bytes, folder)
     files = {}
     for path, wanted in manifest.files.items():

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from datafusion import ExecutionPlan
+from datafusion import DataFrame, ExecutionPlan
 from msgspec import Struct
 
 from decreta_runtime.scan import Scanned
@@ -55,6 +55,12 @@ def scan_stats(plan: ExecutionPlan, scans: Mapping[str, Scanned], seconds: float
         seconds=round(seconds, 6),
         scans={name: scanned.path for name, scanned in scans.items()},
     )
+
+
+def read_by(frame: DataFrame, names: Iterable[str]) -> set[str]:
+    """Return those of the tables `names` that a statement reads, wherever in it they stand."""
+    found = re.findall(r"TableScan: (.+?)(?: projection=|$)", frame.logical_plan().display_indent(), re.MULTILINE)
+    return {name for name in names if name in found}
 
 
 def _leaves(plan: ExecutionPlan) -> list[Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import difflib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -16,21 +17,23 @@ from typing import Any
 import pyarrow as pa
 from datafusion import DataFrame, SessionContext, SQLOptions
 
-from decreta_runtime.arrow import arrow_type
-from decreta_runtime.contract import types
+from decreta_runtime.arrow import arrow_type, plain
 from decreta_runtime.contract.errors import InputInvalid
 from decreta_runtime.contract.manifest import SQL_WORKLOAD, QueryEntry
 from decreta_runtime.guards import choose
-from decreta_runtime.lake import Lake
+from decreta_runtime.lake import Lake, local_path
 from decreta_runtime.load import load
-from decreta_runtime.metrics import ScanStats, scan_stats
+from decreta_runtime.metrics import ScanStats, read_by, scan_stats
 from decreta_runtime.pin import Binding, bind_run
 from decreta_runtime.record import Ledger, last_run
 from decreta_runtime.run import RunResult, run
 from decreta_runtime.scan import Scanned, register_scan
 from decreta_runtime.session import build_session
 from decreta_runtime.tally import Tally
-from decreta_runtime.verify import verify
+from decreta_runtime.verify import entries, verify, verify_tables
+
+_LEDGER_ROWS = 10_000
+"""Rows of the ledger that an open pack gathers before it writes them: it may live for long."""
 
 _PYTHON: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
@@ -55,6 +58,7 @@ class _Reading:
     """What queries of one workload class share: a session, and the tables it has registered so far."""
 
     context: SessionContext
+    pointer: str
     scans: dict[str, Scanned]
     views: set[str]
 
@@ -72,7 +76,8 @@ class Pack:
         self.policy = self._pack.policy(env)
         self.manifest = self._pack.manifest
         # A relative lake of the environment starts where `generated/` stands.
-        self.lake = Lake(lake or str(Path(folder).absolute().parents[1] / self.policy.lake().value))
+        start = Path(folder).absolute().parent.parent
+        self.lake = Lake(lake) if lake else Lake(str(local_path(self.policy.lake().value, start)))
         self._ledger = Ledger(self.manifest.pack, self.policy.digest)
         self._binding: Binding | None = None
         self._readings: dict[str, _Reading] = {}
@@ -86,14 +91,23 @@ class Pack:
         self.close()
 
     def close(self) -> None:
-        """Write what queries did to the ledger, best effort: a read-only lake keeps none."""
+        """Write what queries did to the ledger."""
+        self._flush()
+
+    def _flush(self) -> None:
+        # Best effort: a read-only lake keeps none.
         if self.lake.writable():
             with contextlib.suppress(Exception):
                 self._ledger.write(self.lake)
+        self._ledger.rows.clear()
 
     def verify(self) -> list[str]:
-        """Check policy, manifest, builders and bindings against each other; return what was verified, in words."""
+        """Check policy, manifest and builders against each other; return what was verified, in words."""
         return verify(self._pack, self.policy)
+
+    def verify_tables(self) -> list[str]:
+        """Check the tables that the environment binds against their contracts; return what was verified, in words."""
+        return verify_tables(self._pack, self.policy, self.lake, {})
 
     def run(
         self,
@@ -101,8 +115,7 @@ class Pack:
         progress: Callable[[str, str], None] | None = None,
     ) -> RunResult:
         """Run the pack. `sources` binds names to `[ROOT:]PATH` over the environment. Raises DecretaError."""
-        given = {name: [place] if isinstance(place, str) else list(place) for name, place in (sources or {}).items()}
-        self._known_names(given)
+        given = self.places(sources or {})
         tally = Tally()
         tally.once("load")
         try:
@@ -110,6 +123,20 @@ class Pack:
         finally:
             # Readers of this pack see the new run: they bind, and open sessions, anew.
             self._binding, self._readings, self._tally = None, {}, tally.of_reader()
+
+    def places(self, sources: Mapping[str, str | Sequence[str]]) -> dict[str, list[str]]:
+        """Return the places given for sources and tables of others, the latter made absolute. Raises InputInvalid."""
+        adapted = {entry.source.name for entry in self.manifest.objects.values() if entry.source is not None}
+        bound = {name for name, entry in self.manifest.objects.items() if entry.table is not None}
+        given = {name: [place] if isinstance(place, str) else list(place) for name, place in sources.items()}
+        for name, found in given.items():
+            if name not in adapted | bound:
+                raise InputInvalid(f"there is no source or bound table `{name}`", help=_nearest(name, adapted | bound))
+            if name in bound:
+                if len(found) != 1:
+                    raise InputInvalid(f"the table `{name}` is bound to {len(found)} places", help="name one")
+                given[name] = [str(local_path(found[0], Path.cwd()))]
+        return given
 
     def query(self, shape: str, **parameters: Any) -> pa.Table:
         """Return the rows of a query shape over the last complete run. Raises DecretaError."""
@@ -130,7 +157,7 @@ class Pack:
                 reading.views.add(view)
         sql = self._pack.module("queries").SQL[shape]
         frame = lambda: reading.context.sql(sql, param_values=values)  # noqa: E731
-        return self._run(shape, frame, reading, tuple(entry.datasets), self.policy.session(entry.workload).pointer)
+        return self._run(shape, frame, reading, lambda _: tuple(entry.datasets))
 
     def sql(self, statement: str) -> Answer:
         """Return the rows of one reading SQL statement over the last complete run. Raises DecretaError."""
@@ -139,8 +166,7 @@ class Pack:
             self._register(reading, dataset)
         options = SQLOptions().with_allow_ddl(False).with_allow_dml(False).with_allow_statements(False)
         frame = lambda: reading.context.sql_with_options(statement, options)  # noqa: E731
-        pointer = self.policy.session(SQL_WORKLOAD).pointer
-        return self._run("sql", frame, reading, tuple(self.manifest.datasets()), pointer)
+        return self._run("sql", frame, reading, lambda made: read_by(made, reading.scans))
 
     def versions(self) -> dict[str, int]:
         """Return the table versions that readers of this pack see."""
@@ -148,24 +174,27 @@ class Pack:
 
     def _bound(self) -> Binding:
         if self._binding is None:
+            collections.deque(entries(self._pack, self.policy), maxlen=0)  # nothing is read before all of it is there
             self.lake.check_readable()
             run_record = last_run(self.lake, self.manifest.pack)
-            self._binding = bind_run(self.manifest, self.lake, run_record, self.policy, self._tally)
+            self._binding = bind_run(self.manifest, self.lake, run_record, self._tally)
         return self._binding
 
     def _reading(self, workload: str) -> _Reading:
         self._bound()
         if workload not in self._readings:
-            context = build_session(workload, self.policy.session(workload), self._tally)
-            self._readings[workload] = _Reading(context, {}, set())
+            profile = choose(self.policy.session(workload), workload, None, self.policy, self._ledger)
+            context = build_session(workload, profile, self._tally)
+            self._readings[workload] = _Reading(context, profile.pointer, {}, set())
         return self._readings[workload]
 
     def _register(self, reading: _Reading, name: str) -> None:
         if name in reading.scans:
             return
-        pinned, choice = self._bound()[name], self.policy.scan(name)
-        value = choose(choice, name, pinned.table, self.policy, self._ledger)
-        scanned = reading.scans[name] = register_scan(reading.context, pinned, self.manifest.columns_of(name), value)
+        pinned = self._bound()[name]
+        choice = choose(self.policy.scan(name), name, pinned.table, self.policy, self._ledger)
+        columns = self.manifest.columns_of(name)
+        scanned = reading.scans[name] = register_scan(reading.context, pinned, columns, choice.value)
         self._ledger.add(
             "scan",
             name,
@@ -177,7 +206,11 @@ class Pack:
         )
 
     def _run(
-        self, subject: str, make: Callable[[], DataFrame], reading: _Reading, datasets: tuple[str, ...], pointer: str
+        self,
+        subject: str,
+        make: Callable[[], DataFrame],
+        reading: _Reading,
+        read: Callable[[DataFrame], Collection[str]],
     ) -> Answer:
         start = time.perf_counter()
         try:
@@ -187,27 +220,28 @@ class Pack:
             words = str(error).strip().split("\n")[0].removeprefix("DataFusion error: ")
             raise InputInvalid(f"the engine says: {words}", help="correct the statement or its parameters") from None
         seconds = time.perf_counter() - start
-        rows = _plain(pa.Table.from_batches(batches, schema=frame.schema()))
-        stats = scan_stats(frame.execution_plan(), {name: reading.scans[name] for name in datasets}, seconds)
+        scans = {name: reading.scans[name] for name in read(frame)}
+        for scanned in scans.values():
+            scanned.require_files()
+        rows = plain(pa.Table.from_batches(batches, None if batches else frame.schema()))
+        stats = scan_stats(frame.execution_plan(), scans, seconds)
+        self._note(subject, reading.pointer, rows.num_rows, stats)
+        return Answer(rows, stats)
+
+    def _note(self, shape: str, pointer: str, rows: int, stats: ScanStats) -> None:
         self._ledger.add(
             "query",
-            subject,
+            shape,
             "query",
             pointer,
-            seconds=seconds,
-            rows=rows.num_rows,
+            seconds=stats.seconds,
+            rows=rows,
             bytes=stats.bytes_scanned,
             files=stats.files_read,
             files_total=stats.files_total,
         )
-        return Answer(rows, stats)
-
-    def _known_names(self, given: Mapping[str, Any]) -> None:
-        objects = self.manifest.objects.items()
-        known = {e.source.name if e.source else name for name, e in objects}
-        for name in given:
-            if name not in known:
-                raise InputInvalid(f"the pack has no source or bound table `{name}`", help=_nearest(name, known))
+        if len(self._ledger.rows) >= _LEDGER_ROWS:
+            self._flush()
 
 
 def _checked(shape: str, entry: QueryEntry, given: Mapping[str, Any]) -> dict[str, pa.Scalar]:
@@ -229,15 +263,6 @@ def _checked(shape: str, entry: QueryEntry, given: Mapping[str, Any]) -> dict[st
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, TypeError):
             raise InputInvalid(f"`{name}` of `{shape}` needs a value of type {kind}, not {value!r}") from None
     return values
-
-
-def _plain(table: pa.Table) -> pa.Table:
-    """Return `table` with the closed table's layouts in place of the engine's views."""
-    fields = []
-    for field in table.schema:
-        spec = types.from_arrow(str(field.type))
-        fields.append(field.with_type(arrow_type(spec)) if spec else field)
-    return table.cast(pa.schema(fields))
 
 
 def _nearest(word: str, known: Mapping[str, Any] | set[str]) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
-from decreta_runtime.contract.errors import InputInvalid, LakeUnusable
+from decreta_runtime.contract.errors import LakeUnusable
 from decreta_runtime.contract.manifest import Manifest
 from decreta_runtime.contract.policy import Policy
 from decreta_runtime.contract.records import RunRecord
-from decreta_runtime.lake import Lake, open_table
+from decreta_runtime.lake import Lake, local_path, open_table
 from decreta_runtime.scan import Pinned
 from decreta_runtime.tally import Tally
 
@@ -28,9 +27,17 @@ class Binding:
         """Add the version that this run has written."""
         self._tables[pinned.name] = pinned
 
+    def tables(self) -> tuple[Pinned, ...]:
+        """Return all pinned tables by name."""
+        return tuple(pinned for _, pinned in sorted(self._tables.items()))
+
     def versions(self) -> dict[str, int]:
         """Return the version of each table, by name."""
-        return {name: pinned.version for name, pinned in sorted(self._tables.items())}
+        return {pinned.name: pinned.version for pinned in self.tables()}
+
+    def bound(self) -> dict[str, str]:
+        """Return id and place of each table of others: what finds it again and tells it from one made anew there."""
+        return {p.name: f"{p.table_id}@{p.place}" for p in self.tables() if p.place is not None}
 
 
 def bind_inputs(manifest: Manifest, policy: Policy, lake: Lake, given: Mapping[str, str], tally: Tally) -> Binding:
@@ -42,11 +49,13 @@ def bind_inputs(manifest: Manifest, policy: Policy, lake: Lake, given: Mapping[s
     tables = {}
     for name, entry in manifest.objects.items():
         if entry.table is not None:
-            tables[name] = _newest(name, given.get(name) or policy.table(entry.table).value.uri, lake)
+            place = given.get(name) or policy.table(entry.table).value.uri
+            path, table = lake.bound(name, place)
+            tables[name] = Pinned(name, path, table.version(), table, place)
     return Binding(tables)
 
 
-def bind_run(manifest: Manifest, lake: Lake, run: RunRecord | None, policy: Policy, tally: Tally) -> Binding:
+def bind_run(manifest: Manifest, lake: Lake, run: RunRecord | None, tally: Tally) -> Binding:
     """Return the binding of a reader: the versions that the last complete run names. Raises LakeUnusable."""
     tally.once("binding")
     if run is None:
@@ -54,31 +63,43 @@ def bind_run(manifest: Manifest, lake: Lake, run: RunRecord | None, policy: Poli
             f"the lake at {lake.root} has no complete run of `{manifest.pack}`",
             help="run the pack first: `decreta run`",
         )
-    tables = {}
+    return Binding({pinned.name: pinned for pinned in tables_of(manifest, lake, run)})
+
+
+def tables_of(manifest: Manifest, lake: Lake, run: RunRecord) -> list[Pinned]:
+    """Return the versions that a run names. Raises LakeUnusable if one is not there."""
+    return [_recorded(name, manifest, lake, run) for name in manifest.datasets()]
+
+
+def whole_tables(manifest: Manifest, lake: Lake, run: RunRecord) -> tuple[list[Pinned], list[str]]:
+    """Return the versions that a run names as far as they can be read whole, and the names of the others."""
+    whole, lost = [], []
     for name in manifest.datasets():
-        if name not in run.versions:
-            raise LakeUnusable(f"the last run has no table `{name}`", help="the pack has changed since: run it again")
-        entry = manifest.objects.get(name)
-        bound = run.sources.get(name) if entry is not None and entry.table is not None else None
-        path = Path(bound) if bound else lake.dataset(manifest.pack, name)
-        tables[name] = pin(name, path, run.versions[name])
-    return Binding(tables)
+        try:
+            pinned = _recorded(name, manifest, lake, run)
+            pinned.require_files()
+            whole.append(pinned)
+        except LakeUnusable:
+            lost.append(name)
+    return whole, lost
 
 
-def pin(name: str, path: Path, version: int) -> Pinned:
-    """Return one version of the table at `path`. Raises LakeUnusable if it is gone."""
-    table = open_table(path, version)
+def _recorded(name: str, manifest: Manifest, lake: Lake, run: RunRecord) -> Pinned:
+    """Return the version of a table that a run names. Raises LakeUnusable if it is not there, or not that table."""
+    if name not in run.versions:
+        raise LakeUnusable(f"the last run has no table `{name}`", help="the pack has changed since: run it again")
+    entry = manifest.objects.get(name)
+    if entry is None or entry.table is None:
+        known, place, path = "", None, lake.dataset(manifest.pack, name)
+    else:
+        known, _, place = run.sources.get(name, "").partition("@")
+        path = local_path(place, lake.root)
+    table = open_table(path, run.versions[name])
     if table is None:
         raise LakeUnusable(f"the table `{name}` at {path} is gone", help="restore it, or run the pack again")
-    return Pinned(name, path, version, table)
-
-
-def _newest(name: str, uri: str, lake: Lake) -> Pinned:
-    path = Path(uri.removeprefix("file://"))
-    path = path if path.is_absolute() else lake.root / path
-    table = open_table(path)
-    if table is None:
-        raise InputInvalid(
-            f"`{name}` is bound to {path}, where there is no Delta table", help=f"bind it: --source {name}=PATH"
+    pinned = Pinned(name, path, run.versions[name], table, place)
+    if known and pinned.table_id != known:
+        raise LakeUnusable(
+            f"`{name}` at {path} is another table than the one that the last run read", help="run the pack again"
         )
-    return Pinned(name, path, table.version(), table)
+    return pinned

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import pyarrow as pa
 from datafusion import SessionContext
 from deltalake import DeltaTable, write_deltalake
 
 from decreta_runtime.arrow import empty_batch, exactly, schema_of
+from decreta_runtime.contract.errors import PreconditionFailed
 from decreta_runtime.contract.manifest import Column
-from decreta_runtime.contract.policy import Choice, Policy, ScanValue
+from decreta_runtime.contract.policy import Guard, Policy, ScanValue
+from decreta_runtime.lake import writing
 from decreta_runtime.record import Ledger
 from decreta_runtime.scan import Pinned, register_scan
+
+Placement = Literal["none", "memory", "spill"]
 
 _SPILL_SCAN = ScanValue(path="native", pushdown=False, page_index=False)
 """How a spill is read back: whole, by the files that this run has just written itself."""
@@ -22,12 +27,22 @@ _SPILL_BUFFER = 64 << 20
 """Bytes that a spill gathers before it appends: one commit and one file each, so neither grows many."""
 
 
-class Placed(NamedTuple):
-    """Where rows ended up, and how many."""
+class Wanted(NamedTuple):
+    """A placement, the guards it stands under, what holds when one fails, and the policy entry that says so."""
 
-    placement: str
+    placement: Placement
+    requires: tuple[Guard, ...]
+    otherwise: Placement | None
+    pointer: str
+
+
+class Placed(NamedTuple):
+    """Where rows ended up, how many, and whether that is what the policy names for a guard that fails."""
+
+    placement: Placement
     rows: int
     bytes: int
+    otherwise: bool
 
 
 class Places:
@@ -38,76 +53,84 @@ class Places:
         self.held: dict[str, int] = {}
 
     def put(
-        self,
-        name: str,
-        batches: Iterable[pa.RecordBatch],
-        columns: tuple[Column, ...],
-        wanted: str,
-        choice: Choice[object],
-    ) -> Placed:
-        """Register the rows of `batches` as the table `name`, in the placement `wanted` by `choice`."""
-        place = Place(self, name, columns, wanted, choice)
+        self, name: str, batches: Iterable[pa.RecordBatch], columns: tuple[Column, ...], wanted: Wanted
+    ) -> Placed | None:
+        """Register the rows of `batches` as the table `name`; None if they fit nowhere and need no place."""
+        place = Place(self, name, columns, wanted)
         for batch in batches:
-            place.add(batch)
+            if not place.add(batch):
+                return None
         return place.finish()
 
     def drop(self, name: str) -> None:
-        """Forget the rows of `name`."""
+        """Forget the rows of `name`: nobody reads them any more."""
         self.held.pop(name, None)
         self.context.deregister_table(name)
+        shutil.rmtree(self.spill / name, ignore_errors=True)
 
 
 class Place:
     """A table in the making. Memory is counted while rows come; at the budget all of them go to a spill."""
 
-    def __init__(
-        self, places: Places, name: str, columns: tuple[Column, ...], wanted: str, choice: Choice[object]
-    ) -> None:
-        self._places, self._name, self._columns, self._choice = places, name, columns, choice
+    def __init__(self, places: Places, name: str, columns: tuple[Column, ...], wanted: Wanted) -> None:
+        self._places, self._name, self._columns, self._wanted = places, name, columns, wanted
         self._schema = schema_of(columns)
         self._kept: list[pa.RecordBatch] = []
         self._size = self._rows = 0
-        self._in_memory = wanted == "memory"
         self._path = places.spill / name
-        self._budget = places.policy.budget("cache_bytes") if self._in_memory else None
+        self._placement = wanted.placement
+        guarded = self._placement == "memory" and "within_memory_budget" in wanted.requires
+        self._budget = places.policy.budget("cache_bytes") if guarded else None
 
-    def add(self, batch: pa.RecordBatch) -> None:
-        """Take the next rows. Raises SchemaMismatch and CheckViolated if they are not as the contract says."""
+    def add(self, batch: pa.RecordBatch) -> bool:
+        """Take the next rows; False if the policy wants them nowhere now that they do not fit.
+
+        Raises SchemaMismatch and CheckViolated if they are not as the contract says, PreconditionFailed if they do not
+        fit and the policy names nothing to do instead.
+        """
         for exact in exactly([batch], self._schema, self._name):
             self._kept.append(exact)
             self._rows += exact.num_rows
-            size = exact.get_total_buffer_size()
-            self._size += size
-            if self._budget is not None:
-                self._places.held[self._name] = self._size
-                if sum(self._places.held.values()) > self._budget.value:
-                    self._leave_memory()
-            elif self._size >= _SPILL_BUFFER:
-                self._append()
+            self._size += exact.nbytes  # of the slice: batches may share their buffers
+        if self._placement == "memory":
+            self._places.held[self._name] = self._size
+            if self._budget is not None and sum(self._places.held.values()) > self._budget.value:
+                return self._leave_memory()
+        elif self._size >= _SPILL_BUFFER:
+            self._append()
+        return True
 
     def finish(self) -> Placed:
         """Register the table and say where its rows are."""
-        context = self._places.context
-        if self._in_memory and self._budget is not None:
-            self._note("holds")
+        context, otherwise = self._places.context, self._placement != self._wanted.placement
+        if self._placement == "memory":
+            if self._budget is not None:
+                self._note("holds")
             context.register_record_batches(self._name, [self._kept or [empty_batch(self._schema)]])
-            return Placed("memory", self._rows, self._size)
+            return Placed("memory", self._rows, self._size, otherwise)
         if self._kept or not self._path.exists():
             self._append()
         table = DeltaTable(str(self._path))
         pinned = Pinned(self._name, self._path, table.version(), table)
         scanned = register_scan(context, pinned, self._columns, _SPILL_SCAN)
-        return Placed("spill", self._rows, scanned.bytes)
+        return Placed("spill", self._rows, scanned.bytes, otherwise)
 
-    def _leave_memory(self) -> None:
+    def _leave_memory(self) -> bool:
         self._note("fails")
         self._places.held.pop(self._name)
-        self._in_memory, self._budget = False, None
+        if self._wanted.otherwise == "none":
+            return False
+        if self._wanted.otherwise != "spill":
+            words = f"`{self._name}` does not fit the memory budget, and `{self._wanted.pointer}` names no other place"
+            raise PreconditionFailed(words, help="raise budgets.cache_bytes, or give the rule another `otherwise`")
+        self._placement, self._budget = "spill", None
         self._append()
+        return True
 
     def _append(self) -> None:
         reader = pa.RecordBatchReader.from_batches(self._schema, self._kept)
-        write_deltalake(str(self._path), reader, mode="append")
+        with writing(f"the spill of `{self._name}`"):
+            write_deltalake(str(self._path), reader, mode="append")
         self._kept, self._size = [], 0
 
     def _note(self, outcome: str) -> None:
@@ -116,7 +139,7 @@ class Place:
             "guard",
             self._name,
             f"within_memory_budget: {outcome}",
-            self._choice.pointer,
+            self._wanted.pointer,
             detail={"budget": self._budget.pointer},
             rows=self._rows,
             bytes=self._size,

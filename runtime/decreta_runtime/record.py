@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pyarrow as pa
-from deltalake import CommitProperties, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError
 
 from decreta_runtime.contract.errors import WriteConflict
 from decreta_runtime.contract.records import Kind, LedgerRow, RunRecord
-from decreta_runtime.lake import Lake, open_table
+from decreta_runtime.lake import Lake, open_table, writing
+
+_APPENDS = 10
+"""Tries at an append that others beat: runs of several packs, and readers, share the runs and the ledger."""
 
 _RUNS = pa.schema(
     [
@@ -98,7 +105,8 @@ class Ledger:
         rows = [msgspec.to_builtins(row) for row in self.rows]
         for row in rows:
             row["at"] = row.pop("at_us")
-        write_deltalake(str(lake.ledger), pa.Table.from_pylist(rows, schema=_LEDGER), mode="append")
+        marks = [] if self.run_seq is None else [Transaction(f"decreta/{self.pack}/_ledger", self.run_seq)]
+        _append(lake.ledger, pa.Table.from_pylist(rows, schema=_LEDGER), marks)
         self.rows.clear()
 
 
@@ -107,7 +115,10 @@ def last_run(lake: Lake, pack: str) -> RunRecord | None:
     table = open_table(lake.runs)
     if table is None:
         return None
-    rows = pa.table(table.scan(predicate=f"pack = '{pack}'").read_all()).to_pylist()
+    # The mark says which row it is: thousands of runs need not be read. After a restore it may say too much.
+    mark = table.transaction_version(_runs(pack))
+    rows = _records(table, f"pack = '{pack}' AND run_seq = {mark}") if mark is not None else []
+    rows = rows or _records(table, f"pack = '{pack}'")
     if not rows:
         return None
     last = max(rows, key=lambda row: row["run_seq"])
@@ -119,13 +130,43 @@ def commit_run(lake: Lake, record: RunRecord) -> None:
     """Append the record of a complete run: from here on readers see its tables. Raises WriteConflict."""
     row = msgspec.to_builtins(record)
     row["versions"], row["sources"] = (json.dumps(row[name], sort_keys=True) for name in ("versions", "sources"))
-    application = f"decreta/{record.pack}/_runs"
-    table = open_table(lake.runs)
-    if table is not None and (table.transaction_version(application) or 0) >= record.run_seq:
-        raise WriteConflict(f"run {record.run_seq} of `{record.pack}` is recorded already", help="run again")
-    write_deltalake(
-        str(lake.runs) if table is None else table,
-        pa.Table.from_pylist([row], schema=_RUNS),
-        mode="append",
-        commit_properties=CommitProperties(app_transactions=[Transaction(application, record.run_seq)]),
-    )
+
+    def look_first(table: DeltaTable) -> None:
+        if (table.transaction_version(_runs(record.pack)) or 0) >= record.run_seq:
+            raise WriteConflict(f"run {record.run_seq} of `{record.pack}` is recorded already", help="run again")
+
+    marks = [Transaction(_runs(record.pack), record.run_seq)]
+    _append(lake.runs, pa.Table.from_pylist([row], schema=_RUNS), marks, look_first)
+
+
+def _runs(pack: str) -> str:
+    return f"decreta/{pack}/_runs"
+
+
+def _records(table: DeltaTable, predicate: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pa.table(table.scan(predicate=predicate)).to_pylist()
+    return rows
+
+
+def _append(
+    path: Path,
+    rows: pa.Table,
+    marks: list[Transaction],
+    look_first: Callable[[DeltaTable], None] = lambda table: None,
+) -> None:
+    """Append rows in one commit. The engine settles races between appends itself, but not who creates the table."""
+    properties = CommitProperties(app_transactions=marks)
+    for left in reversed(range(_APPENDS)):
+        table = open_table(path)
+        if table is not None:
+            look_first(table)
+        try:
+            with writing(f"the table {path}"):
+                write_deltalake(path if table is None else table, rows, mode="append", commit_properties=properties)
+        except CommitFailedError as error:
+            if not left:
+                words = str(error).split("\n")[0]
+                raise WriteConflict(f"{path} was changed by others all the while: {words}", help="run again") from None
+            time.sleep(random.uniform(0.0, 0.1))
+        else:
+            return

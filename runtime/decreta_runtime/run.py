@@ -15,18 +15,19 @@ from dataclasses import dataclass
 from decreta_runtime.arrow import schema_of
 from decreta_runtime.checks import run_check
 from decreta_runtime.contract.manifest import RUN_WORKLOAD
-from decreta_runtime.contract.policy import Policy
+from decreta_runtime.contract.policy import Choice, Policy, WriteValue
 from decreta_runtime.contract.records import RunRecord
-from decreta_runtime.execute import Execution, TableOutcome
+from decreta_runtime.execute import Execution, TableOutcome, outcome
+from decreta_runtime.guards import choose
 from decreta_runtime.lake import Lake
 from decreta_runtime.load import LoadedPack
-from decreta_runtime.pin import Binding, bind_inputs
-from decreta_runtime.place import Place, Places
+from decreta_runtime.pin import Binding, bind_inputs, whole_tables
+from decreta_runtime.place import Place, Places, Wanted
 from decreta_runtime.record import Ledger, commit_run, last_run, now_us
 from decreta_runtime.session import build_session
 from decreta_runtime.sources import SourceUnits, extract, list_units
 from decreta_runtime.tally import Tally
-from decreta_runtime.verify import verify
+from decreta_runtime.verify import verify, verify_tables
 from decreta_runtime.write import RunIdentity
 
 Progress = Callable[[str, str], None]
@@ -57,46 +58,78 @@ def run(
     Raises DecretaError; then nothing of this run is visible to readers.
     """
     start = time.perf_counter()
+    places = {name: found[-1] for name, found in given.items()}
     verify(pack, policy)
+    verify_tables(pack, policy, lake, places)
     lake.prepare()
     with lake.locked(pack.manifest.pack):
-        last = last_run(lake, pack.manifest.pack)
-        binding = bind_inputs(pack.manifest, policy, lake, {n: p[-1] for n, p in given.items()}, tally)
+        last, started = last_run(lake, pack.manifest.pack), now_us()
+        binding = bind_inputs(pack.manifest, policy, lake, places, tally)
         sources = _sources(pack, policy, given)
         for source in sources:
             progress("read", f"{source.name}: {len(source.units):,} units")
         key = _run_key(pack, policy, sources, binding)
-        if last is not None and last.run_key == key:
-            return RunResult(last.run_seq, key, True, time.perf_counter() - start, {})
+        if (
+            last is not None
+            and last.run_key == key
+            and (tables := _still_whole(pack, lake, last, progress)) is not None
+        ):
+            return RunResult(last.run_seq, key, True, time.perf_counter() - start, tables)
         identity = RunIdentity(pack.manifest.pack, last.run_seq + 1 if last else 1, key)
-        ledger = Ledger(identity.pack, policy.digest, identity.run_seq)
-        started = now_us()
-        context = build_session(RUN_WORKLOAD, policy.session(RUN_WORKLOAD), tally)
-        ledger.add("step", RUN_WORKLOAD, "session", policy.session(RUN_WORKLOAD).pointer)
-        places = Places(context, policy, lake.spill(identity.pack, ledger.attempt), ledger)
-        execution = Execution(pack, policy, lake, identity, context, binding, places, ledger, progress)
+        execution = _begin(pack, policy, lake, binding, identity, tally, progress)
         _read_objects(execution, sources)
         execution.relations()
         _check(execution)
-        record = RunRecord(
-            pack=identity.pack,
-            run_seq=identity.run_seq,
-            run_key=key,
-            attempt=ledger.attempt,
-            environment=policy.environment,
-            manifest_digest=pack.digest,
-            policy_digest=policy.digest,
-            started_us=started,
-            finished_us=now_us(),
-            versions=binding.versions(),
-            sources={s.name: s.fingerprint for s in sources} | _bound_paths(pack, binding),
-            pack_loads=tally.count("load"),
-            bindings=tally.count("binding"),
-            sessions=tally.count("session"),
-        )
-        ledger.write(lake)
-        commit_run(lake, record)
+        execution.require_files()
+        execution.ledger.write(lake)
+        commit_run(lake, _record(execution, sources, tally, started))
         return RunResult(identity.run_seq, key, False, time.perf_counter() - start, execution.outcomes)
+
+
+def _still_whole(pack: LoadedPack, lake: Lake, last: RunRecord, progress: Progress) -> dict[str, TableOutcome] | None:
+    """Return the tables of the last run; None if one can no longer be read, so that they are to be written anew."""
+    whole, lost = whole_tables(pack.manifest, lake, last)
+    if lost:
+        progress("read", f"run {last.run_seq} has lost files of {', '.join(lost)}: its tables are written anew")
+        return None
+    return {pinned.name: outcome(pinned, "unchanged") for pinned in whole}
+
+
+def _record(execution: Execution, sources: Sequence[SourceUnits], tally: Tally, started: int) -> RunRecord:
+    return RunRecord(
+        pack=execution.identity.pack,
+        run_seq=execution.identity.run_seq,
+        run_key=execution.identity.run_key,
+        attempt=execution.ledger.attempt,
+        environment=execution.policy.environment,
+        manifest_digest=execution.pack.digest,
+        policy_digest=execution.policy.digest,
+        started_us=started,
+        finished_us=now_us(),
+        versions=execution.binding.versions(),
+        sources={source.name: source.fingerprint for source in sources} | execution.binding.bound(),
+        pack_loads=tally.count("load"),
+        bindings=tally.count("binding"),
+        sessions=tally.count("session"),
+    )
+
+
+def _begin(
+    pack: LoadedPack,
+    policy: Policy,
+    lake: Lake,
+    binding: Binding,
+    identity: RunIdentity,
+    tally: Tally,
+    progress: Progress,
+) -> Execution:
+    """Open the run's session and what it keeps account of."""
+    ledger = Ledger(identity.pack, policy.digest, identity.run_seq)
+    profile = choose(policy.session(RUN_WORKLOAD), RUN_WORKLOAD, None, policy, ledger)
+    context = build_session(RUN_WORKLOAD, profile, tally)
+    ledger.add("step", RUN_WORKLOAD, "session", profile.pointer)
+    places = Places(context, policy, lake.spill(identity.pack, ledger.attempt), ledger)
+    return Execution(pack, policy, lake, identity, context, profile, binding, places, ledger, progress)
 
 
 def _sources(pack: LoadedPack, policy: Policy, given: Mapping[str, Sequence[str]]) -> list[SourceUnits]:
@@ -111,22 +144,15 @@ def _sources(pack: LoadedPack, policy: Policy, given: Mapping[str, Sequence[str]
 def _run_key(pack: LoadedPack, policy: Policy, sources: Sequence[SourceUnits], binding: Binding) -> str:
     """Hash all that the tables of a run are a function of."""
     parts = [pack.digest, policy.digest, {s.name: s.fingerprint for s in sources}]
-    parts += [binding.versions(), _bound_paths(pack, binding)]
+    parts += [binding.versions(), binding.bound()]
     return "sha256:" + hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _bound_paths(pack: LoadedPack, binding: Binding) -> dict[str, str]:
-    """Return where the tables of others lie, so that readers find the versions that the run names."""
-    return {name: str(binding[name].path) for name, e in pack.manifest.objects.items() if e.table is not None}
 
 
 def _read_objects(execution: Execution, sources: Sequence[SourceUnits]) -> None:
     objects = execution.pack.manifest.objects
     for name, entry in objects.items():
         if entry.table is not None:
-            scanned = execution.register(execution.binding[name], entry.columns)
-            version = execution.binding[name].version
-            execution.outcomes[name] = TableOutcome("read", version, None, scanned.files, scanned.bytes)
+            execution.register(execution.binding[name], entry.columns, "read")
     for source in sources:
         streams = {name: e for name, e in objects.items() if e.source is not None and e.source.name == source.name}
         missing = [name for name, e in streams.items() if not execution.resume(name, e.columns)]
@@ -136,32 +162,40 @@ def _read_objects(execution: Execution, sources: Sequence[SourceUnits]) -> None:
 
 def _read_source(execution: Execution, source: SourceUnits, names: Sequence[str]) -> None:
     """Extract the streams of a source, keep their rows where the policy says, and write each as its object."""
-    objects, policy = execution.pack.manifest.objects, execution.policy
-    staged: dict[str, Place] = {}
-    stream_of: dict[str, str] = {}
-    for name in names:
-        choice, bound = policy.write(name), objects[name].source
-        assert bound is not None
-        stream_of[name] = bound.stream
-        staged[name] = Place(execution.places, f"{name}__staged", objects[name].columns, choice.value.staging, choice)
-    schemas = {stream_of[name]: schema_of(objects[name].columns) for name in names}
-    profile = policy.session(RUN_WORKLOAD)
+    objects, policy, ledger = execution.pack.manifest.objects, execution.policy, execution.ledger
+    choices = {name: choose(policy.write(name), name, None, policy, ledger) for name in names}
+    staged = {
+        name: Place(execution.places, f"{name}__staged", objects[name].columns, _staging(choice))
+        for name, choice in choices.items()
+    }
+    _extract(execution, source, staged)
+    for name, choice in choices.items():
+        placed = staged.pop(name).finish()
+        ledger.add("step", name, placed.placement, choice.pointer, rows=placed.rows, bytes=placed.bytes)
+        value = choice.otherwise if placed.otherwise and choice.otherwise is not None else choice.value
+        execution.store(name, f"{name}__staged", objects[name].columns, choice._replace(value=value))
+        execution.places.drop(f"{name}__staged")
+
+
+def _extract(execution: Execution, source: SourceUnits, staged: Mapping[str, Place]) -> None:
+    objects, profile = execution.pack.manifest.objects, execution.profile
+    streams = {name: bound.stream for name in staged if (bound := objects[name].source) is not None}
+    schemas = {stream: schema_of(objects[name].columns) for name, stream in streams.items()}
     start = time.perf_counter()
 
     def done(n: int, total: int) -> None:
         execution.progress("extract", f"{source.name}: {n:,} of {total:,} units")
 
     for batches in extract(execution.pack, source, schemas, profile.value.source_workers, done):
-        for name in names:
-            staged[name].add(batches[stream_of[name]])
+        for name, stream in streams.items():
+            staged[name].add(batches[stream])
     seconds = time.perf_counter() - start
     execution.ledger.add("step", source.name, "extract", profile.pointer, seconds=seconds, files=len(source.units))
-    for name in names:
-        placed = staged[name].finish()
-        choice = policy.write(name)
-        execution.ledger.add("step", name, placed.placement, choice.pointer, rows=placed.rows, bytes=placed.bytes)
-        execution.store(name, f"{name}__staged", objects[name].columns)
-        execution.places.held.pop(f"{name}__staged", None)
+
+
+def _staging(choice: Choice[WriteValue]) -> Wanted:
+    otherwise = choice.otherwise.staging if choice.otherwise else None
+    return Wanted(choice.value.staging, choice.requires, otherwise, choice.pointer)
 
 
 def _check(execution: Execution) -> None:

@@ -6,18 +6,21 @@ of the two libraries is never used: it pushes no filter down and reads everythin
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from urllib.parse import quote as percent_encode
 from urllib.parse import unquote
 
 import pyarrow as pa
 from datafusion import SessionContext
 from deltalake import DeltaTable
 
-from decreta_runtime.arrow import differences, empty_batch, schema_of
+from decreta_runtime.arrow import empty_batch, require, schema_of
 from decreta_runtime.contract import types
-from decreta_runtime.contract.errors import LakeUnusable, SchemaMismatch
+from decreta_runtime.contract.errors import LakeUnusable
 from decreta_runtime.contract.manifest import Column
 from decreta_runtime.contract.policy import ScanValue
 
@@ -30,12 +33,45 @@ class Pinned:
     path: Path
     version: int
     table: DeltaTable
+    place: str | None = None
+    """How a table of others is named by who bound it; None for a table that the pack writes."""
 
-    def files(self) -> list[tuple[str, int]]:
-        """Return the snapshot's data files with their sizes in bytes."""
-        actions = pa.table(self.table.get_add_actions(flatten=True))
-        paths = (str(self.path / unquote(path)) for path in actions["path"].to_pylist())
-        return list(zip(paths, actions["size_bytes"].to_pylist(), strict=True))
+    @cached_property
+    def table_id(self) -> str:
+        """The table's own id, another one when a table is made anew at the same place."""
+        return str(self.table.metadata().id)
+
+    @cached_property
+    def _actions(self) -> pa.Table:
+        return pa.table(self.table.get_add_actions(flatten=True))
+
+    @cached_property
+    def files(self) -> tuple[str, ...]:
+        """The snapshot's data files."""
+        return tuple(str(self.path / unquote(path)) for path in self._actions["path"].to_pylist())
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all data files."""
+        return sum(self._actions["size_bytes"].to_pylist())
+
+    @property
+    def rows(self) -> int | None:
+        """Rows by the files' statistics; None if a file has none, or if deleted rows would count."""
+        known = "num_records" in self._actions.column_names
+        counts = self._actions["num_records"].to_pylist() if known else [None] * len(self.files)
+        if None in counts or "deletionVectors" in (self.table.protocol().reader_features or []):
+            return None
+        return sum(counts)
+
+    def require_files(self) -> None:
+        """Raise LakeUnusable if a data file is gone: the engine would skip it without a word."""
+        for path in self.files:
+            if not os.path.exists(path):  # noqa: PTH110 - asked for each file of each look-up
+                raise LakeUnusable(
+                    f"the file {path} of `{self.name}` version {self.version} is gone",
+                    help="restore it from a backup, or run the pack again to write the table anew",
+                )
 
 
 @dataclass(frozen=True)
@@ -43,10 +79,16 @@ class Scanned:
     """What a registered scan may read."""
 
     path: str
+    pinned: Pinned
     files: int
     bytes: int
     folder: str
     """Where the files lie, as the engine's plans write it."""
+
+    def require_files(self) -> None:
+        """Raise LakeUnusable if a file went after it was registered. Asked after reading, it holds for the reading."""
+        if self.path == "native":
+            self.pinned.require_files()
 
 
 def register_scan(context: SessionContext, pinned: Pinned, columns: Sequence[Column], value: ScanValue) -> Scanned:
@@ -54,45 +96,42 @@ def register_scan(context: SessionContext, pinned: Pinned, columns: Sequence[Col
 
     Raises SchemaMismatch if the table does not have them, LakeUnusable if one of its files is gone.
     """
-    found = pa.schema(pinned.table.schema().to_arrow())
-    if words := differences(found, columns):
-        raise SchemaMismatch(
-            f"the table `{pinned.name}` at {pinned.path} is not as compiled: {'; '.join(words)}",
-            help="correct the object's spec and regenerate, or bind another table",
-        )
-    files = pinned.files()
-    total = sum(size for _, size in files)
-    if not files:
-        context.register_record_batches(pinned.name, [[empty_batch(schema_of(columns))]])
-    elif value.path == "native":
-        _native(context, pinned, columns, [path for path, _ in files], value)
+    subject = f"the table `{pinned.name}` at {pinned.path}"
+    require(pa.schema(pinned.table.schema().to_arrow()), columns, subject)
+    if value.path == "native" and pinned.files:
+        pinned.require_files()
+        _native(context, pinned, columns, value)
     else:
-        # Not streamed: DataFusion takes a stream once, and a statement may read a table several times.
-        rows = pa.table(pinned.table.scan(columns=[c.name for c in columns]).read_all())
-        context.register_record_batches(pinned.name, [rows.to_batches() or [empty_batch(schema_of(columns))]])
-    return Scanned(value.path, len(files), total, str(pinned.path).strip("/") + "/")
+        batches = _read(pinned, columns) if pinned.files else []
+        context.register_record_batches(pinned.name, [batches or [empty_batch(schema_of(columns))]])
+    return Scanned(value.path, pinned, len(pinned.files), pinned.bytes, str(pinned.path).strip("/") + "/")
 
 
-def _native(
-    context: SessionContext, pinned: Pinned, columns: Sequence[Column], files: list[str], value: ScanValue
-) -> None:
-    for path in files:
-        # The engine skips a file that is gone without a word.
-        if not Path(path).exists():
-            raise LakeUnusable(
-                f"the file {path} of `{pinned.name}` version {pinned.version} is gone",
-                help="restore it from a backup, or run the pack again to write the table anew",
-            )
+def _native(context: SessionContext, pinned: Pinned, columns: Sequence[Column], value: ScanValue) -> None:
     # Columns are declared, never inferred, so that files of an older schema read as null where a column is new.
     # Not-null is a promise that checks must be able to find broken, so the scan does not take it for granted.
     declared = ", ".join(f"{quote(c.name)} {_sql(c)}" for c in columns)
-    listed = ", ".join("'" + path.replace("'", "''") + "'" for path in files)
+    # As URLs, because in a path `*`, `?` and `[` are patterns, and one that matches nothing is an empty table.
+    listed = ", ".join(f"'file://{percent_encode(path, safe='/')}'" for path in pinned.files)
     options = {"format.pushdown_filters": value.pushdown, "format.enable_page_index": value.page_index}
     chosen = ", ".join(f"'{name}' '{str(on).lower()}'" for name, on in options.items())
     context.sql(
         f"CREATE EXTERNAL TABLE {quote(pinned.name)} ({declared}) "
         f"STORED AS PARQUET LOCATION ({listed}) OPTIONS ({chosen})"
     )
+
+
+def _read(pinned: Pinned, columns: Sequence[Column]) -> list[pa.RecordBatch]:
+    # Whole, not streamed: DataFusion takes a stream once, and a statement may read a table several times.
+    try:
+        rows: list[pa.RecordBatch] = pa.table(pinned.table.scan(columns=[c.name for c in columns])).to_batches()
+    except Exception as error:  # noqa: BLE001 - the reader raises several kinds, bare Exception among them
+        words = str(error).strip().split("\n")[0]
+        raise LakeUnusable(
+            f"`{pinned.name}` version {pinned.version} at {pinned.path} cannot be read: {words}",
+            help="restore its files from a backup, or run the pack again to write the table anew",
+        ) from None
+    return rows
 
 
 def quote(name: str) -> str:

@@ -13,10 +13,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent import futures
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import islice
 from multiprocessing.connection import wait
 from types import ModuleType
 from typing import Any
@@ -29,6 +31,8 @@ from decreta_runtime.load import LoadedPack, serve
 
 _CHUNKS_PER_WORKER = 8
 """Chunks a worker is dealt: enough that workers end together, few enough that each fills its batches."""
+_AHEAD = 2
+"""Chunks a worker has before it: one to read and one to read next, so that rows do not pile up unread."""
 
 
 @dataclass(frozen=True)
@@ -91,34 +95,55 @@ def extract(
 ) -> Iterator[Mapping[str, pa.RecordBatch]]:
     """Yield the batches of all streams, a chunk of units at a time, in no promised order.
 
-    `progress` is told units done and in all. Raises SourceUnreadable if a unit changed meanwhile or a worker died.
+    `progress` is told units done and in all. Raises SourceUnreadable if a unit changed meanwhile, the adapter failed
+    or a worker died.
     """
     chunks = _deal(source.units, workers * _CHUNKS_PER_WORKER)
     total, done = len(source.units), 0
     try:
-        if workers == 1:
-            for chunk in chunks:
-                yield _extract_chunk(source.module, chunk, schemas)
-                done += len(chunk)
-                progress(done, total)
-            return
-        with _pool(pack, workers) as pool:
-            with _detached():
-                futures = {pool.submit(_extract_chunk, source.module, chunk, schemas): len(chunk) for chunk in chunks}
-            for future in as_completed(futures):
-                yield future.result()
-                done += futures[future]
-                progress(done, total)
-    except UnitChanged as error:
-        raise SourceUnreadable(f"`{source.name}` changed while it was read: {error}", help="run again") from None
+        alone = workers == 1
+        found = _serially(source, chunks, schemas) if alone else _in_pool(pack, source, chunks, schemas, workers)
+        for count, batches in found:
+            yield batches
+            done += count
+            progress(done, total)
     except BrokenProcessPool:
         words = f"a worker that read `{source.name}` died"
         raise SourceUnreadable(words, help="run again; is there enough memory?") from None
-    except DecretaError:
-        raise
-    except Exception as error:
-        words = f"the adapter of `{source.name}` failed: {type(error).__name__}: {error}"
-        raise SourceUnreadable(words, help="mend the pack's code; DECRETA_TRACEBACK=1 shows where") from error
+
+
+_Extracted = Iterator[tuple[int, Mapping[str, pa.RecordBatch]]]
+"""Units done, and their rows by stream."""
+
+
+def _serially(source: SourceUnits, chunks: Sequence[Sequence[Unit]], schemas: Mapping[str, pa.Schema]) -> _Extracted:
+    for chunk in chunks:
+        yield len(chunk), _extract_chunk(source.name, source.module, chunk, schemas)
+
+
+def _in_pool(
+    pack: LoadedPack,
+    source: SourceUnits,
+    chunks: Sequence[Sequence[Unit]],
+    schemas: Mapping[str, pa.Schema],
+    workers: int,
+) -> _Extracted:
+    waiting = iter(chunks)
+    with _pool(pack, workers) as pool:
+        running: dict[Future[Mapping[str, pa.RecordBatch]], int] = {}
+
+        def begin(count: int) -> None:
+            for chunk in islice(waiting, count):
+                with _detached():
+                    running[pool.submit(_extract_chunk, source.name, source.module, chunk, schemas)] = len(chunk)
+
+        begin(_AHEAD * workers)
+        while running:
+            ended, _ = futures.wait(running, return_when=futures.FIRST_COMPLETED)
+            for future in ended:
+                count = running.pop(future)
+                begin(1)
+                yield count, future.result()
 
 
 def _deal(units: Sequence[Unit], parts: int) -> list[list[Unit]]:
@@ -132,13 +157,22 @@ def _deal(units: Sequence[Unit], parts: int) -> list[list[Unit]]:
 
 
 def _extract_chunk(
-    module: str, units: Sequence[Unit], schemas: Mapping[str, pa.Schema]
+    source: str, module: str, units: Sequence[Unit], schemas: Mapping[str, pa.Schema]
 ) -> Mapping[str, pa.RecordBatch]:
-    batches: Mapping[str, pa.RecordBatch] = import_module(module).extract(units, schemas)
-    missing = sorted(set(schemas) - set(batches))
-    if missing:
-        raise SourceUnreadable(f"the adapter {module} emits no stream `{missing[0]}`", help="mend the pack's code")
-    return {name: batches[name] for name in schemas}
+    """Call the adapter, here or in a worker. Whatever it raises becomes SourceUnreadable, which can be sent back."""
+    try:
+        batches: Mapping[str, pa.RecordBatch] = import_module(module).extract(units, schemas)
+        found = {name: batches[name] for name in schemas if name in batches}
+    except UnitChanged as error:
+        raise SourceUnreadable(f"`{source}` changed while it was read: {error}", help="run again") from None
+    except Exception as error:
+        words = f"the adapter of `{source}` failed: {type(error).__name__}: {error}"
+        raise SourceUnreadable(words, help="mend the pack's code; DECRETA_TRACEBACK=1 shows where") from error
+    for name in schemas:
+        if not isinstance(found.get(name), pa.RecordBatch):
+            words = f"the adapter of `{source}` gives no record batch for its stream `{name}`"
+            raise SourceUnreadable(words, help="mend the pack's code")
+    return found
 
 
 @contextlib.contextmanager
@@ -158,7 +192,8 @@ def _detached() -> Iterator[None]:
     """Let the workers that start meanwhile inherit neither Ctrl-C nor the caller's main program.
 
     Ctrl-C is for the run alone, which takes its workers along when it ends. A spawned process would run the main
-    program again to find what it defines; workers need nothing of it, and a script without a guard would run twice.
+    program again to find what it defines; workers need nothing of it, and a script without a `__main__` guard would run
+    twice.
     """
     main = sys.modules["__main__"]
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

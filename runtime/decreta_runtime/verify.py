@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+import pyarrow as pa
+
+from decreta_runtime.arrow import require
 from decreta_runtime.contract.errors import IncompatibleEngine, PolicyIncomplete
 from decreta_runtime.contract.manifest import RUN_WORKLOAD, SQL_WORKLOAD
-from decreta_runtime.contract.policy import Policy
+from decreta_runtime.contract.policy import Choice, Guard, Policy
+from decreta_runtime.lake import Lake
 from decreta_runtime.load import LoadedPack
+
+_ASKED: dict[str, frozenset[Guard]] = {
+    "scan": frozenset({"engine_as_probed", "no_column_mapping", "no_deletion_vectors", "unpartitioned"}),
+    "cache": frozenset({"engine_as_probed", "within_memory_budget"}),
+    "write": frozenset({"engine_as_probed", "within_memory_budget"}),
+    "session": frozenset({"engine_as_probed"}),
+}
+"""Domain -> the guards that can be asked where its decisions are taken."""
 
 
 def verify(pack: LoadedPack, policy: Policy) -> list[str]:
@@ -16,11 +29,7 @@ def verify(pack: LoadedPack, policy: Policy) -> list[str]:
     Raises PolicyIncomplete with the pointer of the first missing entry, IncompatibleEngine.
     """
     manifest = pack.manifest
-    if policy.pack != manifest.pack:
-        raise PolicyIncomplete("/pack", f"the policy is of pack `{policy.pack}`, not `{manifest.pack}`")
-    policy.lake()
-    policy.engine()
-    pointers = list(_entries(pack, policy))
+    pointers = list(entries(pack, policy))
     for name, entry in manifest.relations.items():
         info = pack.module(entry.file.removesuffix(".py").replace("/", ".")).INFO
         if (info.columns, info.inputs) != (entry.columns, entry.inputs):
@@ -32,26 +41,44 @@ def verify(pack: LoadedPack, policy: Policy) -> list[str]:
     ]
 
 
-def _entries(pack: LoadedPack, policy: Policy) -> Iterator[str]:
+def verify_tables(pack: LoadedPack, policy: Policy, lake: Lake, given: Mapping[str, str]) -> list[str]:
+    """Hold the tables of others against their contracts; return in words what was verified.
+
+    `given` are places named by the caller. Raises InputInvalid, LakeUnusable, SchemaMismatch.
+    """
+    words = []
+    for name, entry in pack.manifest.objects.items():
+        if entry.table is not None:
+            path, table = lake.bound(name, given.get(name) or policy.table(entry.table).value.uri)
+            require(pa.schema(table.schema().to_arrow()), entry.columns, f"the table `{name}` at {path}")
+            words.append(f"table          `{name}` at {path}, version {table.version()}")
+    return words
+
+
+def entries(pack: LoadedPack, policy: Policy) -> Iterator[str]:
+    """Yield the pointer of every entry that a run or query will look up. Raises PolicyIncomplete at a missing one."""
     manifest = pack.manifest
-    for workload in {*manifest.workloads, RUN_WORKLOAD, SQL_WORKLOAD}:
-        yield policy.session(workload).pointer
-    for name in manifest.datasets():
-        yield policy.scan(name).pointer
+    if policy.pack != manifest.pack:
+        raise PolicyIncomplete("/pack", f"the policy is of pack `{policy.pack}`, not `{manifest.pack}`")
+    yield policy.lake().pointer
+    yield policy.engine().pointer
+    decisions: list[tuple[str, Choice[Any]]] = []
+    decisions += [("session", policy.session(w)) for w in {*manifest.workloads, RUN_WORKLOAD, SQL_WORKLOAD}]
+    decisions += [("scan", policy.scan(name)) for name in manifest.datasets()]
     written = [n for n in manifest.datasets() if n in manifest.relations or manifest.objects[n].table is None]
-    guards: set[str] = set()
-    for name in written:
-        write = policy.write(name)
-        guards.update(write.requires)
-        yield write.pointer
-    for name in manifest.relations:
+    decisions += [("write", policy.write(name)) for name in written]
+    decisions += [("cache", policy.cache(name)) for name in manifest.relations]
+    for domain, choice in decisions:
+        yield choice.pointer
+        if strangers := sorted(set(choice.requires) - _ASKED[domain]):
+            words = f"the guard `{strangers[0]}` cannot be asked of a {domain} decision"
+            raise PolicyIncomplete(choice.pointer + "/requires", words)
+        if "within_memory_budget" in choice.requires:
+            yield policy.budget("cache_bytes").pointer
+    for name, relation in manifest.relations.items():
         cache = policy.cache(name)
-        guards.update(cache.requires)
-        yield cache.pointer
-        if manifest.relations[name].cut_point and cache.value.placement == "none":
+        if relation.cut_point and "none" in {v.placement for v in (cache.value, cache.otherwise) if v is not None}:
             raise PolicyIncomplete(cache.pointer, f"`{name}` is a cut point, which is kept in memory or a spill")
-    if "within_memory_budget" in guards:
-        yield policy.budget("cache_bytes").pointer
     for name, checks in manifest.checks().items():
         for check in checks:
             yield policy.validation(name, check.name).pointer

@@ -9,13 +9,13 @@ from typing import NamedTuple
 import pyarrow as pa
 from datafusion import DataFrame
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.exceptions import CommitFailedError
 
 from decreta_runtime.arrow import exactly, schema_of
-from decreta_runtime.contract.errors import DecretaError, LakeUnusable, StatementFailed, WriteConflict
+from decreta_runtime.contract.errors import DecretaError, StatementFailed, WriteConflict
 from decreta_runtime.contract.manifest import Column
 from decreta_runtime.contract.policy import WriteValue
-from decreta_runtime.lake import open_table
+from decreta_runtime.lake import open_table, writing
 from decreta_runtime.scan import Pinned
 
 _RUN_KEY = "decreta.run_key"
@@ -32,9 +32,22 @@ class RunIdentity(NamedTuple):
         """Return the id of the application transaction that a dataset's commits carry."""
         return f"decreta/{self.pack}/{dataset}"
 
+    def commit(self, dataset: str) -> CommitProperties:
+        """Return what a dataset's commit carries."""
+        return CommitProperties(
+            custom_metadata={
+                _RUN_KEY: self.run_key,
+                "decreta.run_seq": str(self.run_seq),
+                "decreta.pack": self.pack,
+            },
+            app_transactions=[Transaction(self.application(dataset), self.run_seq)],
+            # No retry: an overwrite from a stale handle would keep what was committed meanwhile and double rows.
+            max_commit_retries=0,
+        )
+
 
 def already_written(name: str, path: Path, identity: RunIdentity) -> Pinned | None:
-    """Return the version that an earlier attempt at this very run has committed, None if there is none.
+    """Return the version that an earlier attempt at this very run has committed whole, None if there is none.
 
     The engine records application transactions but does not enforce them, so the writer looks first.
     """
@@ -43,7 +56,8 @@ def already_written(name: str, path: Path, identity: RunIdentity) -> Pinned | No
         return None
     for commit in table.history(limit=1):
         if commit.get(_RUN_KEY) == identity.run_key:
-            return Pinned(name, path, table.version(), table)
+            pinned = Pinned(name, path, table.version(), table)
+            return pinned if all(Path(file).exists() for file in pinned.files) else None
     return None
 
 
@@ -72,31 +86,34 @@ def write(
             raise
 
     table = open_table(path)
+    version = 0 if table is None else table.version() + 1  # without retries it is this one or none
     reader = pa.RecordBatchReader.from_batches(schema, stream())
     try:
-        _commit(path if table is None else table, name, reader, value, identity)
+        with writing(f"`{name}` at {path}"):
+            _commit(path if table is None else table, reader, value, identity.commit(name))
     except CommitFailedError as error:
+        if (ours := already_written(name, path, identity)) is not None:
+            return ours, counted
         words = str(error).split("\n")[0]
         raise WriteConflict(f"`{name}` was changed by another writer: {words}", help="run again") from None
-    except Exception as error:
+    except Exception:
         if broken:
             raise broken[0] from None
-        if not isinstance(error, OSError | DeltaError):
-            raise
-        words = str(error).split("\n")[0]
-        raise LakeUnusable(
-            f"`{name}` cannot be written at {path}: {words}", help="check space and permissions"
-        ) from None
-    written = open_table(path)
-    assert written is not None
-    return Pinned(name, path, written.version(), written), counted
+        raise
+    return Pinned(name, path, version, _reopened(path, version)), counted
+
+
+def _reopened(path: Path, version: int) -> DeltaTable:
+    table = open_table(path, version)
+    assert table is not None  # it has just been committed
+    return table
 
 
 def _commit(
-    target: Path | DeltaTable, name: str, reader: pa.RecordBatchReader, value: WriteValue, identity: RunIdentity
+    target: Path | DeltaTable, reader: pa.RecordBatchReader, value: WriteValue, properties: CommitProperties
 ) -> None:
     write_deltalake(
-        str(target) if isinstance(target, Path) else target,
+        target,
         reader,
         mode="overwrite",
         schema_mode="overwrite",
@@ -105,10 +122,5 @@ def _commit(
             compression=value.compression.upper(),  # type: ignore[arg-type]
             max_row_group_size=value.row_group_rows,
         ),
-        # No retry: an overwrite from a stale handle would keep what was committed meanwhile and double rows.
-        commit_properties=CommitProperties(
-            custom_metadata={_RUN_KEY: identity.run_key, "decreta.run_seq": str(identity.run_seq)},
-            app_transactions=[Transaction(identity.application(name), identity.run_seq)],
-            max_commit_retries=0,
-        ),
+        commit_properties=properties,
     )

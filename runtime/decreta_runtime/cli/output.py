@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import sys
-from datetime import date, datetime
-from decimal import Decimal
+from collections.abc import Sequence
+from datetime import date, datetime, time
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ import pyarrow.csv
 from rich.console import Console
 from rich.table import Table
 
+from decreta_runtime.contract.errors import InputInvalid
 from decreta_runtime.pack import Answer
 
 FORMATS = ("table", "json", "csv", "arrow")
@@ -23,9 +25,10 @@ FORMATS = ("table", "json", "csv", "arrow")
 def print_answer(answer: Answer, form: str, stats: bool) -> None:
     """Print rows in the form asked for; with `stats` their cost, inside the JSON object or on stderr."""
     if form == "json":
-        rows = answer.rows.to_pylist()
+        _unique(answer.rows.column_names)
+        rows = [{name: _plain(value) for name, value in row.items()} for row in answer.rows.to_pylist()]
         whole: Any = {"rows": rows, "stats": msgspec.to_builtins(answer.stats)} if stats else rows
-        print(json.dumps(whole, indent=2, ensure_ascii=False, default=_plain))
+        print(json.dumps(whole, indent=2, ensure_ascii=not _unicode()))
         return
     if form == "csv":
         pyarrow.csv.write_csv(_flat(answer.rows), sys.stdout.buffer)
@@ -56,8 +59,8 @@ def print_rows(rows: pa.Table) -> None:
     for field in rows.schema:
         numeric = pa.types.is_integer(field.type) or pa.types.is_floating(field.type) or pa.types.is_decimal(field.type)
         table.add_column(field.name, justify="right" if numeric else "left", overflow="fold")
-    for row in rows.to_pylist():
-        table.add_row(*("" if value is None else str(_shown(value)) for value in row.values()))
+    for row in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+        table.add_row(*(_text(value) for value in row))
     if console.is_terminal:
         console.print(table, markup=False)
     else:
@@ -65,32 +68,57 @@ def print_rows(rows: pa.Table) -> None:
         Console(width=100_000, soft_wrap=True).print(table, markup=False)
 
 
-def _shown(value: Any) -> Any:
-    return value.hex() if isinstance(value, bytes) else value
-
-
 def _flat(rows: pa.Table) -> pa.Table:
-    """Return `rows` with lists and binaries as text, which CSV has no form of its own for."""
-    columns = {}
-    for field in rows.schema:
-        column = rows[field.name]
-        if pa.types.is_nested(field.type) or pa.types.is_binary(field.type):
-            column = pa.array(
-                [
-                    None if v is None else json.dumps(v, default=_plain) if isinstance(v, list) else v.hex()
-                    for v in column.to_pylist()
-                ],
-                pa.string(),
-            )
-        columns[field.name] = column
-    return pa.table(columns)
+    """Return `rows` with all that CSV has no form of its own for as text."""
+    columns = []
+    for column in rows.columns:
+        if any(asked(column.type) for asked in _IN_CSV):
+            columns.append(column)
+        else:
+            columns.append(pa.array([None if v is None else _text(v) for v in column.to_pylist()], pa.string()))
+    return pa.table(columns, names=rows.column_names)
+
+
+_IN_CSV = (
+    pa.types.is_boolean,
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_decimal,
+    pa.types.is_string,
+    pa.types.is_date,
+    pa.types.is_timestamp,
+)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bytes):
+        return value.hex()
+    return json.dumps(_plain(value), ensure_ascii=False) if isinstance(value, list | dict) else str(value)
 
 
 def _plain(value: Any) -> Any:
+    """Return a value as JSON has it: numbers that it lacks as null, bytes as base64, the rest as text."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return str(value)
-    raise TypeError(type(value).__name__)
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, dict):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    return value.isoformat() if isinstance(value, datetime | date | time) else str(value)
+
+
+def _unique(names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            words = f"{names.count(name)} columns are called `{name}`, a JSON object can have one"
+            raise InputInvalid(words, help="give them names: SELECT … AS …, or ask for another --format")
+
+
+def _unicode() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"

@@ -35,6 +35,7 @@ def main(args: argparse.Namespace) -> int:
     if args.plan:
         from decreta_runtime.plan import plan
 
+        pack.places(given)
         steps = plan(pack)
         print(json.dumps(steps, indent=2) if args.json else "\n".join(_line(step) for step in steps))
         return EXIT_DONE
@@ -56,7 +57,7 @@ def main(args: argparse.Namespace) -> int:
             }
             print(json.dumps(whole, indent=2))
         elif result.unchanged:
-            print(f"unchanged since run {result.run_seq}; nothing was written")
+            print(f"unchanged since run {result.run_seq}; nothing was written; the lake is {pack.lake.root}")
         else:
             _print_tables(result.run_seq, result.seconds, str(pack.lake.root), tables)
     return EXIT_DONE

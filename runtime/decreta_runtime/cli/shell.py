@@ -3,55 +3,76 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
+import io
+import json
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Mapping
-from types import FrameType
 
+from decreta_runtime.cli.signals import exit_on_signals
 from decreta_runtime.contract.errors import EXIT_INPUT, EXIT_INTERNAL, EXIT_INTERRUPTED, DecretaError
 
 
 def dispatch(program: str, summary: str, verbs: Mapping[str, str]) -> int:
     """Run the verb named on the command line and return its exit status. Only the verb's own module is loaded."""
-    _exit_on_signals()
+    exit_on_signals()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # whatever a terminal's encoding lacks
     if len(sys.argv) < 2 or sys.argv[1] not in verbs:
         return _overview(program, summary, verbs)
-    name = sys.argv[1]
+    name, as_json = sys.argv[1], False
     try:
         verb = importlib.import_module(verbs[name])
         parser = argparse.ArgumentParser(prog=f"{program} {name}", description=verb.HELP)
         verb.add_arguments(parser)
-        return int(verb.main(parser.parse_args(sys.argv[2:])))
+        args = parser.parse_args(sys.argv[2:])
+        as_json = getattr(args, "json", False) is True
+        status = int(verb.main(args))
+        sys.stdout.flush()  # here, where a reader that has gone is no error of ours
+        return status
     except DecretaError as error:
         if os.environ.get("DECRETA_TRACEBACK"):
             traceback.print_exc()
-        return print_error(error)
-    except BrokenPipeError:
-        # The reader of our output has gone; Python would complain once more when it flushes on exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the last resort, so that no traceback reaches a user
-        return _internal(error)
+        return print_error(error, as_json=as_json)
+    except BaseException as error:
+        if isinstance(error, SystemExit | KeyboardInterrupt):
+            raise
+        if _reader_has_gone(error):
+            # Python would complain once more when it flushes on exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return EXIT_INTERRUPTED
+        return _internal(error, as_json=as_json)
 
 
-def print_error(error: DecretaError) -> int:
-    """Print an error for a person and return its exit status."""
-    print(f"error[{error.code}]: {error.message}", file=sys.stderr)
-    if error.help:
-        print(f"help: {error.help}", file=sys.stderr)
-    return error.exit_status
+def print_error(error: DecretaError, *, as_json: bool = False) -> int:
+    """Print an error for a person and return its exit status; `as_json` also as an object on standard output."""
+    return _print(error.code, error.message, error.help, error.exit_status, as_json=as_json)
 
 
-def _internal(error: Exception) -> int:
+def _internal(error: BaseException, *, as_json: bool) -> int:
     if os.environ.get("DECRETA_TRACEBACK"):
-        traceback.print_exc()
+        traceback.print_exception(error)
     words = str(error).strip().split("\n")[0]
-    print(f"error[R999]: {type(error).__name__}: {words}", file=sys.stderr)
-    print("help: this is a bug; run again with DECRETA_TRACEBACK=1 and report what it prints", file=sys.stderr)
-    return EXIT_INTERNAL
+    help = "this is a bug; run again with DECRETA_TRACEBACK=1 and report what it prints"
+    return _print("R999", f"{type(error).__name__}: {words}", help, EXIT_INTERNAL, as_json=as_json)
+
+
+def _print(code: str, message: str, help: str, status: int, *, as_json: bool) -> int:
+    print(f"error[{code}]: {message}", file=sys.stderr)
+    if help:
+        print(f"help: {help}", file=sys.stderr)
+    if as_json:
+        whole = {"error": {"code": code, "message": message, "help": help, "exit_status": status}}
+        print(json.dumps(whole, indent=2), flush=True)
+    return status
+
+
+def _reader_has_gone(error: BaseException) -> bool:
+    return isinstance(error, BrokenPipeError) or getattr(error, "errno", None) == errno.EPIPE
 
 
 def _overview(program: str, summary: str, verbs: Mapping[str, str]) -> int:
@@ -63,18 +84,3 @@ def _overview(program: str, summary: str, verbs: Mapping[str, str]) -> int:
     if len(sys.argv) > 1 and not asked:
         print(f"error: there is no verb `{sys.argv[1]}`", file=sys.stderr)
     return 0 if asked else EXIT_INPUT
-
-
-def _exit_on_signals() -> None:
-    """Leave at once on Ctrl-C and SIGTERM.
-
-    A long call into the engine would hold Python's own handler back. Nothing needs tidying: locks are freed by the
-    system, what was committed without a run record is invisible, and the next run removes what it finds of this one.
-    """
-
-    def leave(_signal: int, _frame: FrameType | None) -> None:
-        os.write(2, b"\ninterrupted\n")
-        os._exit(EXIT_INTERRUPTED)
-
-    signal.signal(signal.SIGINT, leave)
-    signal.signal(signal.SIGTERM, leave)

@@ -18,8 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Verify the pack."""
     pack = open_pack(args)
-    for line in pack.verify():
+    from decreta_runtime.guards import installed_engine
+
+    for line in (*pack.verify(), *pack.verify_tables()):
         print(line)
+    engine, probed = installed_engine(), pack.policy.engine().value
+    words = ", ".join(f"{name} {version}" for name, version in engine.items())
+    other = "" if engine == probed else "; compiled for others: what guards on the engine name `otherwise` is taken"
+    print(f"engine         {words}{other}")
     if args.lake:
         versions = pack.versions()
         print(f"lake           {len(versions)} tables of the last complete run can be read")

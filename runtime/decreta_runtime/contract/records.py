@@ -26,7 +26,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     versions: dict[str, int]
     """Dataset -> the Delta version that belongs to this run."""
     sources: dict[str, str]
-    """Source -> fingerprint over all of its units."""
+    """Source -> fingerprint over all of its units; table of others -> `ID@PLACE`, its own id and where it was bound."""
     pack_loads: int
     bindings: int
     sessions: int
