@@ -204,3 +204,19 @@ def test_a_script_without_a_guard_runs_once(code_graph: Path, source: Path, tmp_
     command = [sys.executable, str(script)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, env=env)
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
+
+
+def test_interrupted_inside_a_long_call_of_the_engine(code_graph: Path, source: Path, tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    finish(code_graph, lake, source)
+    long = "SELECT sum(a.value * b.value) FROM generate_series(1, 1000000) AS a CROSS JOIN generate_series(1, 1000000) AS b"
+    command = [sys.executable, "-m", "decreta_runtime", "sql", str(code_graph), long, "--lake", str(lake)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "runtime")}
+    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(4)
+    assert process.poll() is None, "the statement is still going"
+    begun = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == 130, errors
+    assert time.monotonic() - begun < 2
