@@ -193,15 +193,19 @@ def _detached() -> Iterator[None]:
 
     Ctrl-C is for the run alone, which takes its workers along when it ends. A spawned process would run the main
     program again to find what it defines; workers need nothing of it, and a script without a `__main__` guard would run
-    twice.
+    twice. Python's tracker of shared resources starts here too, and would warn the user of what it tidies up.
     """
-    main = sys.modules["__main__"]
+    main, warnings = sys.modules["__main__"], os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = "ignore"
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     sys.modules["__main__"] = ModuleType("__main__")
     try:
         yield
     finally:
         sys.modules["__main__"] = main
+        os.environ.pop("PYTHONWARNINGS")
+        if warnings is not None:
+            os.environ["PYTHONWARNINGS"] = warnings
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 

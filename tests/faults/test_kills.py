@@ -159,7 +159,7 @@ def test_two_runs_at_once(code_graph: Path, source: Path, tmp_path: Path) -> Non
     assert sequence(lake) == [1]
 
 
-@pytest.mark.parametrize("delay", [0.05, 0.4, 0.8, 1.2])
+@pytest.mark.parametrize("delay", [0.05, 0.4, 0.6, 0.7, 0.8, 1.2])
 def test_interrupted(code_graph: Path, source: Path, tmp_path: Path, delay: float) -> None:
     for i in range(200):  # enough work that it does not end by itself first
         (source / f"many_{i}.py").write_text("".join(f"def f_{j}(x):\n    return g_{j}(x) + {i}\n" for j in range(200)))

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -38,10 +39,22 @@ def _wait(told: int) -> None:
 
 
 def _leave(_signal: int = 0, _frame: FrameType | None = None) -> NoReturn:
-    if (module := sys.modules.get("multiprocessing")) is not None:  # not loaded: there are no workers
-        with contextlib.suppress(Exception):
-            for worker in module.active_children():
-                worker.kill()
+    for worker in _children():
+        with contextlib.suppress(OSError):
+            os.kill(worker, signal.SIGKILL)
     with contextlib.suppress(OSError):
         os.write(2, b"\ninterrupted\n")
     os._exit(EXIT_INTERRUPTED)
+
+
+def _children() -> set[int]:
+    """Return the processes that this one has started, those included that are only just starting.
+
+    Python's tracker of shared resources is left to tidy up after us.
+    """
+    found = set()
+    with contextlib.suppress(OSError, ValueError):  # systems without /proc have no workers that outlive us for long
+        for listed in Path("/proc/self/task").glob("*/children"):
+            found |= {int(pid) for pid in listed.read_text().split()}
+    tracker = getattr(sys.modules.get("multiprocessing.resource_tracker"), "_resource_tracker", None)
+    return found - {getattr(tracker, "_pid", None)}
