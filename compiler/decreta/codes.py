@@ -92,6 +92,26 @@ CODES: dict[str, Code] = {
         "It is computed once a run and gone when the query comes.",
         "Add `store: true` to the relation.",
     ),
+    "D315": Code(
+        "recursion that does not only add rows",
+        "A recursive query ends, and means one thing, only if each step adds rows and drops repeated ones.",
+        "Use UNION, and move minima, windows, anti-joins and groupings into relations of their own.",
+    ),
+    "D316": Code(
+        "rounds that cannot be unrolled",
+        "`rounds` repeats a UNION, one branch of which reads nothing of the cycle, a fixed number of times.",
+        "Give the relation such a branch, or break the cycle.",
+    ),
+    "D317": Code(
+        "a cardinality that a join does not keep",
+        "A join that meets more rows than it says multiplies what is counted and summed after it.",
+        "Join on the whole key, correct the cardinality, or join a relation that has one row for each key.",
+    ),
+    "D318": Code(
+        "a locality that is not shown",
+        "Groups are refreshed alone only where no row of one group depends on another.",
+        "Equate the column in every join, and put it into groupings and windows; or remove `local_to`.",
+    ),
     "D401": Code("a rule that cannot be read", "`when` is a conjunction of predicates over facts.", "Rewrite it."),
     "D402": Code("an unknown fact", "Rules read the facts of their domain's subjects.", "Correct the name."),
     "D403": Code("an unknown threshold or budget", "Numbers in rules have a name, a unit and a ladder.", "Define it."),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-from datafusion import SessionConfig, SessionContext
+from datafusion import SessionConfig, SessionContext, udf
 
 from decreta_runtime.contract import types
 from decreta_runtime.contract.manifest import Column
@@ -37,6 +38,35 @@ class Engine:
         """Make an empty table of that name and contract."""
         listed = ", ".join(f'"{c.name}" {_sql_type(c)}{"" if c.nullable else " NOT NULL"}' for c in columns)
         self._context.sql(f'CREATE TABLE "{name}" ({listed})')
+
+    @contextmanager
+    def table(self, name: str, columns: Iterable[Column]) -> Iterator[None]:
+        """Have an empty table of that name for the length of a `with`."""
+        self.register(name, columns)
+        try:
+            yield
+        finally:
+            self._context.deregister_table(name)
+
+    def has_function(self, name: str) -> bool:
+        """Say whether the engine has a function of that name already."""
+        try:
+            self._context.udf(name)
+        except KeyError:
+            return False
+        return True
+
+    def declare_function(self, name: str, arguments: Sequence[str], returns: str, volatility: str) -> None:
+        """Make a scalar function of that signature known; its body is never called."""
+
+        def never(*_: Any) -> Any:
+            raise AssertionError(name)
+
+        empty = self._context.sql(
+            "SELECT " + ", ".join(f"CAST(NULL AS {_sql_name(t)})" for t in (*arguments, returns))
+        ).schema()
+        *inputs, output = [field.type for field in empty]
+        self._context.register_udf(udf(never, inputs, output, volatility, name))
 
     def plan(self, sql: str) -> list[PlannedColumn]:
         """Return the typed output columns of `sql`. Raises PlanRefused."""
@@ -70,8 +100,12 @@ class Engine:
 
 
 def _sql_type(column: Column) -> str:
-    names = types.names_of(column.type)
-    assert names is not None, column
+    return _sql_name(column.type)
+
+
+def _sql_name(spec: str) -> str:
+    names = types.names_of(spec)
+    assert names is not None, spec
     return names.sql
 
 

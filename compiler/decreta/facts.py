@@ -85,7 +85,7 @@ def _datasets(checked: Checked) -> Rows:
     for name, obj in checked.objects.items():
         rows[name] = {"kind": "object", "bound": obj.object.source is None, "layout_sort": obj.object.sort}
     for name, relation in checked.relations.items():
-        if relation.bound.relation.written.spec.store:
+        if relation.bound.relation.stored:
             rows[name] = {"kind": "relation", "bound": False, "layout_sort": relation.sort}
     for name, row in rows.items():
         row |= {"sorted": bool(row["layout_sort"]), "readers": readers[name], "selective_readers": selective[name]}
@@ -96,7 +96,7 @@ def _views(checked: Checked) -> Rows:
     consumers = Counter(i for relation in checked.relations.values() for i in relation.bound.inputs)
     return {
         name: {
-            "declared_output": relation.bound.relation.written.spec.store,
+            "declared_output": relation.bound.relation.stored,
             "cut_point": relation.cut_point is not None,
             "consumers": consumers[name],
             "columns": len(relation.columns),

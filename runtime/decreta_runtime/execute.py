@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 from datafusion import DataFrame, SessionContext
 
-from decreta_runtime.contract.errors import StatementFailed
-from decreta_runtime.contract.manifest import Column, Manifest
+from decreta_runtime.contract.errors import PolicyIncomplete, StatementFailed
+from decreta_runtime.contract.manifest import Column, Manifest, RelationEntry
 from decreta_runtime.contract.policy import CacheValue, Choice, Policy, SessionValue, WriteValue
+from decreta_runtime.functions import call_table_function
 from decreta_runtime.guards import choose
 from decreta_runtime.lake import Lake
 from decreta_runtime.load import LoadedPack
 from decreta_runtime.pin import Binding
-from decreta_runtime.place import Places, Wanted
+from decreta_runtime.place import Place, Places, Wanted
 from decreta_runtime.record import Ledger
 from decreta_runtime.scan import Pinned, Scanned, quote, register_scan
 from decreta_runtime.write import RunIdentity, already_written, write
@@ -102,6 +103,20 @@ class Execution:
         )
         self.progress("write", f"{name}: {count:,} rows in {seconds:.1f} s")
 
+    def staging(self, name: str, columns: tuple[Column, ...], choice: Choice[WriteValue]) -> Place:
+        """Begin to gather rows that come from outside SQL, where the write policy says."""
+        otherwise = choice.otherwise.staging if choice.otherwise else None
+        wanted = Wanted(choice.value.staging, choice.requires, otherwise, choice.pointer)
+        return Place(self.places, f"{name}__staged", columns, wanted)
+
+    def store_staged(self, name: str, staged: Place, columns: tuple[Column, ...], choice: Choice[WriteValue]) -> None:
+        """Write the rows that were gathered as the dataset `name`."""
+        placed = staged.finish()
+        self.ledger.add("step", name, placed.placement, choice.pointer, rows=placed.rows, bytes=placed.bytes)
+        value = choice.otherwise if placed.otherwise and choice.otherwise is not None else choice.value
+        self.store(name, f"{name}__staged", columns, choice._replace(value=value))
+        self.places.drop(f"{name}__staged")
+
     def relations(self) -> None:
         """Compute every relation of the pack; forget rows as soon as nobody reads them any more."""
         until = last_readers(self.pack.manifest, self.policy)
@@ -109,12 +124,13 @@ class Execution:
             entry = self.pack.manifest.relations[name]
             if entry.stored:
                 if not self.resume(name, entry.columns):
-                    view = f"{name}__rows"
-                    self.context.register_table(view, self.pack.builder(name)(self.context).into_view())
-                    choice = choose(self.policy.write(name), name, None, self.policy, self.ledger)
-                    self.store(name, view, entry.columns, choice)
+                    self._store(name, entry)
+            elif entry.call is not None:
+                rows = call_table_function(self.pack, name, entry.call, self.context)
+                self._keep(name, entry.columns, rows, None)
             else:
-                self._keep(name, entry.columns, self.pack.builder(name)(self.context))
+                frame = self.pack.builder(name)(self.context)
+                self._keep(name, entry.columns, _batches(name, frame), frame)
             for done in [view for view, last in until.items() if last == i]:
                 self.places.drop(done)
 
@@ -123,13 +139,30 @@ class Execution:
         for scanned in self.scans:
             scanned.require_files()
 
-    def _keep(self, name: str, columns: tuple[Column, ...], frame: DataFrame) -> None:
+    def _store(self, name: str, entry: RelationEntry) -> None:
+        choice = choose(self.policy.write(name), name, None, self.policy, self.ledger)
+        if entry.call is not None:
+            staged = self.staging(name, entry.columns, choice)
+            for batch in call_table_function(self.pack, name, entry.call, self.context):
+                staged.add(batch)
+            self.store_staged(name, staged, entry.columns, choice)
+            return
+        view = f"{name}__rows"
+        self.context.register_table(view, self.pack.builder(name)(self.context).into_view())
+        self.store(name, view, entry.columns, choice)
+
+    def _keep(
+        self, name: str, columns: tuple[Column, ...], rows: Iterator[pa.RecordBatch], frame: DataFrame | None
+    ) -> None:
+        """Keep a view's rows where the policy says; what may be computed again, its `frame`, may be kept nowhere."""
         choice = choose(self.policy.cache(name), name, None, self.policy, self.ledger)
         start = time.perf_counter()
         wanted = _wanted(choice)
-        inlined = wanted.placement == "none"
-        placed = None if inlined else self.places.put(name, _batches(name, frame), columns, wanted)
+        if wanted.placement == "none" and frame is None:
+            raise PolicyIncomplete(choice.pointer, f"`{name}` is computed by a function and must be kept somewhere")
+        placed = None if wanted.placement == "none" else self.places.put(name, rows, columns, wanted)
         if placed is None:
+            assert frame is not None
             self.context.register_table(name, frame.into_view())
             self.ledger.add("step", name, "none", choice.pointer)
             return

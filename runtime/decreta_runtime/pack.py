@@ -20,6 +20,7 @@ from datafusion import DataFrame, SessionContext, SQLOptions
 from decreta_runtime.arrow import arrow_type, plain
 from decreta_runtime.contract.errors import InputInvalid
 from decreta_runtime.contract.manifest import SQL_WORKLOAD, QueryEntry
+from decreta_runtime.functions import scalar_functions
 from decreta_runtime.guards import choose
 from decreta_runtime.lake import Lake, local_path
 from decreta_runtime.load import load
@@ -184,7 +185,7 @@ class Pack:
         self._bound()
         if workload not in self._readings:
             profile = choose(self.policy.session(workload), workload, None, self.policy, self._ledger)
-            context = build_session(workload, profile, self._tally)
+            context = build_session(workload, profile, self._tally, scalar_functions(self._pack))
             self._readings[workload] = _Reading(context, profile.pointer, {}, set())
         return self._readings[workload]
 

@@ -15,14 +15,15 @@ from dataclasses import dataclass
 from decreta_runtime.arrow import schema_of
 from decreta_runtime.checks import run_check
 from decreta_runtime.contract.manifest import RUN_WORKLOAD
-from decreta_runtime.contract.policy import Choice, Policy, WriteValue
+from decreta_runtime.contract.policy import Policy
 from decreta_runtime.contract.records import RunRecord
 from decreta_runtime.execute import Execution, TableOutcome, outcome
+from decreta_runtime.functions import scalar_functions
 from decreta_runtime.guards import choose
 from decreta_runtime.lake import Lake
 from decreta_runtime.load import LoadedPack
 from decreta_runtime.pin import Binding, bind_inputs, whole_tables
-from decreta_runtime.place import Place, Places, Wanted
+from decreta_runtime.place import Place, Places
 from decreta_runtime.record import Ledger, commit_run, last_run, now_us
 from decreta_runtime.session import build_session
 from decreta_runtime.sources import SourceUnits, extract, list_units
@@ -126,7 +127,7 @@ def _begin(
     """Open the run's session and what it keeps account of."""
     ledger = Ledger(identity.pack, policy.digest, identity.run_seq)
     profile = choose(policy.session(RUN_WORKLOAD), RUN_WORKLOAD, None, policy, ledger)
-    context = build_session(RUN_WORKLOAD, profile, tally)
+    context = build_session(RUN_WORKLOAD, profile, tally, scalar_functions(pack))
     ledger.add("step", RUN_WORKLOAD, "session", profile.pointer)
     places = Places(context, policy, lake.spill(identity.pack, ledger.attempt), ledger)
     return Execution(pack, policy, lake, identity, context, profile, binding, places, ledger, progress)
@@ -164,17 +165,10 @@ def _read_source(execution: Execution, source: SourceUnits, names: Sequence[str]
     """Extract the streams of a source, keep their rows where the policy says, and write each as its object."""
     objects, policy, ledger = execution.pack.manifest.objects, execution.policy, execution.ledger
     choices = {name: choose(policy.write(name), name, None, policy, ledger) for name in names}
-    staged = {
-        name: Place(execution.places, f"{name}__staged", objects[name].columns, _staging(choice))
-        for name, choice in choices.items()
-    }
+    staged = {name: execution.staging(name, objects[name].columns, choice) for name, choice in choices.items()}
     _extract(execution, source, staged)
     for name, choice in choices.items():
-        placed = staged.pop(name).finish()
-        ledger.add("step", name, placed.placement, choice.pointer, rows=placed.rows, bytes=placed.bytes)
-        value = choice.otherwise if placed.otherwise and choice.otherwise is not None else choice.value
-        execution.store(name, f"{name}__staged", objects[name].columns, choice._replace(value=value))
-        execution.places.drop(f"{name}__staged")
+        execution.store_staged(name, staged.pop(name), objects[name].columns, choice)
 
 
 def _extract(execution: Execution, source: SourceUnits, staged: Mapping[str, Place]) -> None:
@@ -191,11 +185,6 @@ def _extract(execution: Execution, source: SourceUnits, staged: Mapping[str, Pla
             staged[name].add(batches[stream])
     seconds = time.perf_counter() - start
     execution.ledger.add("step", source.name, "extract", profile.pointer, seconds=seconds, files=len(source.units))
-
-
-def _staging(choice: Choice[WriteValue]) -> Wanted:
-    otherwise = choice.otherwise.staging if choice.otherwise else None
-    return Wanted(choice.value.staging, choice.requires, otherwise, choice.pointer)
 
 
 def _check(execution: Execution) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datafusion import SessionConfig, SessionContext
+from collections.abc import Iterable
+
+from datafusion import ScalarUDF, SessionConfig, SessionContext
 
 from decreta_runtime.contract.errors import PolicyIncomplete
 from decreta_runtime.contract.policy import Choice, SessionValue
@@ -11,8 +13,13 @@ from decreta_runtime.tally import Tally
 _RUNTIME = "datafusion.runtime."
 
 
-def build_session(workload: str, profile: Choice[SessionValue], tally: Tally) -> SessionContext:
-    """Return a session with exactly the settings of `profile`. Raises PolicyIncomplete if the engine refuses one."""
+def build_session(
+    workload: str, profile: Choice[SessionValue], tally: Tally, functions: Iterable[ScalarUDF]
+) -> SessionContext:
+    """Return a session with the pack's functions and exactly the settings of `profile`.
+
+    Raises PolicyIncomplete if the engine refuses a setting.
+    """
     tally.once(f"session {workload}")
     config = SessionConfig().with_information_schema(True)
     settings = profile.value.settings
@@ -28,4 +35,6 @@ def build_session(workload: str, profile: Choice[SessionValue], tally: Tally) ->
     except Exception as error:  # noqa: BLE001 - the binding raises bare Exception
         words = str(error).split("\n")[0]
         raise PolicyIncomplete(f"{profile.pointer}/value/settings/{name}", f"the engine says: {words}") from None
+    for function in functions:
+        context.register_udf(function)
     return context

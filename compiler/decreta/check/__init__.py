@@ -6,9 +6,11 @@ A relation whose inputs failed is passed over, so that one cause makes one error
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from decreta.check import assertions, contract, cuts
+from decreta.check import assertions, calls, cardinality, contract, cuts
 from decreta.check.comparisons import check_comparisons
+from decreta.check.recursion import check_recursion, plan_recursive
 from decreta.check.rows import Flow, Rows
 from decreta.check.scope import Scoped, scope
 from decreta.diagnostics import Report
@@ -22,9 +24,11 @@ from decreta.model.program import (
     CheckedQuery,
     CheckedRelation,
     Object,
+    Relation,
     Statement,
     Written,
 )
+from decreta.model.spec import ExampleSpec, RelationSpec, RelationTemplateSpec, ScalarFunctionSpec
 from decreta.sql import asked_for, print_query
 from decreta_runtime.contract.manifest import Column, Key
 
@@ -42,33 +46,54 @@ class _Checker:
         self.columns: dict[str, tuple[Column, ...]] = {}
 
     def pack(self) -> Checked | None:
-        objects = self.bound.resolved.objects
+        resolved = self.bound.resolved
+        objects = resolved.objects
+        self._functions()
         for obj in objects.values():
             keys = frozenset([frozenset(obj.key)]) if obj.key else frozenset()
             self._learn(obj.name, obj.columns, keys)
-        found: dict[str, tuple[CheckedRelation, Scoped]] = {}
+        found: dict[str, CheckedRelation] = {}
+        filters: dict[str, bool] = {}
         for name in self.bound.order:
-            if relation := self._relation(self.bound.relations[name]):
+            bound = self.bound.relations[name]
+            if any(given not in self.known for given in bound.inputs):
+                continue
+            if bound.statement is None:
+                relation = self._call(bound)
+            else:
+                relation, filters[name] = self._relation(bound, bound.statement)
+            if relation is not None:
                 found[name] = relation
         queries = {name: q for name, b in self.bound.queries.items() if (q := self._query(b))}
         checked_objects = {name: self._object(obj) for name, obj in objects.items()}
         if self.report.failed:
             return None
-        places = cuts.cut_points(
-            {name: r for name, (r, _) in found.items()},
-            {name: s.filters for name, (_, s) in found.items()},
-            self.bound.order,
-            self.bound.resolved.rules.number("check.filter_levels"),
-        )
-        relations = {name: cuts.placed(r, places.get(name)) for name, (r, _) in found.items()}
+        places = cuts.cut_points(found, filters, self.bound.order, resolved.rules.number("check.filter_levels"))
+        strata = cuts.strata(found, self.bound.order)
+        relations = {n: replace(r, cut_point=places.get(n), stratum=strata[n]) for n, r in found.items()}
         shapes = {name: cuts.reads(q, relations, objects, self.report) for name, q in queries.items()}
         if self.report.failed:
             return None
-        return Checked(self.bound.resolved, checked_objects, relations, shapes, self.bound.order)
+        return Checked(resolved, checked_objects, relations, shapes, self.bound.order)
+
+    def _functions(self) -> None:
+        for name, function in self.bound.resolved.functions.items():
+            if not isinstance(function.written.spec, ScalarFunctionSpec):
+                continue
+            spec = function.written.spec
+            if self.engine.has_function(name):
+                self.report.error(
+                    "D206",
+                    f"`{name}` is a function of the engine",
+                    function.written.place("function"),
+                    help="give it another name",
+                )
+            else:
+                self.engine.declare_function(name, list(spec.arguments.values()), spec.returns, spec.volatility)
 
     def _learn(self, name: str, columns: tuple[Column, ...], keys: frozenset[frozenset[str]]) -> None:
         flows = {c.name: Flow(frozenset([f"{name}.{c.name}"]), frozenset(c.domain)) for c in columns}
-        self.known[name] = Rows(flows, keys)
+        self.known[name] = Rows(flows, keys, {c.name: {name: c.name} for c in columns if not c.nullable})
         self.columns[name] = columns
         self.engine.register(name, columns)
 
@@ -76,51 +101,89 @@ class _Checker:
         """Resolve and plan a statement; None after reporting why that cannot be done."""
         before = Report()
         scoped = scope(statement, self.known, before)
+        check_recursion(statement, before)
         check_comparisons(scoped.comparisons, statement, self.columns, parameters, self.engine, before)
         self.report.extend(before)
         if before.failed:
             return None
         try:
-            return scoped, self.engine.plan(print_query(statement.tree))
+            planned = self.engine.plan(print_query(statement.tree))
+            return scoped, plan_recursive(statement, self.engine, planned)
         except PlanRefused as refusal:
             related = asked_for(statement.text, statement.origin)
             self.report.error("D307", f"the planner says: {refusal}", statement.span(statement.tree), related=related)
             return None
 
-    def _relation(self, bound: BoundRelation) -> tuple[CheckedRelation, Scoped] | None:
-        if any(name not in self.known for name in bound.inputs):
-            return None
-        typed = self._typed(bound.statement, {})
+    def _relation(self, bound: BoundRelation, statement: Statement) -> tuple[CheckedRelation | None, bool]:
+        typed = self._typed(statement, {})
         if typed is None:
-            return None
+            return None, False
         scoped, planned = typed
         relation = bound.relation
         before = Report()
         columns = contract.columns(relation, planned, scoped.rows, before)
-        key = contract.key(relation, columns, scoped.rows, before)
-        sort = contract.sort(relation, columns, before)
-        self.report.extend(before)
-        if before.failed:
-            return None
-        keys = scoped.rows.keys | (frozenset([frozenset(key.columns)]) if key else frozenset())
-        self._learn(relation.name, columns, keys)
         nulls = tuple(p.name for p in planned if p.nullable)
-        checks = assertions.of_relation(
-            relation, columns, key, nulls, self.known, self.columns, self.engine, self.report
+        checked = self._kept(bound, columns, scoped.rows, nulls, before)
+        joins, promises = cardinality.joins(relation, statement, scoped.joins, before)
+        self.report.extend(before)
+        if before.failed or checked is None:
+            return None, False
+        return (
+            replace(
+                checked,
+                sql=print_query(statement.tree),
+                lineage={name: tuple(sorted(flow.lineage)) for name, flow in scoped.rows.columns.items()},
+                required={name: tuple(sorted(used)) for name, used in sorted(scoped.required.items())},
+                joins=joins,
+                checks=(*checked.checks, *promises),
+            ),
+            scoped.filters,
         )
-        lineage = {name: tuple(sorted(flow.lineage)) for name, flow in scoped.rows.columns.items()}
-        required = {name: tuple(sorted(used)) for name, used in sorted(scoped.required.items())}
-        application = relation.application
-        written = application.template.written if application else relation.written
-        examples = tuple(
-            Written(e, written.doc, (*written.path, "examples", i)) for i, e in enumerate(written.spec.examples)
-        )
-        if not contract.examples_fit(relation, examples, columns, self.columns, self.report):
+
+    def _call(self, bound: BoundRelation) -> CheckedRelation | None:
+        """Check the call of a table function: its inputs have what it asks for, its result is as declared."""
+        relation = bound.relation
+        assert relation.call is not None
+        before = Report()
+        columns = contract.call_columns(relation, before)
+        required = calls.required(relation, relation.call, self.columns, before)
+        rows = Rows({c.name: Flow(domain=frozenset(c.domain)) for c in columns})
+        nulls = tuple(c.name for c in columns)
+        checked = None if before.failed else self._kept(bound, columns, rows, nulls, before)
+        self.report.extend(before)
+        return None if before.failed or checked is None else replace(checked, required=required)
+
+    def _kept(
+        self, bound: BoundRelation, columns: tuple[Column, ...], rows: Rows, nulls: tuple[str, ...], report: Report
+    ) -> CheckedRelation | None:
+        """Return what holds of a relation's rows however they are computed, and make it known to its readers."""
+        relation = bound.relation
+        key = contract.key(relation, columns, rows, report)
+        sort = contract.sort(relation, columns, report)
+        local_to = contract.locality(relation, rows, report)
+        if report.failed:
             return None
-        checked = CheckedRelation(
-            bound, print_query(bound.statement.tree), columns, key, lineage, required, None, checks, sort, examples
-        )
-        return checked, scoped
+        if relation.round is not None and key and key.known == "checked":
+            key = None  # of the last round, which is the relation that people know
+        keys = rows.keys | (frozenset([frozenset(key.columns)]) if key else frozenset())
+        self._learn(relation.name, columns, keys)
+        checks = assertions.of_relation(relation, columns, key, nulls, self.known, self.columns, self.engine, report)
+        examples = self._examples(relation)
+        if not contract.examples_fit(relation, examples, columns, self.columns, report):
+            return None
+        return CheckedRelation(bound, None, columns, key, {}, {}, None, checks, sort, examples, local_to=local_to)
+
+    @staticmethod
+    def _examples(relation: Relation) -> tuple[Written[ExampleSpec], ...]:
+        if relation.round is not None:
+            return ()
+        found: list[Written[ExampleSpec]] = []
+        owners: list[Written[RelationSpec] | Written[RelationTemplateSpec]] = [relation.written]
+        if relation.application is not None:
+            owners = [relation.application.template.written, relation.written]
+        for owner in owners:
+            found += [Written(e, owner.doc, (*owner.path, "examples", i)) for i, e in enumerate(owner.spec.examples)]
+        return tuple(found)
 
     def _query(self, bound: BoundQuery) -> CheckedQuery | None:
         if any(name not in self.known for name in bound.inputs):

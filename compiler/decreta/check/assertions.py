@@ -42,14 +42,41 @@ def of_relation(
     report: Report,
 ) -> tuple[Check, ...]:
     """Return the checks of a relation; what the planner proves is not checked again."""
-    spec = relation.written.spec
     promised = {c.name for c in columns if not c.nullable and c.name in maybe_null}
-    if spec.checks and not spec.store:
-        report.error(
-            "D203", "`checks` are of stored relations", relation.written.key("checks"), help="add `store: true`"
-        )
-    declared = _declared(relation.name, spec.checks, relation.written, known, tables, engine, report)
-    return (*_columns(relation.name, columns, promised), *_key(relation.name, key), *declared)
+    contract = (*_columns(relation.name, columns, promised), *_key(relation.name, key))
+    if relation.round is not None:
+        return contract
+    written = relation.written
+    declared = _declared(relation.name, written.spec.checks, written, known, tables, engine, report)
+    return (*contract, *declared, *_provided(relation, known, tables, engine, report))
+
+
+def _provided(
+    relation: Relation, known: Mapping[str, Rows], tables: _Tables, engine: Engine, report: Report
+) -> tuple[Check, ...]:
+    """Return the checks that a relation's template provides, with its values for their `$name`."""
+    application = relation.application
+    if application is None:
+        return ()
+    found = []
+    path: tuple[str, ...] = ("provides",)
+    if isinstance(application.template.written.spec.provides, dict):
+        path = ("provides", application.branch)
+    renamed = {name: o.as_ for name, o in relation.outputs.items() if o.as_}
+    for name in application.provides.checks:
+        text = application.template.written.text(*path, "checks", name, "where")
+        predicate = parse_expression(text, report)
+        if predicate is None:
+            continue
+        for parameter in list(predicate.find_all(exp.Parameter)):
+            if parameter.name in application.arguments.scalars:
+                value = exp.convert(application.arguments.scalars[parameter.name])
+                predicate = predicate.transform(lambda n, p=parameter, v=value: v if n is p else n, copy=False)
+        for column in predicate.find_all(exp.Column):
+            column.this.set("this", renamed.get(column.name, column.name))
+        if sql := _where(relation.name, text, known, tables, engine, report, predicate):
+            found.append(Check(name=name, kind="where", summary=print_inline(predicate), sql=sql))
+    return tuple(found)
 
 
 def _columns(name: str, columns: tuple[Column, ...], not_null: set[str]) -> tuple[Check, ...]:
@@ -104,9 +131,15 @@ def _declared(
 
 
 def _where(
-    name: str, text: Embedded, known: Mapping[str, Rows], tables: _Tables, engine: Engine, report: Report
+    name: str,
+    text: Embedded,
+    known: Mapping[str, Rows],
+    tables: _Tables,
+    engine: Engine,
+    report: Report,
+    predicate: exp.Expr | None = None,
 ) -> str | None:
-    predicate = parse_expression(text, report)
+    predicate = predicate or parse_expression(text, report)
     if predicate is None:
         return None
     # A row for which the predicate is unknown has not been shown to be right.

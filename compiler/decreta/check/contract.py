@@ -8,10 +8,20 @@ from decreta.check.rows import Rows
 from decreta.diagnostics import Report, did_you_mean
 from decreta.engine import PlannedColumn
 from decreta.model.program import BoundQuery, Relation, Written
-from decreta.model.spec import ExampleSpec, OutputSpec, domains
+from decreta.model.spec import (
+    ExampleSpec,
+    OutputSpec,
+    ParameterSpec,
+    RelationParameter,
+    RelationsParameter,
+    ScalarParameter,
+    domains,
+)
 from decreta.source import Span
 from decreta_runtime.contract import types
-from decreta_runtime.contract.manifest import Column, Key
+from decreta_runtime.contract.manifest import Column, Key, Locality
+
+_OWN_COLUMNS = ("columns", "expression", "expressions")
 
 
 def columns(relation: Relation, planned: list[PlannedColumn], rows: Rows, report: Report) -> tuple[Column, ...]:
@@ -27,7 +37,7 @@ def columns(relation: Relation, planned: list[PlannedColumn], rows: Rows, report
     result = []
     for column in planned:
         key, output = declared.get(column.name, (column.name, OutputSpec.model_validate({})))
-        place = written.place("columns", key, "type") if output.type else _statement_place(relation)
+        place = written.place("columns", key, "type") if output.type else relation.place()
         result.append(_column(column, output, rows, relation, key, place, report))
     return tuple(result)
 
@@ -69,7 +79,7 @@ def _column(
         report.error(
             "D309",
             f"keys of several domains meet in `{column.name}`",
-            _statement_place(relation),
+            relation.place(),
             help=f"declare the sum under columns: {column.name}: {{domain: [{flowing}]}}",
         )
     return Column(
@@ -88,31 +98,101 @@ def _type(column: PlannedColumn, place: Span, report: Report) -> str:
     return column.type or "string"
 
 
-def _statement_place(relation: Relation) -> Span:
-    return relation.written.place("use") if relation.application else relation.written.place("body")
-
-
 def key(relation: Relation, columns: tuple[Column, ...], rows: Rows, report: Report) -> Key | None:
-    """Return the relation's key and whether the inputs' keys and the joins prove it; None if it declares none."""
-    written, application = relation.written, relation.application
-    declared, place = written.spec.key, ("key",)
-    if declared is None and application and (provides := application.template.written.spec.provides):
-        renamed = {name: o.as_ for name, o in relation.outputs.items() if o.as_}
-        declared = [renamed.get(name, name) for name in provides.key]
-    if declared is None:
-        return None
+    """Return the relation's key and whether the inputs' keys and the joins prove it; None if it has none.
+
+    A key that the template provides is left out where a column of it may be null: it would be no key.
+    """
+    written = relation.written
     known = {column.name: column for column in columns}
+    declared = written.spec.key
+    if declared is None:
+        declared = _provided_key(relation)
+        if not declared or any(name not in known or known[name].nullable for name in declared):
+            return None
     for i, name in enumerate(declared):
         if name not in known:
-            span = written.place(*place, i)
+            span = written.place("key", i)
             report.error("D303", f"`{relation.name}` has no column `{name}`", span, help=did_you_mean(name, known))
         elif known[name].nullable:
-            span = written.place(*place, i)
+            span = written.place("key", i)
             report.error(
                 "D311", f"the key column `{name}` is nullable", span, help="filter nulls, or declare the column"
             )
     proven = any(candidate <= set(declared) for candidate in rows.keys)
     return Key(columns=tuple(declared), known="proven" if proven else "checked")
+
+
+def _provided_key(relation: Relation) -> list[str]:
+    application = relation.application
+    if application is None or application.provides.key is None:
+        return []
+    lists, names = application.arguments.columns, list[str]()
+    for part in application.provides.key:
+        names += lists.get(part[1:], ()) if part.startswith("$") else [part]
+    renamed = {name: o.as_ for name, o in relation.outputs.items() if o.as_}
+    return [renamed.get(name, name) for name in names]
+
+
+def locality(relation: Relation, rows: Rows, report: Report) -> Locality | None:
+    """Return the column by which the relation falls apart, and the column of each input that goes with it.
+
+    What the spec declares must be proven; what its template provides is taken where it can be.
+    """
+    declared = relation.written.spec.local_to
+    if declared is not None:
+        if declared in rows.local:
+            return Locality(column=declared, inputs=dict(rows.local[declared]))
+        place = relation.written.place("local_to")
+        if declared not in rows.columns:
+            hint = did_you_mean(declared, rows.columns)
+            report.error("D303", f"`{relation.name}` has no column `{declared}`", place, help=hint)
+        else:
+            proven = ", ".join(f"`{name}`" for name in rows.local) or "no column"
+            report.error(
+                "D318",
+                f"`{relation.name}` is not shown to be local to `{declared}`",
+                place,
+                help=f"it is local to {proven}; every table needs a not-null column that the joins make equal to it, "
+                "and groupings and windows must contain it",
+            )
+        return None
+    application = relation.application
+    if application is None or application.provides.local_to is None:
+        return None
+    parameter, local = application.provides.local_to.split(".")
+    argument = application.arguments.relations.get(parameter)
+    wanted = argument.columns.get(local) if argument else None
+    for name, inputs in rows.local.items():
+        if argument and inputs.get(argument.relation) == wanted:
+            return Locality(column=name, inputs=dict(inputs))
+    return None
+
+
+def call_columns(relation: Relation, report: Report) -> tuple[Column, ...]:
+    """Return the columns of a table function's result, all of which its relation declares with their types."""
+    if not relation.outputs:
+        report.error(
+            "D202", "the result of a table function has no declared columns", relation.place(), help="write `columns`"
+        )
+    found = []
+    for name, output in relation.outputs.items():
+        place = relation.written.place("columns", name)
+        names = types.names_of(output.type) if output.type else None
+        if names is None:
+            words = f"unknown type `{output.type}`" if output.type else f"`{name}` needs a `type`"
+            report.error("D203" if output.type else "D202", words, place, help="its type is not inferred")
+            continue
+        found.append(
+            Column(
+                name=output.as_ or name,
+                type=names.spec,
+                nullable=bool(output.nullable),
+                role=output.role,
+                domain=domains(output.domain),
+            )
+        )
+    return tuple(found)
 
 
 def sort(relation: Relation, columns: tuple[Column, ...], report: Report) -> tuple[str, ...]:
@@ -138,27 +218,49 @@ def examples_fit(
     """Report every name in an example that is no input, column or output; say whether there is none."""
     before = Report()
     application = relation.application
-    given: Mapping[str, Iterable[str]]
-    if application is None:
-        given, parameters = {name: [c.name for c in cs] for name, cs in tables.items()}, {}
-    else:
-        given = {name: argument.columns for name, argument in application.relations.items()}
-        parameters = {**application.choices, **application.scalars}
-    renamed = {o.as_: name for name, o in relation.outputs.items() if o.as_}
-    outputs = [renamed.get(column.name, column.name) if application else column.name for column in columns]
     for example in examples:
-        _known(example.spec.with_, parameters, example, ("with",), before)
-        _known(example.spec.given, given, example, ("given",), before)
-        for name, rows in example.spec.given.items():
-            for i, row in enumerate(rows):
-                _known(row, given.get(name, row), example, ("given", name, i), before)
-        for i, row in enumerate(example.spec.expect):
-            _known(row, outputs, example, ("expect", i), before)
-            if row.keys() != example.spec.expect[0].keys():
-                place = example.place("expect", i)
-                before.error("D203", "the rows expected name different columns", place, help="name the same in each")
+        if application is None or example.doc is relation.written.doc:
+            given: Mapping[str, Iterable[str] | None] = {name: [c.name for c in cs] for name, cs in tables.items()}
+            _fits(example, (), given, [column.name for column in columns], before)
+        else:
+            parameters = application.template.written.spec.parameters
+            _fits(example, parameters, _local_names(parameters), None, before)
     report.extend(before)
     return not before.failed
+
+
+def _local_names(parameters: Mapping[str, ParameterSpec]) -> dict[str, Iterable[str] | None]:
+    """Return the names that rows of each relation parameter may have in an example; None where it may have its own."""
+    own = any(isinstance(p, ScalarParameter) and p.type in _OWN_COLUMNS for p in parameters.values())
+    found: dict[str, Iterable[str] | None] = {}
+    for name, parameter in parameters.items():
+        if isinstance(parameter, RelationParameter):
+            found[name] = None if own else parameter.relation
+        elif isinstance(parameter, RelationsParameter):
+            found[name] = None
+    return found
+
+
+def _fits(
+    example: Written[ExampleSpec],
+    parameters: Iterable[str],
+    given: Mapping[str, Iterable[str] | None],
+    outputs: Iterable[str] | None,
+    report: Report,
+) -> None:
+    _known(example.spec.with_, parameters, example, ("with",), report)
+    _known(example.spec.given, given, example, ("given",), report)
+    for name, rows in example.spec.given.items():
+        names = given.get(name)
+        for i, row in enumerate(rows):
+            if names is not None and isinstance(row, dict):
+                _known(row, names, example, ("given", name, i), report)
+    for i, row in enumerate(example.spec.expect):
+        if outputs is not None:
+            _known(row, outputs, example, ("expect", i), report)
+        if row.keys() != example.spec.expect[0].keys():
+            place = example.place("expect", i)
+            report.error("D203", "the rows expected name different columns", place, help="name the same in each")
 
 
 def _known(

@@ -21,31 +21,65 @@ def cut_points(
 ) -> dict[str, str]:
     """Return the relations that are computed once a run, each with the reason; a stored one is a cut by itself."""
     uses = Counter(table for relation in relations.values() for table in _mentions(relation))
+    called = {name for r in relations.values() if r.bound.relation.call for name in r.bound.inputs}
     cut: dict[str, str] = {}
     levels: dict[str, int] = {}
     for name in order:
         relation = relations[name]
         below = max((levels.get(i, 0) for i in relation.bound.inputs), default=0)
-        levels[name] = below + int(filters[name])
-        if relation.bound.relation.written.spec.store:
+        levels[name] = below + int(filters.get(name, False))
+        if relation.bound.relation.stored:
             levels[name] = 0
-        elif uses[name] > 1:
-            cut[name] = "used_twice"
-            levels[name] = 0
-        elif levels[name] >= max_levels:
-            cut[name] = "deep_filters"
+        elif reason := _reason(relation, uses[name], name in called, levels[name] >= max_levels):
+            cut[name] = reason
             levels[name] = 0
     return cut
 
 
+def _reason(relation: CheckedRelation, uses: int, called: bool, deep: bool) -> str | None:
+    if relation.bound.relation.call is not None:
+        return "function_result"
+    if relation.bound.relation.round is not None:
+        return "round"
+    if called:
+        return "read_by_function"
+    return "used_twice" if uses > 1 else "deep_filters" if deep else None
+
+
+def strata(relations: Mapping[str, CheckedRelation], order: tuple[str, ...]) -> dict[str, int]:
+    """Return for each relation how many results that are not monotone in their inputs lie at or below it.
+
+    Minima and other aggregates, windows, anti-joins, differences and table functions end a stratum: what reads them may
+    have to take rows back when their inputs grow.
+    """
+    found: dict[str, int] = {}
+    for name in order:
+        below = max((found.get(i, 0) for i in relations[name].bound.inputs), default=0)
+        found[name] = below + int(not _monotone(relations[name]))
+    return found
+
+
+def _monotone(relation: CheckedRelation) -> bool:
+    statement = relation.bound.statement
+    if statement is None:
+        return False
+    kinds = (exp.AggFunc, exp.Window, exp.Except, exp.Limit, exp.Not, exp.Join)
+    return not any(_takes_back(node) for node in statement.tree.find_all(*kinds))
+
+
+def _takes_back(node: exp.Expr) -> bool:
+    if isinstance(node, exp.Join):
+        return bool(node.side) or node.kind.upper() == "ANTI"
+    if isinstance(node, exp.Not):
+        return node.find(exp.Query) is not None
+    return True
+
+
 def _mentions(relation: CheckedRelation) -> list[str]:
     names = set(relation.bound.inputs)
+    if relation.bound.statement is None:
+        return list(names)
     return [t.name for t in relation.bound.statement.tree.find_all(exp.Table) if t.name in names]
-
-
-def placed(relation: CheckedRelation, cut: str | None) -> CheckedRelation:
-    """Return `relation` with its cut point noted."""
-    return replace(relation, cut_point=cut)
 
 
 def reads(
@@ -57,7 +91,7 @@ def reads(
 
     def visit(name: str, columns: tuple[str, ...]) -> None:
         relation = relations.get(name)
-        if relation is None or relation.bound.relation.written.spec.store:
+        if relation is None or relation.bound.relation.stored:
             datasets.setdefault(name, set()).update(columns)
             return
         if relation.cut_point:

@@ -8,34 +8,34 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from decreta.check.rows import Flow, Qualified, SelectScope
+from decreta.check.rows import Flow, JoinFound, Qualified, SelectScope
 
 
 def proven_keys(select: SelectScope, outputs: list[tuple[str, Flow, exp.Expr]]) -> frozenset[frozenset[str]]:
     """Return sets of output columns that are unique together, whatever the inputs hold within their own keys."""
-    equal = _Equalities(select)
+    equal = Equalities(select)
     names: dict[Qualified, str] = {}
     for name, _, node in outputs:
         if isinstance(node, exp.Column):
-            for same in equal.all_equal(_qualified(select, node)):
+            for same in equal.all_equal(qualified(select, node)):
                 names.setdefault(same, name)
     keys = {frozenset(names[c] for c in key) for key in _candidates(select, equal) if key <= names.keys()}
     group = select.node.args.get("group")
     windows = [(n, node) for n, _, node in outputs if isinstance(node, exp.Window)]
     if group is not None:
         keys = _group_key(group, outputs)
-    elif any(_aggregates(node) for _, _, node in outputs):
+    elif any(aggregates(node) for _, _, node in outputs):
         keys = {frozenset()}
     if any(node.find(exp.Explode, exp.Unnest) for _, _, node in outputs):
         keys = set()
     for name, window in windows:
         if isinstance(window.this, exp.RowNumber):
             parts = window.args.get("partition_by") or []
-            columns = [names.get(_qualified(select, p)) if isinstance(p, exp.Column) else None for p in parts]
+            columns = [names.get(qualified(select, p)) if isinstance(p, exp.Column) else None for p in parts]
             if all(columns):
                 keys.add(frozenset([name, *(c for c in columns if c)]))
     if (best := _first_of_group(select.node)) is not None:
-        columns = [names.get(_qualified(select, p)) if isinstance(p, exp.Column) else None for p in best]
+        columns = [names.get(qualified(select, p)) if isinstance(p, exp.Column) else None for p in best]
         if all(columns):
             keys.add(frozenset(c for c in columns if c))
     distinct = select.node.args.get("distinct")
@@ -44,7 +44,8 @@ def proven_keys(select: SelectScope, outputs: list[tuple[str, Flow, exp.Expr]]) 
     return frozenset(keys)
 
 
-def _qualified(select: SelectScope, node: exp.Column) -> Qualified:
+def qualified(select: SelectScope, node: exp.Column) -> Qualified:
+    """Return the alias and name of a column that a SELECT mentions."""
     if node.table:
         return node.table, node.name
     return next((a, node.name) for a in [*select.sources, ""] if not a or node.name in select.sources[a].columns)
@@ -58,7 +59,7 @@ def _group_key(group: exp.Expr, outputs: list[tuple[str, Flow, exp.Expr]]) -> se
     return {frozenset(f for f in found if f)} if all(found) else set()
 
 
-def _candidates(select: SelectScope, equal: _Equalities) -> set[frozenset[Qualified]]:
+def _candidates(select: SelectScope, equal: Equalities) -> set[frozenset[Qualified]]:
     """Return sets of columns, constants left out, that are unique together in the joined rows."""
     clause = select.node.args.get("from_")
     if clause is None:
@@ -69,9 +70,11 @@ def _candidates(select: SelectScope, equal: _Equalities) -> set[frozenset[Qualif
     for join in select.node.args.get("joins") or []:
         alias, side, kind = join.this.alias_or_name, join.side.upper(), join.kind.upper()
         theirs = _keys_of(select, alias, equal)
-        on = _Equalities(select, join) if side else equal
+        on = Equalities(select, join) if side else equal
         reaches = [on.reach(key, seen) for key in theirs]
         covered = [on.reach(key, {alias}) for key in keys]
+        if kind not in ("SEMI", "ANTI"):
+            select.joins.append(_joined(select, join, seen, any(reaches), any(covered)))
         if kind in ("SEMI", "ANTI"):
             continue
         if side in ("RIGHT", "FULL"):
@@ -86,14 +89,33 @@ def _candidates(select: SelectScope, equal: _Equalities) -> set[frozenset[Qualif
     return keys
 
 
-def _keys_of(select: SelectScope, alias: str, equal: _Equalities) -> set[frozenset[Qualified]]:
+def _joined(select: SelectScope, join: exp.Join, seen: set[str], one_right: bool, one_left: bool) -> JoinFound:
+    """Describe a join: the columns it equates and what keys prove of it."""
+    alias = join.this.alias_or_name
+    on = Equalities(select, join)
+    pairs = []
+    for column in select.sources[alias].columns if alias in select.sources else ():
+        for other, name in sorted(on.all_equal((alias, column))):
+            if other in seen:
+                pairs.append(((other, name), column))
+    tables = {select.tables.get(a) for (a, _), _ in pairs}
+    equated = {column for _, column in pairs}
+    keys = select.sources[alias].keys if alias in select.sources else frozenset()
+    partial = (
+        () if one_right else next((tuple(sorted(k)) for k in sorted(keys, key=sorted) if equated and equated < k), ())
+    )
+    left = tables.pop() if len(tables) == 1 else None
+    return JoinFound(join, alias, select.tables.get(alias), tuple(pairs), left, one_right, one_left, partial)
+
+
+def _keys_of(select: SelectScope, alias: str, equal: Equalities) -> set[frozenset[Qualified]]:
     rows = select.sources.get(alias)
     if rows is None:
         return set()
     return {frozenset((alias, c) for c in key if (alias, c) not in equal.constants) for key in rows.keys}
 
 
-class _Equalities:
+class Equalities:
     """Classes of columns that a SELECT, or one join of it, makes equal, and the columns it holds constant."""
 
     def __init__(self, select: SelectScope, only: exp.Join | None = None) -> None:
@@ -105,7 +127,7 @@ class _Equalities:
         conditions: list[exp.Expr] = []
         joins = [only] if only else (select.node.args.get("joins") or [])
         for join in joins:
-            if only or not join.side:
+            if only or not (join.side or join.kind.upper() == "ANTI"):
                 conditions += [join.args["on"]] if join.args.get("on") else []
                 for column in join.args.get("using") or []:
                     owners = [a for a, r in select.sources.items() if column.name in r.columns]
@@ -169,10 +191,10 @@ def _first_of_group(select: exp.Select) -> list[exp.Expr] | None:
     return None
 
 
-def _aggregates(node: exp.Expr) -> bool:
+def aggregates(node: exp.Expr) -> bool:
     """Whether an expression aggregates the rows of its own SELECT; windows and inner queries do not."""
     if isinstance(node, exp.Query | exp.Window):
         return False
     if isinstance(node, exp.AggFunc):
         return True
-    return any(_aggregates(child) for child in node.iter_expressions())
+    return any(aggregates(child) for child in node.iter_expressions())

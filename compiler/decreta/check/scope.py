@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from decreta.check.keys import proven_keys
-from decreta.check.rows import Flow, Rows, SelectScope
+from decreta.check.locality import local_columns, united
+from decreta.check.rows import Flow, JoinFound, Rows, SelectScope
 from decreta.diagnostics import Report, did_you_mean
 from decreta.model.program import Statement
 from decreta.sql import asked_for
@@ -37,13 +38,14 @@ class Scoped:
     required: dict[str, set[str]]
     comparisons: list[Comparison]
     filters: bool
+    joins: list[JoinFound]
 
 
 def scope(statement: Statement, known: Mapping[str, Rows], report: Report) -> Scoped:
     """Resolve `statement` over the tables in `known`, reporting every name that does not resolve."""
     walker = _Walker(statement, known, report)
     rows = walker.query(statement.tree, {}, None)
-    return Scoped(rows, walker.required, walker.comparisons, walker.filters)
+    return Scoped(rows, walker.required, walker.comparisons, walker.filters, walker.joins)
 
 
 class _Walker:
@@ -52,6 +54,7 @@ class _Walker:
         self.required: dict[str, set[str]] = {}
         self.comparisons: list[Comparison] = []
         self.filters = False
+        self.joins: list[JoinFound] = []
         self._domains: dict[int, frozenset[str]] = {}
 
     # -- queries
@@ -86,7 +89,8 @@ class _Walker:
             self._error("D307", f"the branches have {count} columns", node)
             return left
         if not isinstance(node, exp.Union):
-            return left
+            names = list(zip(left.columns, right.columns, strict=True))
+            return Rows(left.columns, left.keys, united(left.local, right.local, names))
         columns = {}
         for (name, a), (_, b) in zip(left.columns.items(), right.columns.items(), strict=True):
             domain = a.domain if a.domain == b.domain else frozenset()
@@ -94,7 +98,8 @@ class _Walker:
                 domain = a.domain | b.domain
             columns[name] = Flow(a.lineage | b.lineage, domain)
         keys = frozenset([frozenset(columns)]) if node.args.get("distinct") else frozenset()
-        return Rows(columns, keys)
+        local = united(left.local, right.local, list(zip(left.columns, right.columns, strict=True)))
+        return Rows(columns, keys, local)
 
     def _select(self, node: exp.Select, ctes: Mapping[str, Rows], outer: SelectScope | None) -> Rows:
         select = SelectScope(node, outer=outer)
@@ -103,7 +108,9 @@ class _Walker:
             self.filters = self.filters or node.args.get(clause) is not None
         self._expressions(select, ctes)
         outputs = self._outputs(select, ctes)
-        return Rows({name: flow for name, flow, _ in outputs}, proven_keys(select, outputs))
+        keys = proven_keys(select, outputs)
+        self.joins += select.joins
+        return Rows({name: flow for name, flow, _ in outputs}, keys, local_columns(select, outputs))
 
     def _sources(self, select: SelectScope, ctes: Mapping[str, Rows]) -> None:
         clause = select.node.args.get("from_")
@@ -312,4 +319,5 @@ def _renamed(rows: Rows, names: list[str]) -> Rows:
         return rows
     new = dict(zip(rows.columns, names, strict=True))
     columns = {new[name]: flow for name, flow in rows.columns.items()}
-    return Rows(columns, frozenset(frozenset(new[c] for c in key) for key in rows.keys))
+    keys = frozenset(frozenset(new[c] for c in key) for key in rows.keys)
+    return Rows(columns, keys, {new[name]: inputs for name, inputs in rows.local.items()})

@@ -40,12 +40,11 @@ def builders(program: Checked) -> dict[str, str]:
     """Return the builder module of each relation."""
     template = _environment().get_template("relation.py.j2")
     return {
-        f"relations/{name}.py": template.render(_described(program, relation))
-        for name, relation in program.relations.items()
+        f"relations/{name}.py": template.render(_described(relation)) for name, relation in program.relations.items()
     }
 
 
-def _described(program: Checked, relation: CheckedRelation) -> dict[str, Any]:
+def _described(relation: CheckedRelation) -> dict[str, Any]:
     spec = relation.bound.relation
     return {
         "spec": spec.written.doc.name,
@@ -57,6 +56,9 @@ def _described(program: Checked, relation: CheckedRelation) -> dict[str, Any]:
         "columns": relation.columns,
         "key": relation.key,
         "lineage": [f"{name} from {', '.join(found)}" for name, found in relation.lineage.items() if found],
+        "local_to": relation.local_to.column if relation.local_to else None,
+        "joins": [f"{j.table} {j.cardinality} ({j.known})" for j in relation.joins],
+        "call": spec.call.function.name if spec.call else None,
         "sql": relation.sql,
     }
 

@@ -25,28 +25,41 @@ def examples(relation: CheckedRelation) -> list[Example]:
     found = []
     for written in relation.examples:
         example = written.spec
-        if application is None:
-            found.append(Example(_identifier(example.name), dict(example.given), list(example.expect)))
+        if application is None or written.doc is relation.bound.relation.written.doc:
+            given = {name: [row for row in rows if isinstance(row, dict)] for name, rows in example.given.items()}
+            found.append(Example(_identifier(example.name), given, list(example.expect)))
         elif (bound := _applied(relation, application, example)) is not None:
             found.append(bound)
     return found
 
 
 def _applied(relation: CheckedRelation, application: Application, example: ExampleSpec) -> Example | None:
-    chosen = {**application.choices, **application.scalars}
-    if any(chosen.get(name) != value for name, value in example.with_.items()):
+    """Return a template's example in the relation's names, or None if the relation uses the template otherwise."""
+    arguments = application.arguments
+    chosen = {**arguments.choices, **arguments.scalars, **arguments.durations}
+    lists: dict[str, str] = {}
+    for name, value in example.with_.items():
+        actual = arguments.columns.get(name)
+        if isinstance(value, list) and actual and len(actual) == len(value):
+            lists |= dict(zip(value, actual, strict=True))
+        elif chosen.get(name) != value:
+            return None
+    if arguments.expressions or arguments.united or example.carry or set(arguments.columns) - set(example.with_):
         return None
-    if len({a.relation for a in application.relations.values()}) < len(application.relations):
+    if len({a.relation for a in arguments.relations.values()}) < len(arguments.relations):
         return None  # one table in two parts: rows given to one part would show up in the other
     given: dict[str, list[_Row]] = {}
     for parameter, rows in example.given.items():
-        argument = application.relations[parameter]
-        named = [_row(row, dict(argument.columns)) for row in rows]
+        argument = arguments.relations[parameter]
+        named = [_row(row, {**lists, **argument.columns}) for row in rows if isinstance(row, dict)]
         if any(row is None for row in named):
             return None
         given[argument.relation] = [row for row in named if row is not None]
-    outputs = {name: o.as_ for name, o in relation.bound.relation.outputs.items() if o.as_}
+    outputs = lists | {name: o.as_ for name, o in relation.bound.relation.outputs.items() if o.as_}
     expect = [{outputs.get(name, name): value for name, value in row.items()} for row in example.expect]
+    names = {column.name for column in relation.columns}
+    if any(not row.keys() <= names for row in expect):
+        return None
     return Example(_identifier(example.name), given, expect)
 
 
@@ -54,10 +67,10 @@ def _row(row: _Row, columns: dict[str, str | tuple[str, ...]]) -> _Row | None:
     """Return a row in the table's own names; a list of columns takes a list of values of the same length."""
     named: _Row = {}
     for local, value in row.items():
-        actual = columns[local]
+        actual = columns.get(local)
         if isinstance(actual, str):
             named[actual] = value
-        elif isinstance(value, list) and len(value) == len(actual):
+        elif isinstance(actual, tuple) and isinstance(value, list) and len(value) == len(actual):
             named |= dict(zip(actual, value, strict=True))
         else:
             return None

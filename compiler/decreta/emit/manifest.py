@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-from decreta.model.program import CheckedObject, CheckedQuery, CheckedRelation, Decided
+from collections.abc import Mapping
+
+from decreta.model.program import Arguments, CheckedObject, CheckedQuery, CheckedRelation, Decided, Function
+from decreta.model.program import Call as BoundCall
+from decreta.model.spec import ScalarFunctionSpec
 from decreta.project import LANGUAGE
-from decreta_runtime.contract.manifest import FORMAT, Manifest, ObjectEntry, QueryEntry, RelationEntry
+from decreta_runtime.contract import types
+from decreta_runtime.contract.manifest import (
+    FORMAT,
+    Call,
+    CallInput,
+    FunctionEntry,
+    Manifest,
+    ObjectEntry,
+    QueryEntry,
+    RelationEntry,
+)
 
 
 def manifest(program: Decided, toolchain: dict[str, str], files: dict[str, str]) -> Manifest:
@@ -21,6 +35,7 @@ def manifest(program: Decided, toolchain: dict[str, str], files: dict[str, str])
         objects={name: _object(obj) for name, obj in checked.objects.items()},
         relations={name: _relation(relation) for name, relation in checked.relations.items()},
         queries={name: _query(query) for name, query in checked.queries.items()},
+        functions={n: _function(f) for n, f in checked.resolved.functions.items() if _is_scalar(f)},
         order=checked.order,
         files=files,
     )
@@ -49,11 +64,15 @@ def _relation(checked: CheckedRelation) -> RelationEntry:
         inputs=checked.bound.inputs,
         columns=checked.columns,
         key=checked.key,
-        stored=spec.store,
-        export=spec.export,
+        stored=relation.stored,
+        export=spec.export and relation.round is None,
         cut_point=checked.cut_point,  # type: ignore[arg-type]
         lineage=dict(checked.lineage),
         required=dict(checked.required),
+        joins=checked.joins,
+        local_to=checked.local_to,
+        stratum=checked.stratum,
+        call=_call(relation.call) if relation.call else None,
         checks=checked.checks,
     )
 
@@ -69,3 +88,48 @@ def _query(checked: CheckedQuery) -> QueryEntry:
         datasets=dict(checked.datasets),
         views=checked.views,
     )
+
+
+def _is_scalar(function: Function) -> bool:
+    return isinstance(function.written.spec, ScalarFunctionSpec)
+
+
+def _function(function: Function) -> FunctionEntry:
+    spec = function.written.spec
+    assert isinstance(spec, ScalarFunctionSpec)
+    return FunctionEntry(
+        module=spec.module,
+        arguments=tuple(_type(t) for t in spec.arguments.values()),
+        returns=_type(spec.returns),
+        volatility=spec.volatility,
+    )
+
+
+def _type(text: str) -> str:
+    names = types.names_of(text)
+    assert names is not None, text
+    return names.spec
+
+
+def _call(call: BoundCall) -> Call:
+    return Call(
+        module=call.function.written.spec.module,
+        function=call.function.name,
+        inputs={
+            name: CallInput(relation=a.relation, columns=_columns(a.columns))
+            for name, a in call.arguments.relations.items()
+        },
+        arguments=_values(call.arguments),
+    )
+
+
+def _columns(given: Mapping[str, str | tuple[str, ...]]) -> dict[str, str]:
+    """Return what a function calls each column; those of a list keep their names."""
+    found: dict[str, str] = {}
+    for local, actual in given.items():
+        found |= {local: actual} if isinstance(actual, str) else {name: name for name in actual}
+    return found
+
+
+def _values(arguments: Arguments) -> dict[str, bool | int | str | tuple[str, ...]]:
+    return {**arguments.choices, **arguments.scalars, **arguments.durations, **arguments.columns}

@@ -16,14 +16,17 @@ from decreta.model.spec import (
     ObjectTemplateSpec,
     OutputSpec,
     PackSpec,
+    ProvidesSpec,
     QuerySpec,
     RelationSpec,
     RelationTemplateSpec,
     RuleSpec,
+    ScalarFunctionSpec,
+    TableFunctionSpec,
     ThresholdSpec,
 )
 from decreta.source import Document, Embedded, Path, SourceText, Span
-from decreta_runtime.contract.manifest import Check, Column, Key, Source
+from decreta_runtime.contract.manifest import Check, Column, Join, Key, Locality, Source
 from decreta_runtime.contract.policy import PolicyFile
 
 S = TypeVar("S", covariant=True)
@@ -74,7 +77,7 @@ class Template:
     written: Written[RelationTemplateSpec]
     bodies: Mapping[str, Embedded]
     branch: str | None
-    """The parameter whose value picks the branch."""
+    """The parameter whose value, or whose presence, picks the branch."""
 
 
 @dataclass(frozen=True)
@@ -87,20 +90,66 @@ class RelationArgument:
 
 
 @dataclass(frozen=True)
+class Expressions:
+    """Expressions that the caller writes over one relation parameter; `""` names the one of a plain `expression`."""
+
+    over: str
+    texts: Mapping[str, Embedded]
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Everything given to the parameters of a template or table function."""
+
+    relations: Mapping[str, RelationArgument]
+    united: Mapping[str, tuple[RelationArgument, ...]]
+    """Parameter → the relations that the body is repeated for."""
+    choices: Mapping[str, str]
+    scalars: Mapping[str, bool | int | str]
+    durations: Mapping[str, str]
+    columns: Mapping[str, tuple[str, ...]]
+    expressions: Mapping[str, Expressions]
+    absent: frozenset[str]
+    """Parameters that may be left out and were."""
+
+    def inputs(self) -> tuple[str, ...]:
+        """Return the names of all relations given."""
+        many = (argument for united in self.united.values() for argument in united)
+        return tuple(sorted({argument.relation for argument in (*self.relations.values(), *many)}))
+
+
+@dataclass(frozen=True)
 class Application:
     """A template with all of its arguments."""
 
     template: Template
-    relations: Mapping[str, RelationArgument]
-    choices: Mapping[str, str]
-    scalars: Mapping[str, bool | int | str]
+    arguments: Arguments
+    branch: str
+    """The branch of the body that the arguments pick; `""` for a body without branches."""
+    provides: ProvidesSpec
     carry: Mapping[str, tuple[tuple[str, str], ...]]
-    """Parameter → (column of the given relation, name in the output)."""
+    """Parameter → (column of the given relation, name in the output); `("*", "*")` carries all."""
+
+
+@dataclass(frozen=True)
+class Function:
+    """A declared function of the pack with the text of the module that holds it."""
+
+    name: str
+    written: Written[ScalarFunctionSpec] | Written[TableFunctionSpec]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A table function with all of its arguments."""
+
+    function: Function
+    arguments: Arguments
 
 
 @dataclass(frozen=True)
 class Relation:
-    """A relation as resolved: a template applied, or a body of its own."""
+    """A relation as resolved: a template applied, a body of its own, or a table function called."""
 
     name: str
     written: Written[RelationSpec]
@@ -108,6 +157,19 @@ class Relation:
     application: Application | None
     body: Embedded | None
     outputs: Mapping[str, OutputSpec]
+    call: Call | None = None
+    round: int | None = None
+    """Which round of an unrolled recursion this hidden relation computes; None for what people name."""
+
+    @property
+    def stored(self) -> bool:
+        """Whether its rows are a dataset."""
+        return self.written.spec.store and self.round is None
+
+    def place(self) -> Span:
+        """Return the place of what makes its rows."""
+        way = "use" if self.application else "function" if self.call else "body"
+        return self.written.place(way)
 
 
 @dataclass(frozen=True)
@@ -156,6 +218,7 @@ class Resolved:
     templates: Mapping[str, Template]
     relations: Mapping[str, Relation]
     queries: Mapping[str, Query]
+    functions: Mapping[str, Function]
     rules: RuleBook
     environments: Mapping[str, Written[EnvironmentSpec]]
     capabilities: Mapping[str, Mapping[str, Any]]
@@ -170,13 +233,18 @@ class Statement:
     text: Embedded
     origin: Span
     """Where the statement was asked for, when `text` is a template's: the relation's `use`."""
+    grafts: tuple[Embedded, ...] = ()
+    """Texts of a caller's expressions in a template's tree; their names say `graft: <place in this list>`."""
 
     def span(self, node: exp.Expr) -> Span:
         """Return the place of `node`, or of the statement's origin if it was not written out."""
         marks = [n.meta for n in node.find_all(exp.Identifier, exp.Var, exp.Star) if "start" in n.meta]
         if not marks:
             return self.origin
-        return self.text.span(min(m["start"] for m in marks), max(m["end"] for m in marks) + 1)
+        graft = marks[0].get("graft")
+        marks = [m for m in marks if m.get("graft") == graft]
+        text = self.text if graft is None else self.grafts[graft]
+        return text.span(min(m["start"] for m in marks), max(m["end"] for m in marks) + 1)
 
     def parameter_span(self, name: str) -> Span:
         """Return the place of `$name`, which the syntax tree does not keep."""
@@ -186,10 +254,10 @@ class Statement:
 
 @dataclass(frozen=True)
 class BoundRelation:
-    """A relation with its statement and the datasets and views that the statement reads."""
+    """A relation with its statement and the datasets and views that it reads; a table function has no statement."""
 
     relation: Relation
-    statement: Statement
+    statement: Statement | None
     inputs: tuple[str, ...]
 
 
@@ -223,10 +291,10 @@ class CheckedObject:
 
 @dataclass(frozen=True)
 class CheckedRelation:
-    """A relation with everything that is known of its result."""
+    """A relation with everything that is known of its result; a table function has no SQL."""
 
     bound: BoundRelation
-    sql: str
+    sql: str | None
     columns: tuple[Column, ...]
     key: Key | None
     lineage: Mapping[str, tuple[str, ...]]
@@ -235,6 +303,9 @@ class CheckedRelation:
     checks: tuple[Check, ...]
     sort: tuple[str, ...]
     examples: tuple[Written[ExampleSpec], ...] = ()
+    joins: tuple[Join, ...] = ()
+    local_to: Locality | None = None
+    stratum: int = 0
 
 
 @dataclass(frozen=True)

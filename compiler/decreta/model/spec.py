@@ -124,12 +124,14 @@ class WhereCheck(Spec):
     """A predicate that every row satisfies."""
 
     where: str
+    on_violation: Literal["refuse"] = "refuse"
 
 
 class CoverageCheck(Spec):
     """A share of another relation's values that must be reached."""
 
     coverage: CoverageSpec
+    on_violation: Literal["refuse"] = "refuse"
 
 
 def _check_form(value: Any) -> str:
@@ -169,9 +171,18 @@ class ObjectTemplateSpec(Spec):
 
 
 class RelationParameter(Spec):
-    """A relation parameter: its local column names, each `@role`, `column` or `columns`."""
+    """A relation parameter: its local names, each `@role`, `column`, `columns` or `columns?` (may be left out)."""
 
     relation: dict[Name, str]
+    summary: str | None = None
+
+
+class RelationsParameter(Spec):
+    """A list of relations; the body is one SELECT, repeated for each of them and united."""
+
+    relations: dict[Name, str]
+    united: Literal["all", "distinct"]
+    summary: str | None = None
 
 
 class OneOfParameter(Spec):
@@ -179,25 +190,41 @@ class OneOfParameter(Spec):
 
     one_of: list[Name] = Field(min_length=1)
     default: Name | None = None
+    summary: str | None = None
+
+
+class PicksSpec(Spec):
+    """The branches of `body` that hold when a parameter is given and when it is not."""
+
+    given: Name
+    absent: Name
 
 
 class ScalarParameter(Spec):
-    """A plain value that becomes a literal where the body says `$name`."""
+    """A plain value: where the body says `$name` it becomes a literal, a list of columns or an expression."""
 
-    type: Literal["bool", "int", "decimal", "string"]
-    default: bool | int | str | None = None
+    type: Literal["bool", "int", "decimal", "string", "duration", "columns", "expression", "expressions"]
+    default: bool | int | str | list[Name] | None = None
+    over: Name | None = None
+    """The relation parameter whose columns an expression names."""
+    picks: PicksSpec | None = None
+    summary: str | None = None
 
 
 def _parameter_form(value: Any) -> str:
-    if isinstance(value, RelationParameter) or (isinstance(value, dict) and "relation" in value):
-        return "relation"
-    return (
-        "one_of" if isinstance(value, OneOfParameter) or (isinstance(value, dict) and "one_of" in value) else "scalar"
-    )
+    for form, model in (
+        ("relation", RelationParameter),
+        ("relations", RelationsParameter),
+        ("one_of", OneOfParameter),
+    ):
+        if isinstance(value, model) or (isinstance(value, dict) and form in value):
+            return form
+    return "scalar"
 
 
 ParameterSpec = Annotated[
     Annotated[RelationParameter, Tag("relation")]
+    | Annotated[RelationsParameter, Tag("relations")]
     | Annotated[OneOfParameter, Tag("one_of")]
     | Annotated[ScalarParameter, Tag("scalar")],
     Discriminator(_parameter_form),
@@ -205,9 +232,33 @@ ParameterSpec = Annotated[
 
 
 class ProvidesSpec(Spec):
-    """What every application of a template provides."""
+    """What every application of a template provides; `$name` in the key stands for a list of columns."""
 
-    key: list[Name]
+    key: list[Annotated[str, StringConstraints(pattern=r"^\$?[a-z][a-z0-9_]*$")]] | None = None
+    local_to: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")] | None = None
+    """`parameter.column`: the relation falls apart into the groups of that column, wherever that can be proven."""
+    checks: dict[Name, WhereCheck] = Field(default_factory=dict)
+
+
+def _provides_form(value: Any) -> str:
+    return "all" if isinstance(value, ProvidesSpec) or set(value or ()) & set(ProvidesSpec.model_fields) else "branches"
+
+
+Provides = Annotated[
+    Annotated[ProvidesSpec, Tag("all")] | Annotated[dict[Name, ProvidesSpec], Tag("branches")],
+    Discriminator(_provides_form),
+]
+
+
+def _rows_form(value: Any) -> str:
+    return "rows" if isinstance(value, list) else "row"
+
+
+ExampleRows = Annotated[
+    Annotated[dict[str, Any], Tag("row")] | Annotated[list[dict[str, Any]], Tag("rows")],
+    Discriminator(_rows_form),
+]
+"""One row of a relation; for a list of relations the rows of one of them."""
 
 
 class ExampleSpec(Spec):
@@ -215,7 +266,8 @@ class ExampleSpec(Spec):
 
     name: str
     with_: dict[str, Any] = Field(default_factory=dict, alias="with")
-    given: dict[str, list[dict[str, Any]]]
+    carry: dict[str, Any] = Field(default_factory=dict)
+    given: dict[str, list[ExampleRows]]
     expect: list[dict[str, Any]]
 
 
@@ -227,7 +279,7 @@ class RelationTemplateSpec(Spec):
     kind: Literal["relation"]
     summary: str
     parameters: dict[Name, ParameterSpec]
-    provides: ProvidesSpec | None = None
+    provides: Provides = Field(default_factory=ProvidesSpec)
     body: Body
     examples: list[ExampleSpec] = Field(default_factory=list)
 
@@ -250,9 +302,10 @@ class RelationArgument(Spec):
 
 
 class RelationSpec(Spec):
-    """`relations/<name>.yaml`: a template applied, or a body of its own."""
+    """`relations/<name>.yaml`: a template applied, a body of its own, or a function of the pack called."""
 
     relation: Name
+    kind: Literal["table_function"] | None = None
     version: Version | None = None
     summary: str | None = None
     export: bool = False
@@ -261,8 +314,13 @@ class RelationSpec(Spec):
     with_: dict[Name, Any] = Field(default_factory=dict, alias="with")
     carry: dict[Name, Any] = Field(default_factory=dict)
     body: Text | None = None
+    function: Name | None = None
+    rounds: Annotated[int, Field(ge=1, le=16)] | None = None
+    """How often a relation that reads itself, or is read by what it reads, is unrolled. 16: plans grow with each."""
     columns: dict[Name, OutputSpec] = Field(default_factory=dict)
     key: list[Name] | None = None
+    cardinality: dict[Name, Literal["1:1", "n:1", "1:n", "n:m"]] = Field(default_factory=dict)
+    local_to: Name | None = None
     layout: LayoutSpec | None = None
     checks: dict[Name, CheckSpec] = Field(default_factory=dict)
     examples: list[ExampleSpec] = Field(default_factory=list)
@@ -277,6 +335,40 @@ class QuerySpec(Spec):
     parameters: dict[Name, str] = Field(default_factory=dict)
     example: dict[Name, bool | int | str] = Field(default_factory=dict)
     body: Text
+
+
+class ScalarFunctionSpec(Spec):
+    """`functions/<name>.yaml` with `kind: scalar`: a function of arrays, called in SQL; Arrow in, Arrow out."""
+
+    function: Name
+    kind: Literal["scalar"]
+    summary: str
+    module: Name
+    """The pack's `code/<module>.py`, which holds a function of this name."""
+    arguments: dict[Name, str] = Field(min_length=1)
+    returns: str
+    volatility: Literal["immutable", "stable", "volatile"]
+
+
+class TableFunctionSpec(Spec):
+    """`functions/<name>.yaml` with `kind: table`: called between relations with a reader for each of its inputs."""
+
+    function: Name
+    kind: Literal["table"]
+    summary: str
+    module: Name
+    parameters: dict[Name, ParameterSpec] = Field(min_length=1)
+    volatility: Literal["immutable", "stable", "volatile"]
+
+
+def _function_form(value: Any) -> str:
+    return "table" if isinstance(value, dict) and value.get("kind") == "table" else "scalar"
+
+
+FunctionSpec = Annotated[
+    Annotated[ScalarFunctionSpec, Tag("scalar")] | Annotated[TableFunctionSpec, Tag("table")],
+    Discriminator(_function_form),
+]
 
 
 class DomainSpec(Spec):
@@ -356,14 +448,10 @@ class EnvironmentSpec(Spec):
 
 LATER: dict[str, tuple[str, ...]] = {
     "ObjectSpec": ("changes", "indexes", "on_schema_change", "owner"),
-    "RelationSpec": ("indexes", "on_schema_change", "refresh", "rounds", "kind", "owner", "cardinality"),
+    "RelationSpec": ("indexes", "on_schema_change", "refresh", "owner"),
     "QuerySpec": ("payoff",),
-    "ProvidesSpec": ("local_to",),
     "LayoutSpec": ("files", "partition_by", "z_order"),
-    "WhereCheck": ("on_violation",),
-    "CoverageCheck": ("on_violation",),
     "EnvironmentSpec": ("rollout",),
     "PackSpec": ("gates", "validation_mode"),
-    "ScalarParameter": ("columns", "expression", "duration"),
 }
 """Fields of the design that nothing obeys yet: refused by name, so that nobody relies on them."""

@@ -21,10 +21,11 @@ _FOLDERS = {
     "queries": (".yaml", ".sql"),
     "rules": (".toml",),
     "env": (".toml",),
+    "functions": (".yaml",),
     "code": (".py",),
     "capabilities": (".json",),
 }
-_LATER = ("functions", "locks")
+_LATER = ("locks",)
 _PASSED_OVER = ("__pycache__", "README.md")
 
 

@@ -6,19 +6,19 @@ import ast
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel
 
 from decreta.diagnostics import Related, Report, did_you_mean
 from decreta.model import spec
 from decreta.model.files import PackFiles
-from decreta.model.program import Object, Query, Relation, Resolved, Written
-from decreta.resolve.arguments import Arguments
+from decreta.model.program import Function, Object, Query, Relation, Resolved, Written
+from decreta.resolve.arguments import Binder
 from decreta.resolve.names import find, text_of
 from decreta.resolve.rulebook import rule_book
 from decreta.resolve.templates import Templates
-from decreta.source import SourceText
+from decreta.source import SourceText, Span
 from decreta.validate import validate
 from decreta_runtime.contract import types
 from decreta_runtime.contract.manifest import RUN_WORKLOAD, SQL_WORKLOAD, Column, Source
@@ -49,7 +49,8 @@ class _Resolver:
         self.relations = self._all("relations", spec.RelationSpec, "relation")
         queries = self._all("queries", spec.QuerySpec, "query")
         self._one_name_space(written_objects, self.relations, queries)
-        arguments = Arguments(self.objects, self.relations, templates.relations, self.report)
+        functions = self._functions()
+        arguments = Binder(self.objects, self.relations, templates.relations, functions, self.report)
         relations = {name: self._relation(name, written, arguments) for name, written in self.relations.items()}
         rules = rule_book(sources, self.report)
         environments = self._all("env", spec.EnvironmentSpec, None)
@@ -59,7 +60,7 @@ class _Resolver:
         for environment in environments.values():
             self._bindings(environment)
         shapes = {n: self._query(n, w, header) for n, w in queries.items()} if header else {}
-        self._required_adapters()
+        self._required_code(functions)
         if self.report.failed or header is None:
             return None
         return Resolved(
@@ -69,6 +70,7 @@ class _Resolver:
             templates.relations,
             {name: relation for name, relation in relations.items() if relation},
             {name: shape for name, shape in shapes.items() if shape},
+            functions,
             rules,
             environments,
             self._capabilities(),
@@ -215,11 +217,19 @@ class _Resolver:
 
     # -- relations and queries
 
-    def _relation(self, name: str, written: Written[spec.RelationSpec], arguments: Arguments) -> Relation | None:
+    def _relation(self, name: str, written: Written[spec.RelationSpec], arguments: Binder) -> Relation | None:
         s = written.spec
-        if (s.use is None) == (s.body is None):
-            self.report.error("D202", f"relation `{name}` needs either `use` or `body`", written.place())
+        ways = {"use": s.use, "body": s.body, "function": s.function}
+        if sum(way is not None for way in ways.values()) != 1:
+            words = f"relation `{name}` needs one of `use`, `body` and `function`"
+            self.report.error("D202", words, written.place("relation"))
             return None
+        if (s.kind == "table_function") != (s.function is not None):
+            self.report.error(
+                "D203",
+                "`kind: table_function` and `function` go together",
+                written.key("function" if s.function else "kind"),
+            )
         if s.export and s.version is None:
             self.report.error("D202", "an exported relation has a `version`", written.key("export"))
         if s.layout and not s.store:
@@ -231,6 +241,13 @@ class _Resolver:
             text = text_of(s.body, written, ("body",), self.files, "relations", self.report)
             summary = s.summary or name.replace("_", " ")
             return Relation(name, written, summary, None, text, s.columns) if text else None
+        if s.function is not None:
+            call = arguments.call(written)
+            return (
+                Relation(name, written, s.summary or call.function.written.spec.summary, None, None, s.columns, call)
+                if call
+                else None
+            )
         application = arguments.application(written)
         if application is None:
             return None
@@ -286,21 +303,45 @@ class _Resolver:
                 need = "`table`" if name in tables else "`roots` and `options`"
                 self.report.error("D203", f"`{name}` is bound by {need}", environment.place("bindings", name))
 
-    def _required_adapters(self) -> None:
+    def _functions(self) -> dict[str, Function]:
+        form = cast(type[BaseModel], spec.FunctionSpec)
+        written_functions: dict[str, Written[Any]] = self._all("functions", form, "function")
+        found = {name: Function(name, written) for name, written in written_functions.items()}
+        for function in found.values():
+            s, written = function.written.spec, function.written
+            if isinstance(s, spec.ScalarFunctionSpec):
+                for path, text in [(("returns",), s.returns), *((("arguments", a), t) for a, t in s.arguments.items())]:
+                    self._type(text, written, path)
+        return found
+
+    def _type(self, text: str, written: Written[Any], path: tuple[str, ...]) -> None:
+        if types.names_of(text) is None:
+            hint = did_you_mean(text, types.SCALARS)
+            self.report.error("D203", f"unknown type `{text}`", written.place(*path), help=hint)
+
+    def _required_code(self, functions: Mapping[str, Function]) -> None:
+        """Report every module and function of the pack's code that specs ask for and that is not there."""
         trees = {path: self._python(text) for path, text in self.files.texts.items() if path.startswith("code/")}
         for obj in self.objects.values():
-            if obj.source is None:
-                continue
-            path, place = f"code/{obj.source.adapter}.py", obj.doc.place("source", "adapter")
-            if path not in trees:
-                hint = did_you_mean(obj.source.adapter, [PurePosixPath(p).stem for p in trees])
-                self.report.error("D108", f"there is no adapter `{path}`", place, help=hint)
-            elif (tree := trees[path]) is not None:
-                functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-                for name in sorted({"units", "extract"} - functions):
-                    where = self.files.texts[path].span(0, 0)
-                    related = [Related(place, "asked for here")]
-                    self.report.error("D108", f"the adapter has no function `{name}`", where, related=related)
+            if obj.source:
+                place = obj.doc.place("source", "adapter")
+                self._required(trees, "adapter", obj.source.adapter, {"units", "extract"}, place)
+        for name, function in functions.items():
+            self._required(trees, "module", function.written.spec.module, {name}, function.written.place("module"))
+
+    def _required(
+        self, trees: Mapping[str, ast.Module | None], what: str, module: str, wanted: set[str], place: Span
+    ) -> None:
+        path = f"code/{module}.py"
+        if path not in trees:
+            hint = did_you_mean(module, [PurePosixPath(p).stem for p in trees])
+            self.report.error("D108", f"there is no {what} `{path}`", place, help=hint)
+        elif (tree := trees[path]) is not None:
+            there = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+            for name in sorted(wanted - there):
+                where = self.files.texts[path].span(0, 0)
+                related = [Related(place, "asked for here")]
+                self.report.error("D108", f"the {what} has no function `{name}`", where, related=related)
 
     def _python(self, source: SourceText) -> ast.Module | None:
         try:

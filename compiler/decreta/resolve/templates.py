@@ -40,20 +40,13 @@ class Templates:
         if not isinstance(body, dict):
             text = text_of(body, written, ("body",), files, "templates", self.report)
             return Template(name, written, {"": text}, None) if text else None
-        branch = next(
-            (
-                p
-                for p, s in written.spec.parameters.items()
-                if isinstance(s, spec.OneOfParameter) and set(s.one_of) == set(body)
-            ),
-            None,
-        )
+        branch = next((p for p, s in written.spec.parameters.items() if _picked(s) == set(body)), None)
         if branch is None:
             self.report.error(
                 "D203",
                 "the branches of `body` are not the values of any parameter",
                 written.key("body"),
-                help="name one branch for each value of a `one_of` parameter",
+                help="name one branch for each value of a `one_of` parameter, or the two that a parameter `picks`",
             )
         texts = {
             pick: text_of(text, written, ("body", pick), files, "templates", self.report) for pick, text in body.items()
@@ -61,3 +54,12 @@ class Templates:
         if branch is None or not all(texts.values()):
             return None
         return Template(name, written, {pick: text for pick, text in texts.items() if text}, branch)
+
+
+def _picked(parameter: spec.ParameterSpec) -> set[str]:
+    """Return the branches that the values of a parameter, or its presence, can pick."""
+    if isinstance(parameter, spec.OneOfParameter):
+        return set(parameter.one_of)
+    if isinstance(parameter, spec.ScalarParameter) and parameter.picks:
+        return {parameter.picks.given, parameter.picks.absent}
+    return set()

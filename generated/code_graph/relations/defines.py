@@ -3,6 +3,7 @@
 
 Inputs    definition (definition_id, file_id, kind, name, scope_id), scope (kind, scope_id)
 Key       definition_id (proven)
+Joins     r 1:n (proven)
 Lineage   scope_id from scope.scope_id; scope_kind from scope.kind; definition_id from definition.definition_id; file_id from definition.file_id; name from definition.name; definition_kind from definition.kind
 """
 

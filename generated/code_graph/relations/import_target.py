@@ -3,6 +3,7 @@
 
 Inputs    file (file_id, is_package, module), import (file_id, import_id, level, module, name, span_start)
 Key       import_id (proven)
+Joins     f n:1 (proven)
 Lineage   import_id from import.import_id; file_id from import.file_id; span_start from import.span_start; name from import.name; target from file.is_package, file.module, import.level, import.module
 """
 

@@ -3,6 +3,7 @@
 
 Inputs    import_target (file_id, import_id, name, span_start, target), module_definition (file_id, name), module_file (file_id, module)
 Key       import_id (proven)
+Joins     base n:1 (proven), sub n:1 (proven), bound n:1 (proven)
 Lineage   import_id from import_target.import_id; src_file_id from import_target.file_id; dst_file_id from module_definition.name, module_file.file_id; target from import_target.target, module_definition.name, module_file.file_id, module_file.module; name from import_target.name; span_start from import_target.span_start; via from import_target.name, module_definition.name, module_file.file_id
 """
 

@@ -3,6 +3,7 @@
 
 Inputs    definition (definition_id, file_id, is_conditional, kind, name, scope_id), scope (kind, scope_id)
 Key       definition_id (proven)
+Joins     s n:1 (proven)
 Lineage   definition_id from definition.definition_id; file_id from definition.file_id; name from definition.name; kind from definition.kind; is_conditional from definition.is_conditional
 """
 

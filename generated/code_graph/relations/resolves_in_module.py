@@ -3,6 +3,7 @@
 
 Inputs    module_definition (definition_id, file_id, name), module_name_count (file_id, n_candidates, name), reference (file_id, name, reference_id, span_start)
 Key       reference_id, definition_id (proven)
+Joins     m n:m (proven), n n:1 (proven)
 Lineage   reference_id from reference.reference_id; definition_id from module_definition.definition_id; file_id from reference.file_id; name from reference.name; span_start from reference.span_start; n_candidates from module_name_count.n_candidates
 """
 

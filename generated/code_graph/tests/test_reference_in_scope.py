@@ -37,22 +37,6 @@ def test_the_innermost_container_wins() -> None:
     )
 
 
-def test_equal_spans_do_not_contain_each_other() -> None:
-    """Example: equal spans do not contain each other."""
-    TEST.example(
-        given={
-            "scope": [
-                {"scope_id": 1, "file_id": 7, "span_start": 0, "span_stop": 10},
-            ],
-            "reference": [
-                {"reference_id": 21, "file_id": 7, "span_start": 0, "span_stop": 10},
-            ],
-        },
-        expect=[
-        ],
-    )
-
-
 def test_a_span_that_touches_the_end_is_inside_one_past_it_is_not() -> None:
     """Example: a span that touches the end is inside one past it is not."""
     TEST.example(

@@ -38,11 +38,58 @@ class Key(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     known: Literal["proven", "checked"]
 
 
+class Locality(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A relation is the disjoint union of itself over each group of its inputs: proven while compiling."""
+
+    column: str
+    """The output column that says which group a row belongs to."""
+    inputs: dict[str, str]
+    """Input -> its column with the same groups."""
+
+
+class Join(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A join of a relation's statement: what it equates, and how many rows meet, `left:right`."""
+
+    table: str
+    """The alias of the joined table; the left side is what stands before it."""
+    on: dict[str, str]
+    """Column of the joined table -> the `alias.column` that equals it."""
+    cardinality: Literal["1:1", "n:1", "1:n", "n:m"]
+    known: Literal["proven", "checked"]
+
+
+class CallInput(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One input of a table function."""
+
+    relation: str
+    columns: dict[str, str]
+    """What the function calls a column -> the relation's column."""
+
+
+class Call(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table function of the pack that computes a relation outside SQL: `code/<module>.py`, `<function>`."""
+
+    module: str
+    function: str
+    inputs: dict[str, CallInput]
+    arguments: dict[str, bool | int | str | tuple[str, ...]]
+
+
+class FunctionEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A scalar function of the pack that its statements call."""
+
+    module: str
+    arguments: tuple[str, ...]
+    """Spec types, in order."""
+    returns: str
+    volatility: Literal["immutable", "stable", "volatile"]
+
+
 class Check(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A statement that returns the rows which violate a promise: no row, no violation."""
 
     name: str
-    kind: Literal["columns", "key", "where", "coverage"]
+    kind: Literal["columns", "key", "where", "coverage", "cardinality"]
     summary: str
     sql: str
 
@@ -81,12 +128,17 @@ class RelationEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     key: Key | None
     stored: bool
     export: bool
-    cut_point: Literal["used_twice", "deep_filters"] | None
+    cut_point: Literal["used_twice", "deep_filters", "round", "read_by_function", "function_result"] | None
     """Why it must be computed once a run and placed in memory or a spill (`engine-facts` 12); None: it is inlined."""
     lineage: dict[str, tuple[str, ...]]
     """Output column -> the `input.column` names that its values are made from."""
     required: dict[str, tuple[str, ...]]
     """Input -> the columns of it that this relation reads."""
+    joins: tuple[Join, ...]
+    local_to: Locality | None
+    stratum: int
+    """How many results that are not monotone in their inputs lie at or below this relation."""
+    call: Call | None
     checks: tuple[Check, ...]
 
 
@@ -118,6 +170,7 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     objects: dict[str, ObjectEntry]
     relations: dict[str, RelationEntry]
     queries: dict[str, QueryEntry]
+    functions: dict[str, FunctionEntry]
     order: tuple[str, ...]
     """Relations, each after its inputs."""
     files: dict[str, str]

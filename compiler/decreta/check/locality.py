@@ -1,0 +1,92 @@
+"""Locality by proof: whether a query over its inputs is the union, group by group, of itself over each group alone.
+
+A query is local to an output column when every table it reads has a not-null column that the joins make equal to it,
+and every grouping, window and set operation keeps the groups apart. What is not proven is not claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlglot import exp
+
+from decreta.check.keys import Equalities, aggregates, qualified
+from decreta.check.rows import NOT_LOCAL, Flow, Local, Qualified, SelectScope
+
+
+def local_columns(select: SelectScope, outputs: list[tuple[str, Flow, exp.Expr]]) -> Local:
+    """Return the output columns that a SELECT is local to, each with the column of every table that goes with it."""
+    node = select.node
+    joins = {join.this.alias_or_name: join for join in node.args.get("joins") or []}
+    if (
+        node.args.get("from_") is None
+        or any(node.args.get(clause) for clause in ("limit", "offset"))
+        or any(join.side.upper() in ("RIGHT", "FULL") for join in joins.values())
+        or (node.args.get("distinct") is not None and node.args["distinct"].args.get("on"))
+        or any(inner is not node for clause in ("where", "having", "qualify") for inner in _queries(node, clause))
+    ):
+        return NOT_LOCAL
+    equal = Equalities(select)
+    found = {}
+    for name, _, output in outputs:
+        if isinstance(output, exp.Column):
+            column = qualified(select, output)
+            preserved = column[0] not in joins or not joins[column[0]].side
+            same = equal.all_equal(column)
+            if preserved and _keeps_apart(select, same, outputs) and (map_ := _inputs(select, same, joins)) is not None:
+                found[name] = map_
+    return found
+
+
+def united(left: Local, right: Local, names: list[tuple[str, str]]) -> Local:
+    """Return the locality of a set operation from that of its branches; `names` pairs their columns."""
+    found = {}
+    for name, other in names:
+        if name in left and other in right and (both := _merged(left[name], right[other])) is not None:
+            found[name] = both
+    return found
+
+
+def _queries(node: exp.Select, clause: str) -> list[exp.Expr]:
+    inside = node.args.get(clause)
+    return list(inside.find_all(exp.Query)) if inside is not None else []
+
+
+def _keeps_apart(select: SelectScope, same: set[Qualified], outputs: list[tuple[str, Flow, exp.Expr]]) -> bool:
+    """Whether groupings and windows contain a column of the class `same`."""
+
+    def contains(expressions: list[exp.Expr]) -> bool:
+        return any(isinstance(e, exp.Column) and qualified(select, e) in same for e in expressions)
+
+    group = select.node.args.get("group")
+    if group is not None and not contains(group.expressions):
+        return False
+    if group is None and any(aggregates(node) for _, _, node in outputs):
+        return False
+    clauses = [*select.node.expressions, *(c for c in [select.node.args.get("qualify")] if c is not None)]
+    windows = [window for clause in clauses for window in clause.find_all(exp.Window)]
+    return all(contains(window.args.get("partition_by") or []) for window in windows)
+
+
+def _inputs(select: SelectScope, same: set[Qualified], joins: Mapping[str, exp.Join]) -> Mapping[str, str] | None:
+    """Return for every table below the column that goes with the class `same`, or None if one has none."""
+    found: Mapping[str, str] = {}
+    for alias, rows in select.sources.items():
+        join = joins.get(alias)
+        reach = same
+        if join is not None and (join.side or join.kind.upper() in ("SEMI", "ANTI")):
+            on = Equalities(select, join)
+            reach = set().union(*(on.all_equal(column) for column in same))
+        candidates = sorted(c for a, c in reach if a == alias and c in rows.local)
+        merged = next((m for c in candidates if (m := _merged(found, rows.local[c])) is not None), None)
+        if merged is None:
+            return None
+        found = merged
+    return found
+
+
+def _merged(left: Mapping[str, str], right: Mapping[str, str]) -> Mapping[str, str] | None:
+    """Return both together, or None if a table would have to fall apart by two columns."""
+    if any(right.get(table, column) != column for table, column in left.items()):
+        return None
+    return {**left, **right}
