@@ -62,9 +62,8 @@ class Engine:
         def never(*_: Any) -> Any:
             raise AssertionError(name)
 
-        empty = self._context.sql(
-            "SELECT " + ", ".join(f"CAST(NULL AS {_sql_name(t)})" for t in (*arguments, returns))
-        ).schema()
+        nulls = (f"CAST(NULL AS {_sql_name(t)}) AS c{i}" for i, t in enumerate((*arguments, returns)))
+        empty = self._context.sql(f"SELECT {', '.join(nulls)}").schema()
         *inputs, output = [field.type for field in empty]
         self._context.register_udf(udf(never, inputs, output, volatility, name))
 

@@ -1,0 +1,182 @@
+"""Rounds, closures, declared functions, locality and cardinality, run over real tables beside plain Python."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+
+import decreta_runtime
+from decreta_runtime.contract.errors import CheckViolated
+from tests.conftest import ROOT, compiled, edit_policy, run_command
+
+EDGES = [(1, 10, 11), (1, 11, 12), (1, 12, 13), (1, 13, 10), (2, 20, 21), (2, 20, 22), (2, 22, 21)]
+NODES = [(m, n, f"n{n}") for m, n in sorted({(m, n) for m, s, t in EDGES for n in (s, t)})]
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    folder = tmp_path / "graph"
+    shutil.copytree(ROOT / "tests/packs/graph", folder, ignore=shutil.ignore_patterns("generated", ".decreta"))
+    write_tables(folder, EDGES)
+    return compiled(folder, "graph")
+
+
+def write_tables(folder: Path, edges: list[tuple[int, int, int]]) -> None:
+    columns = list(zip(*edges, strict=True))
+    edge = pa.table(dict(zip(("map_id", "source", "target"), map(pa.array, columns), strict=True)))
+    write_deltalake(str(folder / "tables/edge"), edge, mode="overwrite")
+    maps, ids, labels = map(list, zip(*NODES, strict=True))
+    node = pa.table({"map_id": maps, "node_id": ids, "label": labels})
+    write_deltalake(str(folder / "tables/node"), node, mode="overwrite")
+
+
+def rows(pack: decreta_runtime.Pack, sql: str) -> list[tuple[object, ...]]:
+    return sorted(tuple(row.values()) for row in pack.sql(sql).rows.to_pylist())
+
+
+def hops(edges: list[tuple[int, int, int]]) -> dict[tuple[int, int], int]:
+    found = {(s, t): 1 for _, s, t in edges}
+    for hop in range(2, len(edges) + 1):
+        for (a, b), h in list(found.items()):
+            if h == hop - 1:
+                for _, s, t in edges:
+                    if s == b:
+                        found.setdefault((a, t), hop)
+    return found
+
+
+def test_rows_are_those_of_plain_python(graph: Path, tmp_path: Path) -> None:
+    with decreta_runtime.open(graph, lake=str(tmp_path / "graph/lake")) as pack:
+        pack.run()
+        paths = hops(EDGES)
+        assert rows(pack, "SELECT source, target FROM reaches") == sorted(paths)
+        assert rows(pack, "SELECT source, target, hop FROM near") == sorted((*p, h) for p, h in paths.items())
+        within_two = {(n, n) for _, n, _ in NODES} | {p for p, h in paths.items() if h <= 2}
+        assert rows(pack, "SELECT start, reached FROM spread") == sorted(within_two)
+        depth = rows(pack, "SELECT map_id, node_id, depth FROM depth")
+        assert depth == [(1, 10, 0), (1, 11, 1), (1, 12, 2), (1, 13, 3), (2, 20, 0), (2, 21, 1), (2, 22, 1)]
+        assert rows(pack, "SELECT map_id, depth FROM deepest") == [(1, 3), (2, 1)]
+        labels = rows(pack, "SELECT source, target_label, source_label FROM labelled WHERE map_id = 2")
+        assert labels == [(20, "N21!", "N20!"), (20, "N22!", "N20!"), (22, "N21!", "N22!")]
+        assert rows(pack, "SELECT shout('a') AS a") == [("A!",)]
+
+
+def test_overflow_of_a_bounded_closure_refuses_the_run(graph: Path, tmp_path: Path) -> None:
+    write_tables(graph.parents[1], [(1, n, n + 1) for n in range(10, 16)])
+    with (
+        decreta_runtime.open(graph, lake=str(tmp_path / "graph/lake")) as pack,
+        pytest.raises(CheckViolated, match="within_max_hops"),
+    ):
+        pack.run()
+
+
+def test_rows_do_not_depend_on_where_cut_points_are_kept(graph: Path, tmp_path: Path) -> None:
+    found = []
+    for placement in ("memory", "spill"):
+
+        def place(policy: dict, placement: str = placement) -> None:
+            for entry in policy["cache_policy_by_view"].values():
+                if entry["value"]["placement"] != "none":
+                    entry |= {"value": {"placement": placement}, "requires": [], "otherwise": None}
+
+        edit_policy(graph, place)
+        with decreta_runtime.open(graph, lake=str(tmp_path / "graph" / placement)) as pack:
+            pack.run()
+            found.append([rows(pack, f"SELECT * FROM {name}") for name in ("spread", "deepest", "depth", "labelled")])
+    assert found[0] == found[1]
+
+
+def test_manifest_says_what_was_found(graph: Path) -> None:
+    with decreta_runtime.open(graph) as pack:
+        relations = pack.manifest.relations
+    assert relations["labelled"].local_to is not None
+    assert relations["labelled"].local_to.inputs == {"edge": "map_id", "node": "map_id"}
+    assert [(j.table, j.cardinality, j.known) for j in relations["labelled"].joins] == [
+        ("s", "n:1", "proven"),
+        ("t", "n:1", "proven"),
+    ]
+    assert {name: r.cut_point for name, r in relations.items() if r.cut_point} == {
+        "far": "function_result",
+        "known_edge": "read_by_function",
+        **{f"spread__r{i}": "round" for i in (1, 2)},
+        **{f"relay__r{i}": "round" for i in (1, 2)},
+    }
+    assert relations["near"].stratum == 1
+    assert relations["reaches"].stratum == 0
+    assert relations["deepest"].stratum == 2
+
+
+@pytest.mark.parametrize(
+    ("relation", "text", "code", "line"),
+    [
+        (
+            "bad",
+            "relation: bad\nbody: |\n  WITH RECURSIVE r AS (\n    SELECT e.source, e.target FROM edge AS e\n    UNION ALL\n"
+            "    SELECT r.source, e.target FROM r JOIN edge AS e ON e.source = r.target\n  )\n  SELECT r.source FROM r\n",
+            "D315",
+            4,
+        ),
+        (
+            "bad",
+            "relation: bad\nbody: |\n  WITH RECURSIVE r AS (\n    SELECT e.source, e.target FROM edge AS e\n    UNION\n"
+            "    SELECT MIN(r.source) AS source, e.target FROM r JOIN edge AS e ON e.source = r.target GROUP BY e.target\n"
+            "  )\n  SELECT r.source FROM r\n",
+            "D315",
+            6,
+        ),
+        ("bad", "relation: bad\nrounds: 2\nbody: SELECT e.source FROM edge AS e\n", "D316", 2),
+        (
+            "relay",
+            "relation: relay\nbody: SELECT s.start, e.target FROM spread AS s JOIN edge AS e ON e.source = s.reached\n"
+            "rounds: 2\n",
+            "D316",
+            None,
+        ),
+        (
+            "bad",
+            "relation: bad\nbody: |\n  SELECT n.node_id, e.target FROM node AS n\n"
+            '  JOIN edge AS e ON e.source = n.node_id\ncardinality: {e: "n:1"}\n',
+            "D317",
+            5,
+        ),
+        (
+            "bad",
+            "relation: bad\nbody: SELECT e.source, n.label FROM edge AS e JOIN node AS n ON n.node_id = e.source\n"
+            "local_to: source\ncolumns: {source: {domain: node}}\n",
+            None,
+            None,
+        ),
+        (
+            "bad",
+            "relation: bad\nbody: SELECT e.map_id, n.label FROM edge AS e JOIN node AS n ON n.node_id = e.source\n"
+            "local_to: map_id\n",
+            "D318",
+            3,
+        ),
+        (
+            "bad",
+            "relation: bad\nbody: SELECT e.map_id, COUNT(*) OVER (PARTITION BY e.source) AS c FROM edge AS e\n"
+            "local_to: map_id\n",
+            "D318",
+            3,
+        ),
+    ],
+)
+def test_what_cannot_hold_is_refused(
+    tmp_path: Path, relation: str, text: str, code: str | None, line: int | None
+) -> None:
+    folder = tmp_path / "graph"
+    shutil.copytree(ROOT / "tests/packs/graph", folder)
+    (folder / f"specs/graph/relations/{relation}.yaml").write_text(text)
+    done = run_command("check", cwd=folder)
+    if code is None:
+        assert done.returncode == 0, done.stderr
+        return
+    assert done.returncode == 1
+    assert f"[{code}]" in done.stderr
+    if line:
+        assert f"relations/{relation}.yaml:{line}:" in done.stderr
