@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PACKS := code_graph
+PACKS := code_graph retail
 LAKE ?= .decreta/lake
 SOURCE ?= python=stdlib:$(shell $(PYTHON) -c "import sysconfig; print(sysconfig.get_path('stdlib'))")
 
@@ -34,8 +34,8 @@ generate: $(VENV)/.run
 	$(BIN)/decreta generate
 
 run: generate
-	$(BIN)/decreta run $(PACKS) --lake $(LAKE) --source $(SOURCE)
-	$(BIN)/decreta tour $(PACKS) --lake $(LAKE)
+	$(BIN)/decreta run code_graph --lake $(LAKE) --source $(SOURCE)
+	$(BIN)/decreta tour code_graph --lake $(LAKE)
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest tests

@@ -212,11 +212,12 @@ class _Binding:
                 self.relation.written.place("with"),
                 help="name as many columns on one side as on the other",
             )
-        kind = exp.EQ if call.name.upper() == "EQ_ALL" else exp.NullSafeEQ
-        pairs = [
-            kind(this=exp.column(c, table=t), expression=exp.column(d, table=u))
-            for (t, c), (u, d) in zip(left, right, strict=False)
-        ]
+        null_safe = call.name.upper() == "SAME_ALL"
+        pairs: list[exp.Expr] = []
+        for (t, c), (u, d) in zip(left, right, strict=False):
+            sides = {"this": exp.column(c, table=t), "expression": exp.column(d, table=u)}
+            # In parentheses: the engine's parser takes all that follows IS NOT DISTINCT FROM for its right side.
+            pairs.append(exp.paren(exp.NullSafeEQ(**sides), copy=False) if null_safe else exp.EQ(**sides))
         if pairs:
             joined = exp.and_(*pairs, copy=False)
             inside = isinstance(call.parent, exp.Not | exp.Or) and len(pairs) > 1
