@@ -72,7 +72,7 @@ def load(folder: Path, expect: str | None = None) -> LoadedPack:
             raise DigestMismatch(words, help="deploy the pinned pack")
     elif not hmac.compare_digest(digest.encode() + b"\n", _read(folder, "manifest.sha256")):
         raise DigestMismatch(f"{folder / 'manifest.json'} is not the manifest that was generated", help=_HELP)
-    manifest = _decode(manifest_bytes, folder)
+    manifest = decode(manifest_bytes, folder)
     files = {}
     for path, wanted in manifest.files.items():
         if path.startswith("/") or ".." in Path(path).parts:
@@ -102,7 +102,8 @@ def _read(folder: Path, path: str) -> bytes:
         raise InputInvalid(f"{folder / path} cannot be read: {error.strerror}") from None
 
 
-def _decode(data: bytes, folder: Path) -> Manifest:
+def decode(data: bytes, folder: Path) -> Manifest:
+    """Return the manifest in `data`. Raises IncompatibleEngine if it has another form than this runtime reads."""
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
     except msgspec.DecodeError as error:

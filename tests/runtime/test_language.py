@@ -8,10 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
+from tests.conftest import ROOT, compiled, edit_policy, run_command
 
 import decreta_runtime
 from decreta_runtime.contract.errors import CheckViolated
-from tests.conftest import ROOT, compiled, edit_policy, run_command
 
 EDGES = [(1, 10, 11), (1, 11, 12), (1, 12, 13), (1, 13, 10), (2, 20, 21), (2, 20, 22), (2, 22, 21)]
 NODES = [(m, n, f"n{n}") for m, n in sorted({(m, n) for m, s, t in EDGES for n in (s, t)})]

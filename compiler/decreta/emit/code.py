@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from decreta.emit.examples import examples
+from decreta.emit.pools import pools
 from decreta.model.program import Checked, CheckedRelation
 from decreta_runtime.contract.manifest import Column
 
@@ -89,7 +90,8 @@ def tests(program: Checked) -> dict[str, str]:
         f"tests/test_{name}.py": relation_test.render(
             name=name,
             spec=relation.bound.relation.written.doc.name,
-            key=relation.key,
+            laws=relation.bound.relation.call is None,
+            pools=pools(relation.bound),
             checked=[check.kind for check in relation.checks if check.kind in ("columns", "key")],
             examples=examples(relation),
         )

@@ -1,7 +1,7 @@
-"""Source adapter: a folder of Parquet files, a table each, as tpchgen-cli writes them; daily batches stand beside them.
+"""Source adapter: a folder of Parquet files, a table each, as tpchgen-cli writes them, with daily batches beside them.
 
-`<table>.parquet` and `<table>/*.parquet` are the first load, `batches/<day>/<table>.parquet` what a day brought. A unit is
-one row group, so that memory stays bounded whatever a file holds; its fingerprint covers the row group's own bytes.
+`<table>.parquet` and `<table>/*.parquet` are the first load, `batches/<day>/<table>.parquet` what a day brought. A unit
+is one row group, so that memory stays bounded whatever a file holds; its fingerprint covers the row group's own bytes.
 """
 
 from __future__ import annotations

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.conftest import ROOT, compiled
+from tests.packs.retail.batches import write_batches
 
 import decreta_runtime
 from decreta_runtime.pack import Pack
-from tests.conftest import ROOT, compiled
-from tests.packs.retail.batches import write_batches
 
 TABLES = ("customer", "lineitem", "nation", "orders", "part", "partsupp", "region", "supplier")
 

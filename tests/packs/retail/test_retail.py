@@ -10,11 +10,11 @@ from typing import Any
 
 import duckdb
 import pytest
+from tests.conftest import ROOT
+from tests.packs.retail.conftest import TABLES, generate
 
 import decreta_runtime
 from decreta_runtime.pack import Pack
-from tests.conftest import ROOT
-from tests.packs.retail.conftest import TABLES, generate
 
 _SHOP_QUERIES = {"open_orders", "history_of", "revenue_between"}
 TPCH = sorted(path.stem for path in (ROOT / "specs/retail/queries").glob("*.yaml") if path.stem not in _SHOP_QUERIES)
@@ -52,8 +52,7 @@ def same(found: list[tuple[Any, ...]], wanted: list[tuple[Any, ...]]) -> bool:
     if len(found) != len(wanted):
         return False
     for row, other in zip(found, wanted, strict=True):
-        for a, b in zip(row, other, strict=True):
-            a, b = close(a), close(b)
+        for a, b in zip(map(close, row), map(close, other), strict=True):
             if a != b and not (isinstance(a, Decimal) and isinstance(b, Decimal) and abs(a - b) <= Decimal("0.01")):
                 return False
     return True
