@@ -52,8 +52,15 @@ class Report:
 
     def error(self, code: str, message: str, span: Span, *, help: str = "", related: Iterable[Related] = ()) -> None:
         """Record a mistake; `code` must stand in the table of codes."""
-        assert code in CODES, code
-        self._found.setdefault((span, code, message), Diagnostic(code, message, span, help, tuple(related)))
+        self._add(Diagnostic(code, message, span, help, tuple(related)))
+
+    def warning(self, code: str, message: str, span: Span, *, help: str = "", related: Iterable[Related] = ()) -> None:
+        """Record what is probably a mistake and stops nothing."""
+        self._add(Diagnostic(code, message, span, help, tuple(related), "warning"))
+
+    def _add(self, found: Diagnostic) -> None:
+        assert found.code in CODES, found.code
+        self._found.setdefault((found.span, found.code, found.message), found)
 
     def extend(self, other: Report) -> None:
         """Take over all that `other` has recorded."""

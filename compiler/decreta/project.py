@@ -48,6 +48,11 @@ class Project:
             raise InputInvalid(f"there is no pack in {self.specs}", help="create specs/<pack>/pack.toml")
         return names or packs
 
+    def file(self, name: str) -> Path:
+        """Return where a file that messages call `name` is on disk."""
+        prefix = f"specs/{_LIBRARY}/"
+        return self.library() / name.removeprefix(prefix) if name.startswith(prefix) else self.root / name
+
     def library(self) -> Path:
         """Return the folder of the shipped library: in a checkout of decreta the one in `specs/`, else the wheel's."""
         ours = self.specs / _LIBRARY

@@ -12,6 +12,7 @@ from decreta.check import assertions, calls, cardinality, contract, cuts
 from decreta.check.comparisons import check_comparisons
 from decreta.check.recursion import check_recursion, plan_recursive
 from decreta.check.rows import Flow, Rows
+from decreta.check.rules import apply_rules
 from decreta.check.scope import Scoped, scope
 from decreta.diagnostics import Report
 from decreta.engine import Engine, PlannedColumn, PlanRefused
@@ -74,7 +75,9 @@ class _Checker:
         shapes = {name: cuts.reads(q, relations, objects, self.report) for name, q in queries.items()}
         if self.report.failed:
             return None
-        return Checked(resolved, checked_objects, relations, shapes, self.bound.order)
+        program = Checked(resolved, checked_objects, relations, shapes, self.bound.order)
+        apply_rules(program, self.bound, self.report)
+        return None if self.report.failed else program
 
     def _functions(self) -> None:
         for name, function in self.bound.resolved.functions.items():

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from decreta.cli.show import print_diagnostics
+from decreta.cli.formats import print_diagnostics
 from decreta.output import Stamp, diff, differences, other_toolchain, write
 from decreta.project import Project, find_project
 from decreta.toolchain import toolchain

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from decreta.cli.show import print_diagnostics
+from decreta.cli.formats import print_diagnostics
 from decreta.diagnostics import Report
 from decreta.project import Project, find_project
 from decreta_runtime.contract.errors import EXIT_DONE, EXIT_FINDINGS, InputInvalid

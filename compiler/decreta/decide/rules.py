@@ -16,7 +16,7 @@ import msgspec
 
 from decreta.decide.environment import Environment
 from decreta.decide.predicates import CAPABILITY, Predicate, read_when
-from decreta.diagnostics import Report, did_you_mean
+from decreta.diagnostics import Related, Report, did_you_mean
 from decreta.engine import Engine, PlanRefused
 from decreta.facts import TABLES, FactInfo, FactValue
 from decreta.model.program import Domain, RuleBook, Written
@@ -93,7 +93,22 @@ def _rules(
         predicates = read_when(written, facts, environment.inputs, report) if written.spec.when is not None else ()
         _check_guards(written, report)
         rules.append(_Rule(written, predicates))
+    _check_reached(rules, report)
     return rules
+
+
+def _check_reached(rules: list[_Rule], report: Report) -> None:
+    """Report each rule whose predicates include all of those of a rule before it, which decides in its place."""
+    for i, rule in enumerate(rules[:-1]):
+        asked = {p.sql for p in rule.predicates}
+        for before in rules[:i]:
+            if {p.sql for p in before.predicates} <= asked:
+                words = f"`{rule.name}` is never reached: `{before.name}` holds whenever it would"
+                related = [Related(before.written.place("when"), "decides before")]
+                report.error(
+                    "D413", words, rule.written.place("when"), help="move it up, or remove it", related=related
+                )
+                break
 
 
 def _check_guards(written: Written[RuleSpec], report: Report) -> None:

@@ -69,6 +69,8 @@ def _predicate(node: exp.Expr) -> Iterator[tuple[str, _Change]]:
         yield "NOT is dropped", lambda n: _put(n, n.this)
     if isinstance(node, exp.EQ) and (node.args["expression"].is_string or node.args["expression"].is_int):
         yield "= becomes <>", _become(exp.NEQ)
+    if isinstance(node, exp.Is):
+        yield "IS and IS NOT are exchanged", lambda n: n.set("negate", not n.args.get("negate"))
     if isinstance(node, exp.NullSafeEQ):
         yield "the null-safe comparison becomes =", _become(exp.EQ)
     if isinstance(node, exp.Select):

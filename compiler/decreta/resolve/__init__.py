@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import keyword
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any, TypeVar, cast
@@ -37,6 +38,8 @@ class _Resolver:
         self.object_templates: Mapping[str, Written[spec.ObjectTemplateSpec]] = {}
         self.objects: dict[str, Object] = {}
         self.relations: dict[str, Written[spec.RelationSpec]] = {}
+        self.broken: set[str] = set()
+        """Names whose files have mistakes: they are reported there, and are not unknown elsewhere."""
 
     def pack(self) -> Resolved | None:
         header = self._header(self.files)
@@ -50,7 +53,7 @@ class _Resolver:
         queries = self._all("queries", spec.QuerySpec, "query")
         self._one_name_space(written_objects, self.relations, queries)
         functions = self._functions()
-        arguments = Binder(self.objects, self.relations, templates.relations, functions, self.report)
+        arguments = Binder(self.objects, self.relations, templates, functions, self.broken, self.report)
         relations = {name: self._relation(name, written, arguments) for name, written in self.relations.items()}
         rules = rule_book(sources, self.report)
         environments = self._all("env", spec.EnvironmentSpec, None)
@@ -119,6 +122,7 @@ class _Resolver:
         for path, doc in self.files.documents.get(folder, {}).items():
             stem = PurePosixPath(path).stem
             if (written := validate(doc, form, self.report)) is None:
+                self.broken.add(stem)
                 continue
             name = getattr(written, name_key) if name_key else stem
             if name != stem:
@@ -271,6 +275,7 @@ class _Resolver:
                 written.place("class"),
                 help=did_you_mean(s.class_, known),
             )
+        self._python_names(written)
         parameters: dict[str, str] = {}
         for parameter, type_name in s.parameters.items():
             if (names := types.names_of(type_name)) is None:
@@ -286,12 +291,23 @@ class _Resolver:
         text = text_of(s.body, written, ("body",), self.files, "queries", self.report)
         return Query(name, written, text, parameters) if text else None
 
+    def _python_names(self, written: Written[spec.QuerySpec]) -> None:
+        """Report names that the generated function could not have."""
+        names = [(written.spec.query, written.place("query"))]
+        names += [(name, written.key("parameters", name)) for name in written.spec.parameters]
+        for name, place in names:
+            if keyword.iskeyword(name) or name == "pack":
+                what = "a word of Python" if keyword.iskeyword(name) else "the first argument of every query function"
+                self.report.error("D210", f"`{name}` is {what}", place, help="the query becomes a function: rename it")
+
     # -- rules, environments, code
 
     def _bindings(self, environment: Written[spec.EnvironmentSpec]) -> None:
         tables = {name for name, obj in self.objects.items() if obj.source is None}
         sources = {obj.source.name for obj in self.objects.values() if obj.source}
         for name, binding in environment.spec.bindings.items():
+            if self._lost_objects():
+                continue  # the name may be theirs
             if name not in tables | sources:
                 self.report.error(
                     "D205",
@@ -302,6 +318,9 @@ class _Resolver:
             elif (binding.table is None) == (name in tables):
                 need = "`table`" if name in tables else "`roots` and `options`"
                 self.report.error("D203", f"`{name}` is bound by {need}", environment.place("bindings", name))
+
+    def _lost_objects(self) -> bool:
+        return any(PurePosixPath(path).stem in self.broken for path in self.files.documents.get("objects", {}))
 
     def _functions(self) -> dict[str, Function]:
         form = cast(type[BaseModel], spec.FunctionSpec)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from decreta.model.program import (
     Written,
 )
 from decreta.resolve.names import find
+from decreta.resolve.templates import Templates
 
 _DURATION = re.compile(r"^\d+ (second|minute|hour|day|week|month|year)s?$")
 _WANTS = {
@@ -42,18 +43,21 @@ class Binder:
         self,
         objects: Mapping[str, Object],
         relations: Mapping[str, Written[spec.RelationSpec]],
-        templates: Mapping[str, Template],
+        templates: Templates,
         functions: Mapping[str, Function],
+        broken: Container[str],
         report: Report,
     ) -> None:
         self.objects, self.relations, self.templates = objects, relations, templates
-        self.functions, self.report = functions, report
+        self.functions, self.broken, self.report = functions, broken, report
 
     def application(self, written: Written[spec.RelationSpec]) -> Application | None:
         """Return the template that a relation uses with all of its arguments, or None after reporting."""
         s = written.spec
         assert s.use is not None
-        template = find(s.use, self.templates, written.place("use"), "template", self.report)
+        template = find(
+            s.use, self.templates.relations, written.place("use"), "template", self.report, self.templates.broken
+        )
         if template is None:
             return None
         parameters = template.written.spec.parameters
@@ -71,6 +75,8 @@ class Binder:
         name = written.spec.function
         assert name is not None
         function = self.functions.get(name)
+        if name in self.broken:
+            return None
         if function is None or not isinstance(function.written.spec, spec.TableFunctionSpec):
             known = [n for n, f in self.functions.items() if isinstance(f.written.spec, spec.TableFunctionSpec)]
             hint = did_you_mean(name, known) or "declare it in `functions/`"
@@ -135,7 +141,7 @@ class _Given:
         used: str,
         owner: Written[spec.RelationTemplateSpec] | Written[spec.TableFunctionSpec],
     ) -> None:
-        self.objects, self.relations = binder.objects, binder.relations
+        self.objects, self.relations, self.broken = binder.objects, binder.relations, binder.broken
         self.written, self.used, self.owner = written, used, owner
         self.given, self.parameters = written.spec.with_, owner.spec.parameters
         self.total, self.report = binder.report, Report()
@@ -196,6 +202,8 @@ class _Given:
         if not isinstance(target, str) or not isinstance(columns, dict):
             words, help = f"`{name}` needs a relation", "write its name, or {relation: …, columns: {…}}"
             self.report.error("D209", words, self.written.place(*path), help=help)
+            return None
+        if target in self.broken:
             return None
         if target not in self.objects and target not in self.relations:
             hint = did_you_mean(target, [*self.objects, *self.relations])

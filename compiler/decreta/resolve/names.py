@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
@@ -15,11 +15,18 @@ from decreta.source import Embedded, SourceText, Span
 V = TypeVar("V")
 
 
-def find(reference: str, known: Mapping[str, V], place: Span, what: str, report: Report) -> V | None:
-    """Return what a reference such as `std/equi_join@1` names, or None after reporting that there is none."""
+def find(
+    reference: str, known: Mapping[str, V], place: Span, what: str, report: Report, broken: Container[str] = ()
+) -> V | None:
+    """Return what a reference such as `std/equi_join@1` names, or None after reporting that there is none.
+
+    What stands in a file that is `broken` has been reported there, and is not unknown.
+    """
     if found := known.get(reference):
         return found
     stem = reference.partition("@")[0]
+    if stem in broken:
+        return None
     if versions := [name.partition("@")[2] for name in known if name.partition("@")[0] == stem]:
         report.error(
             "D207",

@@ -19,6 +19,8 @@ class Templates:
         self.report = report
         self.objects: dict[str, Written[spec.ObjectTemplateSpec]] = {}
         self.relations: dict[str, Template] = {}
+        self.broken: set[str] = set()
+        """Templates whose files have mistakes, by `library/name`."""
         for files in sources:
             self._read(files)
 
@@ -26,6 +28,7 @@ class Templates:
         for path, doc in files.documents.get("templates", {}).items():
             written = validate(doc, spec.TemplateSpec, self.report)
             if written is None:
+                self.broken.add(f"{files.name}/{PurePosixPath(path).stem}")
                 continue
             name = f"{files.name}/{written.template}@{written.version.split('.')[0]}"
             if PurePosixPath(path).stem.partition("@")[0] != written.template:
@@ -34,6 +37,8 @@ class Templates:
                 self.objects[name] = Written(written, doc)
             elif template := self._template(name, Written(written, doc), files):
                 self.relations[name] = template
+            else:
+                self.broken.add(name.partition("@")[0])
 
     def _template(self, name: str, written: Written[spec.RelationTemplateSpec], files: PackFiles) -> Template | None:
         body = written.spec.body

@@ -27,7 +27,7 @@ SELECT
   f.file_id
 FROM file AS f
 QUALIFY
-  ROW_NUMBER() OVER (PARTITION BY f.module ORDER BY f.is_package DESC, f.is_stub, f.path) = 1
+  ROW_NUMBER() OVER (PARTITION BY f.module ORDER BY f.is_package DESC, f.is_stub, f.path, f.file_id) = 1
 """
 
 

@@ -1,0 +1,52 @@
+"""A check that can never fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from sqlglot import exp
+from sqlglot.optimizer.simplify import simplify
+
+from decreta.diagnostics import Report
+from decreta.model.program import Bound, Checked, Written
+from decreta.model.spec import CheckSpec, WhereCheck
+from decreta.sql import parse_expression
+from decreta_runtime.contract.manifest import Column
+
+
+def check(program: Checked, bound: Bound, report: Report) -> None:
+    """Warn of checks that hold whatever the rows are."""
+    for written, checks, columns in _checked(program):
+        never_null = {c.name for c in columns if not c.nullable}
+        for name, found in checks.items():
+            if reason := _reason(found, written, name, never_null):
+                report.warning(
+                    "D605", f"`{name}` can never fail: {reason}", written.key("checks", name), help="remove it"
+                )
+
+
+def _checked(program: Checked) -> Iterator[tuple[Written[object], Mapping[str, CheckSpec], tuple[Column, ...]]]:
+    for obj in program.resolved.objects.values():
+        yield Written(None, obj.doc), obj.checks, obj.columns
+    for relation in program.relations.values():
+        if relation.bound.relation.round is None:
+            written = relation.bound.relation.written
+            yield written, written.spec.checks, relation.columns
+
+
+def _reason(found: CheckSpec, written: Written[object], name: str, never_null: set[str]) -> str:
+    if not isinstance(found, WhereCheck):
+        return "a share of 0 is always reached" if found.coverage.at_least == 0 else ""
+    tree = parse_expression(written.text("checks", name, "where"), Report())
+    if tree is None:
+        return ""
+    if isinstance(tree, exp.Is) and tree.args.get("negate") and isinstance(tree.expression, exp.Null):
+        column = tree.this
+        if isinstance(column, exp.Column) and column.name in never_null:
+            return f"`{column.name}` is never null by its contract"
+    reads = list(tree.find_all(exp.Column))
+    same = isinstance(tree, exp.EQ | exp.LTE | exp.GTE) and tree.left == tree.right
+    if same and {c.name for c in reads} <= never_null:
+        return "both sides are the same"
+    simple = simplify(tree.copy())
+    return "it is always true" if isinstance(simple, exp.Boolean) and simple.this else ""

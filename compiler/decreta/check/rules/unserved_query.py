@@ -1,0 +1,67 @@
+"""A look-up whose predicates no order of the rows can serve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlglot import exp
+
+from decreta.diagnostics import Report
+from decreta.model.program import Bound, BoundQuery, Checked
+
+_SERVED = (exp.EQ, exp.LT, exp.LTE, exp.GT, exp.GTE, exp.Between, exp.In)
+
+
+def check(program: Checked, bound: Bound, report: Report) -> None:
+    """Warn of shapes of selective workloads that read a whole table, because nothing they ask for is its first sort."""
+    workloads = program.resolved.header.spec.workloads
+    for name, query in bound.queries.items():
+        if workloads[query.query.written.spec.class_].reads == "selective":
+            _check_query(program, query, name, report)
+
+
+def _check_query(program: Checked, query: BoundQuery, name: str, report: Report) -> None:
+    filtered = _filtered(query)
+    sorts = {table: _sort(program, table) for table in query.inputs}
+    served = any(sort and sort[0] in filtered.get(table, ()) for table, sort in sorts.items())
+    for table, columns in sorted(filtered.items()):
+        sort = sorts.get(table)
+        if sort is None or served:
+            continue  # a served table leaves few rows to join the others with
+        order = f"it is sorted by `{sort[0]}`" if sort else "it has no sort"
+        listed = ", ".join(f"`{c}`" for c in sorted(columns))
+        words = f"`{name}` reads all of `{table}`: it asks for {listed}, and {order}"
+        help = f"sort `{table}` by one of them, or accept the whole scan"
+        report.warning("D606", words, query.query.written.place("query"), help=help)
+
+
+def _filtered(query: BoundQuery) -> dict[str, set[str]]:
+    """Return the columns that predicates compare with values, by table."""
+    tree = query.statement.tree
+    tables = {t.alias_or_name: t.name for t in tree.find_all(exp.Table) if t.name in query.inputs}
+    found: dict[str, set[str]] = {}
+    for where in tree.find_all(exp.Where):
+        for node in where.find_all(*_SERVED):
+            for column in _asked(node):
+                only = next(iter(tables.values())) if len(set(tables.values())) == 1 else ""
+                table = tables.get(column.table, only)
+                if table:
+                    found.setdefault(table, set()).add(column.name)
+    return found
+
+
+def _asked(node: exp.Expr) -> Iterator[exp.Column]:
+    """Yield the bare column of a predicate whose other side reads no column."""
+    sides = [node.this, node.args.get("expression")]
+    for column, other in (sides, sides[::-1]):
+        if isinstance(column, exp.Column) and (other is None or not other.find(exp.Column)):
+            yield column
+
+
+def _sort(program: Checked, table: str) -> tuple[str, ...] | None:
+    """Return the sort of a dataset; None for a view, and for a table of others, whose order is theirs."""
+    if table in program.objects:
+        obj = program.objects[table].object
+        return obj.sort if obj.source else None
+    relation = program.relations[table]
+    return relation.sort if relation.bound.relation.stored else None

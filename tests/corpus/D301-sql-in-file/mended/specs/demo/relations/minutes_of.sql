@@ -1,0 +1,3 @@
+SELECT v.person_id, SUM(v.minutes) AS minutes
+FROM visit AS v
+GROUP BY v.person_id
