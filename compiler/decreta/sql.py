@@ -87,12 +87,11 @@ def asked_for(text: Embedded, origin: Span) -> list[Related]:
 
 def _report_parse_error(error: ParseError, text: Embedded, origin: Span, report: Report, code: str = "D301") -> None:
     first = error.errors[0] if error.errors else {}
-    lines = text.text.split("\n")
-    line = min(int(first.get("line") or 1), len(lines))
-    # sqlglot counts columns at the end of the token that it stopped at.
     word = str(first.get("highlight") or "")
-    column = max(0, int(first.get("col") or 1) - len(word))
-    start = sum(len(x) + 1 for x in lines[: line - 1]) + min(column, len(lines[line - 1]))
+    # The line that sqlglot names is the one it had read up to; the text around the word says where it stands.
+    around = str(first.get("start_context") or "")
+    found = text.text.find(around + word + str(first.get("end_context") or ""))
+    start = found + len(around) if found >= 0 else max(0, len(text.text.rstrip()) - 1)
     what = str(first.get("description") or error).split("\n")[0].rstrip(".")
     near = f" near `{word}`" if word else ""
     report.error(

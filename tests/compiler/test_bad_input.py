@@ -39,7 +39,7 @@ MISTAKES = [
     (RELATION, "d.scope_id = s.scope_id", "d.definition_id = s.scope_id", "D309", 6),
     (RELATION, "s.kind = 'module'", "s.depth = 'module'", "D308", 7),
     (RELATION, "s.kind = 'module'", "kind = 'module'", "D304", 7),
-    (RELATION, "d.is_conditional", "NOT d.is_conditional", "D306", 4),
+    (RELATION, "d.name", "UPPER(d.name)", "D306", 4),
     (RELATION, "SELECT d.definition_id,", "SELECT d.definition_id", "D301", 4),
     (RELATION, "key: [definition_id]", "key: [definition_key]", "D303", 11),
     (RELATION, "file_id: {role: file}", "file_id: {role: file, type: string}", "D310", 10),

@@ -76,6 +76,7 @@ def hunt(tmp_path: Path, draw: random.Random, mutants: int) -> None:
                 )
         path.write_text(text)
     assert refused > mutants / 3
+    print("\n".join(missed))
     assert near >= refused * 0.95, (near, refused, missed)
 
 

@@ -12,9 +12,12 @@ from tests.conftest import ROOT, compiled, run_command
 
 
 @pytest.mark.parametrize("pack", ["code_graph", "retail"])
-def test_mutants_are_noticed(project: Path, pack: str) -> None:
-    compiled(project, pack)
-    done = run_command("test", pack, "--mutate", cwd=project)
+@pytest.mark.slow
+def test_mutants_are_noticed(tmp_path: Path, pack: str) -> None:
+    shutil.copytree(ROOT / "specs", tmp_path / "specs")
+    (tmp_path / "decreta.toml").touch()
+    compiled(tmp_path, pack)
+    done = run_command("test", pack, "--mutate", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
     last = done.stdout.splitlines()[-1]
     noticed, _, of, *_ = last.removeprefix(f"{pack}: ").split()
@@ -22,6 +25,7 @@ def test_mutants_are_noticed(project: Path, pack: str) -> None:
     assert int(noticed) >= 0.95 * int(of), last
 
 
+@pytest.mark.slow
 def test_a_suggested_example_kills_its_mutant(tmp_path: Path) -> None:
     folder = tmp_path / "graph"
     shutil.copytree(ROOT / "tests/packs/graph", folder)

@@ -23,37 +23,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Generate the packs; exit 1 if the specs have mistakes or, with --check, the disk differs."""
-    project = find_project(Path.cwd())
-    return max([_generate(project, name, args) for name in project.chosen(args.packs)], default=EXIT_DONE)
+    """Generate the packs; exit 1 if the specs have mistakes or, with --check, the disk differs.
 
-
-def _generate(project: Project, name: str, args: argparse.Namespace) -> int:
-    folder, tools = project.generated / name, toolchain()
-    if args.check and (other := other_toolchain(folder, tools)):
-        print_diagnostics([other], project, "text")
+    All packs are compiled before any is written: beside a mistake nothing changes.
+    """
+    project, tools = find_project(Path.cwd()), toolchain()
+    packs = project.chosen(args.packs)
+    others = [other_toolchain(project.generated / name, tools) for name in packs] if args.check else []
+    if found := [other for other in others if other]:
+        print_diagnostics(found, project, "text")
         return EXIT_FINDINGS
-    stamp = Stamp(project, name, tools)
-    if stamp.holds(folder):
-        print(f"{name}: unchanged", file=sys.stderr)
-        return EXIT_DONE
+    stamps = {name: Stamp(project, name, tools) for name in packs}
+    stale = [name for name in packs if not stamps[name].holds(project.generated / name)]
+    for name in packs:
+        if name not in stale:
+            print(f"{name}: unchanged", file=sys.stderr)
+    compiled = _compile(project, stale)
+    if compiled is None:
+        return EXIT_FINDINGS
+    return max([_put(project, name, files, stamps[name], args) for name, files in compiled.items()], default=EXIT_DONE)
+
+
+def _compile(project: Project, packs: list[str]) -> dict[str, dict[str, bytes]] | None:
+    """Return the files of each pack, or None after printing what is wrong with one. Warnings are for `check`."""
+    if not packs:
+        return {}
     from decreta.diagnostics import Report  # the engine and the models load only when there is work
     from decreta.pipeline import compile_pack
 
     report = Report()
-    compiled = compile_pack(project, name, report)
-    print_diagnostics(report.diagnostics(), project, "text")
-    if compiled is None:
-        return EXIT_FINDINGS
+    found = {name: compile_pack(project, name, report) for name in packs}
+    print_diagnostics([d for d in report.diagnostics() if d.severity == "error"], project, "text")
+    return None if report.failed else {name: pack.files for name, pack in found.items() if pack is not None}
+
+
+def _put(project: Project, name: str, files: dict[str, bytes], stamp: Stamp, args: argparse.Namespace) -> int:
+    folder = project.generated / name
     if args.diff:
-        sys.stdout.writelines(diff(folder, compiled.files))
+        sys.stdout.writelines(diff(folder, files))
     if args.check:
-        found = differences(folder, compiled.files)
+        found = differences(folder, files)
         print_diagnostics(found, project, "text")
         return EXIT_FINDINGS if found else EXIT_DONE
     if not args.diff:
-        changed = write(folder, compiled.files)
+        changed = write(folder, files)
         stamp.keep(folder)
-        what = f"{len(changed)} of {len(compiled.files)} files written" if changed else "unchanged"
+        what = f"{len(changed)} of {len(files)} files written" if changed else "unchanged"
         print(f"{name}: {what}", file=sys.stderr)
     return EXIT_DONE
