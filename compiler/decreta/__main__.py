@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import sys
 
@@ -22,6 +23,9 @@ _TOOLCHAIN = ("pydantic", "ruamel", "jinja2", "sqlglot", "tree_sitter", "tree_si
 def main() -> None:
     """Run the verb named on the command line and exit with its status."""
     from decreta_runtime.cli.shell import dispatch
+
+    if len(sys.argv) > 1 and VERBS.get(sys.argv[1], "").startswith("decreta."):
+        gc.disable()  # the compiler's verbs make many small objects, keep them, and end
 
     missing = [name for name in _TOOLCHAIN if importlib.util.find_spec(name) is None]
     if missing:

@@ -32,12 +32,13 @@ class Engine:
     def __init__(self) -> None:
         config = SessionConfig().with_target_partitions(1)
         # The session's zone decides what TIMESTAMP WITH TIME ZONE means (`engine-facts` 2a); the runtime sets the same.
+        self._types: dict[str, pa.DataType] = {}
         self._context = SessionContext(config.set("datafusion.execution.time_zone", "UTC"))
 
     def register(self, name: str, columns: Iterable[Column]) -> None:
         """Make an empty table of that name and contract."""
-        listed = ", ".join(f'"{c.name}" {_sql_type(c)}{"" if c.nullable else " NOT NULL"}' for c in columns)
-        self._context.sql(f'CREATE TABLE "{name}" ({listed})')
+        schema = pa.schema([pa.field(c.name, self._arrow(c.type), c.nullable) for c in columns])
+        self._context.register_record_batches(name, [[pa.RecordBatch.from_pylist([], schema=schema)]])
 
     @contextmanager
     def table(self, name: str, columns: Iterable[Column]) -> Iterator[None]:
@@ -62,10 +63,16 @@ class Engine:
         def never(*_: Any) -> Any:
             raise AssertionError(name)
 
-        nulls = (f"CAST(NULL AS {_sql_name(t)}) AS c{i}" for i, t in enumerate((*arguments, returns)))
-        empty = self._context.sql(f"SELECT {', '.join(nulls)}").schema()
-        *inputs, output = [field.type for field in empty]
+        *inputs, output = [self._arrow(t) for t in (*arguments, returns)]
         self._context.register_udf(udf(never, inputs, output, volatility, name))
+
+    def _arrow(self, spec: str) -> pa.DataType:
+        """Return the Arrow type that the engine gives a column of a spec type."""
+        if spec not in self._types:
+            names = types.names_of(spec)
+            assert names is not None, spec
+            self._types[spec] = self._context.sql(f"SELECT CAST(NULL AS {names.sql}) AS c").schema().field(0).type
+        return self._types[spec]
 
     def plan(self, sql: str) -> list[PlannedColumn]:
         """Return the typed output columns of `sql`. Raises PlanRefused."""
@@ -96,16 +103,6 @@ class Engine:
         finally:
             self._context.deregister_table("__facts")
         return [list(truths) for truths in zip(*table.values(), strict=True)]
-
-
-def _sql_type(column: Column) -> str:
-    return _sql_name(column.type)
-
-
-def _sql_name(spec: str) -> str:
-    names = types.names_of(spec)
-    assert names is not None, spec
-    return names.sql
 
 
 def _words(error: Exception) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import json
+import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,8 @@ from decreta.project import Project
 from decreta.source import SourceText
 
 _IGNORED = ("__pycache__", ".pytest_cache")
+_GRAIN = 20_000_000
+"""Nanoseconds within which two changes of a file may bear one time: two ticks of the slowest kernel clock in use."""
 
 
 def existing(folder: Path) -> dict[str, bytes]:
@@ -73,16 +78,37 @@ def diff(folder: Path, files: dict[str, bytes]) -> Iterator[str]:
 
 
 def write(folder: Path, files: dict[str, bytes]) -> list[str]:
-    """Make `folder` hold exactly `files`, by way of a temporary tree beside it; return the paths that changed."""
+    """Make `folder` hold exactly `files`; return the paths that changed.
+
+    A whole tree is put in the place of the old one at once. When little changed, files are replaced one by one, the
+    manifest last: until then the digests do not agree, and nothing runs the pack.
+    """
     found = existing(folder) if folder.is_dir() else {}
     changed = sorted(path for path in {*found, *files} if found.get(path) != files.get(path))
     if not changed:
         return []
     folder.parent.mkdir(parents=True, exist_ok=True)
+    if not found or 2 * len(changed) > len(files):
+        _replace_tree(folder, files)
+        return changed
+    for path in sorted(changed, key=lambda p: (p.startswith("manifest."), p)):
+        target = folder / path
+        if path not in files:
+            target.unlink()
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh = target.with_name(f".{target.name}.new")
+        fresh.write_bytes(files[path])
+        fresh.replace(target)
+    return changed
+
+
+def _replace_tree(folder: Path, files: dict[str, bytes]) -> None:
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
+        for parent in sorted({(fresh / path).parent for path in files}):
+            parent.mkdir(parents=True, exist_ok=True)
         for path, data in files.items():
-            (fresh / path).parent.mkdir(parents=True, exist_ok=True)
             (fresh / path).write_bytes(data)
         fresh.chmod(0o755)
         if folder.exists():
@@ -95,7 +121,6 @@ def write(folder: Path, files: dict[str, bytes]) -> list[str]:
             fresh.replace(folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    return changed
 
 
 def _manifest(found: dict[str, bytes]) -> dict[str, Any]:
@@ -107,41 +132,57 @@ def _manifest(found: dict[str, bytes]) -> dict[str, Any]:
 
 
 class Stamp:
-    """What the last generation of a pack was made from and what it made; a private cache that is safe to delete."""
+    """What the last generation of a pack was made from and what it made; a private cache that is safe to delete.
+
+    A file is as it was if its size and time of change are. Where a change could hide within the clock's grain, the
+    stamp does not hold, and the pack is compiled.
+    """
 
     def __init__(self, project: Project, pack: str, toolchain: dict[str, str]) -> None:
         self.path = project.cache / f"{pack}.json"
-        own = Path(__file__).parent
-        inputs = [(own, p) for p in sorted(own.rglob("*")) if p.suffix in (".py", ".j2")]
-        for folder in (project.library(), project.specs / pack):
-            inputs += [(folder, p) for p in sorted(folder.rglob("*")) if p.is_file() and "__pycache__" not in p.parts]
-        self.key = _digest_of(toolchain, inputs)
+        self.toolchain, self.output = toolchain, project.generated / pack
+        self._inputs = (Path(__file__).parent, project.library(), project.specs / pack)
+        self.inputs = self._seen(self._inputs)
 
-    def holds(self, folder: Path) -> bool:
-        """Whether `folder` is what these very inputs made the last time."""
+    def holds(self) -> bool:
+        """Whether the pack's folder is what these very inputs made the last time."""
         try:
-            seen = json.loads(self.path.read_bytes())
-            return bool(seen["key"] == self.key and seen["output"] == _digest_of({}, _tree(folder)))
+            kept = json.loads(self.path.read_bytes())
+            same = (kept["toolchain"], kept["inputs"]) == (self.toolchain, self.inputs)
+            return bool(same and kept["output"] == self._seen([self.output]) and kept["settled"])
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
-    def keep(self, folder: Path) -> None:
-        """Remember that these inputs made what `folder` holds; a cache that cannot be written is no error."""
+    def keep(self) -> None:
+        """Remember that these inputs made what the folder holds; a cache that cannot be written is no error."""
+        output = self._seen([self.output])
+        newest = max((changed for _, changed in self.inputs.values()), default=0)
+        kept = {
+            "toolchain": self.toolchain,
+            "inputs": self.inputs,
+            "output": output,
+            "settled": newest + _GRAIN < time.time_ns() and self.inputs == self._seen(self._inputs),
+        }
         try:
             self.path.parent.mkdir(exist_ok=True)
             (self.path.parent / ".gitignore").write_text("*\n")
-            self.path.write_text(json.dumps({"key": self.key, "output": _digest_of({}, _tree(folder))}))
+            self.path.write_text(json.dumps(kept))
         except OSError:
             return
 
-
-def _tree(folder: Path) -> list[tuple[Path, Path]]:
-    return [(folder, p) for p in sorted(folder.rglob("*")) if p.is_file() and not {*_IGNORED} & {*p.parts}]
-
-
-def _digest_of(versions: dict[str, str], files: Iterable[tuple[Path, Path]]) -> str:
-    found = hashlib.sha256(json.dumps(versions, sort_keys=True).encode())
-    for folder, path in files:
-        found.update(f"\0{path.relative_to(folder).as_posix()}\0".encode(errors="surrogateescape"))
-        found.update(hashlib.sha256(path.read_bytes()).digest())
-    return found.hexdigest()
+    @staticmethod
+    def _seen(folders: Iterable[Path]) -> dict[str, list[int]]:
+        """Return the size and time of change of every file under `folders`."""
+        found: dict[str, list[int]] = {}
+        stack = [str(folder) for folder in folders]
+        while stack:
+            with contextlib.suppress(OSError), os.scandir(stack.pop()) as entries:
+                for entry in entries:
+                    if entry.name in _IGNORED:
+                        continue
+                    if entry.is_dir():
+                        stack.append(entry.path)
+                    else:
+                        status = entry.stat()
+                        found[entry.path] = [status.st_size, status.st_mtime_ns]
+        return found

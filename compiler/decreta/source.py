@@ -9,6 +9,8 @@ from typing import Any
 
 Path = tuple[str | int, ...]
 """The way to a value inside a document: mapping keys and list positions."""
+Extent = tuple[int, int]
+"""The characters [start, stop) of a file: what a place is before somebody asks for its line."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -85,8 +87,8 @@ class Document:
 
     source: SourceText
     data: Any
-    values: dict[Path, Span]
-    keys: dict[Path, Span]
+    values: dict[Path, Extent]
+    keys: dict[Path, Extent]
     texts: dict[Path, Embedded]
 
     @property
@@ -96,20 +98,20 @@ class Document:
 
     def place(self, *path: str | int) -> Span:
         """Return the place of the value at `path`, or of the nearest thing around it that is written."""
-        return self._nearest(self.values, path)
+        return self._nearest(path)
 
     def key(self, *path: str | int) -> Span:
         """Return the place of the key at `path`, or of the nearest thing around it that is written."""
-        return self.keys[path] if path in self.keys else self._nearest(self.values, path)
+        return self.source.span(*self.keys[path]) if path in self.keys else self._nearest(path)
 
     def embedded(self, *path: str | int) -> Embedded:
         """Return the text at `path` with its places. Raises KeyError if no string stands there."""
         return self.texts[path]
 
-    def _nearest(self, places: dict[Path, Span], path: Sequence[str | int]) -> Span:
+    def _nearest(self, path: Sequence[str | int]) -> Span:
         path = tuple(path)
-        while path and path not in places:
+        while path and path not in self.values:
             if path in self.keys:
-                return self.keys[path]
+                return self.source.span(*self.keys[path])
             path = path[:-1]
-        return places.get(path) or self.source.span(0, 0)
+        return self.source.span(*self.values.get(path, (0, 0)))

@@ -29,6 +29,10 @@ class DataFusion(Postgres):
         return found
 
 
+_PRETTY = DataFusion().generator(pretty=True, normalize_functions=False)
+_INLINE = DataFusion().generator(normalize_functions=False)
+
+
 def parse_query(text: Embedded, origin: Span, report: Report) -> Statement | None:
     """Return the one query in `text`, or None after reporting why it is none."""
     try:
@@ -72,12 +76,12 @@ def parse_type(spec: str) -> exp.DataType:
 
 def print_query(tree: exp.Expr) -> str:
     """Return `tree` as text for DataFusion, laid out for people."""
-    return tree.sql(dialect=DataFusion, pretty=True, normalize_functions=False)
+    return _PRETTY.generate(tree, copy=False)
 
 
 def print_inline(tree: exp.Expr) -> str:
     """Return `tree` as one line of text for DataFusion."""
-    return tree.sql(dialect=DataFusion, normalize_functions=False)
+    return _INLINE.generate(tree, copy=False)
 
 
 def asked_for(text: Embedded, origin: Span) -> list[Related]:

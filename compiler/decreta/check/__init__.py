@@ -100,28 +100,30 @@ class _Checker:
         self.columns[name] = columns
         self.engine.register(name, columns)
 
-    def _typed(self, statement: Statement, parameters: Mapping[str, str]) -> tuple[Scoped, list[PlannedColumn]] | None:
-        """Resolve and plan a statement; None after reporting why that cannot be done."""
+    def _typed(
+        self, statement: Statement, parameters: Mapping[str, str], *, local: bool = False
+    ) -> tuple[Scoped, list[PlannedColumn], str] | None:
+        """Resolve and plan a statement and print it; None after reporting why that cannot be done."""
         before = Report()
-        scoped = scope(statement, self.known, before)
+        scoped = scope(statement, self.known, before, local=local)
         check_recursion(statement, before)
         check_comparisons(scoped.comparisons, statement, self.columns, parameters, self.engine, before)
         self.report.extend(before)
         if before.failed:
             return None
         try:
-            planned = self.engine.plan(print_query(statement.tree))
-            return scoped, plan_recursive(statement, self.engine, planned)
+            sql = print_query(statement.tree)
+            return scoped, plan_recursive(statement, self.engine, self.engine.plan(sql)), sql
         except PlanRefused as refusal:
             related = asked_for(statement.text, statement.origin)
             self.report.error("D307", f"the planner says: {refusal}", statement.span(statement.tree), related=related)
             return None
 
     def _relation(self, bound: BoundRelation, statement: Statement) -> tuple[CheckedRelation | None, bool]:
-        typed = self._typed(statement, {})
+        typed = self._typed(statement, {}, local=contract.wants_locality(bound.relation))
         if typed is None:
             return None, False
-        scoped, planned = typed
+        scoped, planned, sql = typed
         relation = bound.relation
         before = Report()
         columns = contract.columns(relation, planned, scoped.rows, before)
@@ -134,7 +136,7 @@ class _Checker:
         return (
             replace(
                 checked,
-                sql=print_query(statement.tree),
+                sql=sql,
                 lineage={name: tuple(sorted(flow.lineage)) for name, flow in scoped.rows.columns.items()},
                 required={name: tuple(sorted(used)) for name, used in sorted(scoped.required.items())},
                 joins=joins,
@@ -194,10 +196,10 @@ class _Checker:
         typed = self._typed(bound.statement, bound.query.parameters)
         if typed is None:
             return None
-        scoped, planned = typed
+        scoped, planned, sql = typed
         columns = contract.query_columns(bound, planned, scoped.rows, self.report)
         required = {name: tuple(sorted(used)) for name, used in sorted(scoped.required.items())}
-        return CheckedQuery(bound, print_query(bound.statement.tree), columns, required, ())
+        return CheckedQuery(bound, sql, columns, required, ())
 
     def _object(self, obj: Object) -> CheckedObject:
         key = Key(columns=obj.key, known="checked") if obj.key else None

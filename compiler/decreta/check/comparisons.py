@@ -54,7 +54,7 @@ class _Typer:
     """Knows an operand's type at once where it is a plain column or literal, and asks the planner otherwise."""
 
     def __init__(self, tables: Mapping[str, tuple[Column, ...]], parameters: Mapping[str, str], engine: Engine) -> None:
-        self.types = {(table, c.name): c.type for table, columns in tables.items() for c in columns}
+        self.tables = tables
         self.parameters, self.engine = parameters, engine
 
     def type_of(self, node: exp.Expr, select: exp.Select) -> str | None:
@@ -79,8 +79,9 @@ class _Typer:
         ctes = {cte.alias for cte in select.root().find_all(exp.CTE)}
         for table in plain:
             mine = table.name not in ctes and (not node.table or table.alias_or_name == node.table)
-            if mine and (found := self.types.get((table.name, node.name))):
-                return found
+            for column in self.tables.get(table.name, ()) if mine else ():
+                if column.name == node.name:
+                    return column.type
         return None
 
     def _planned(self, node: exp.Expr, select: exp.Select) -> str | None:

@@ -134,6 +134,12 @@ def _provided_key(relation: Relation) -> list[str]:
     return [renamed.get(name, name) for name in names]
 
 
+def wants_locality(relation: Relation) -> bool:
+    """Whether a relation declares a locality, or its template provides one."""
+    application = relation.application
+    return relation.written.spec.local_to is not None or bool(application and application.provides.local_to)
+
+
 def locality(relation: Relation, rows: Rows, report: Report) -> Locality | None:
     """Return the column by which the relation falls apart, and the column of each input that goes with it.
 

@@ -54,8 +54,11 @@ def qualified(select: SelectScope, node: exp.Column) -> Qualified:
 def _group_key(group: exp.Expr, outputs: list[tuple[str, Flow, exp.Expr]]) -> set[frozenset[str]]:
     if any(group.args.get(kind) for kind in ("rollup", "cube", "grouping_sets", "all", "totals")):
         return set()
-    by_sql = {node.sql(): name for name, _, node in outputs} | {name: name for name, _, _ in outputs}
-    found = [by_sql.get(e.sql()) for e in group.expressions]
+    by_node = {node: name for name, _, node in outputs}
+    names = {name for name, _, _ in outputs}
+    found = [
+        by_node.get(e) or (e.name if isinstance(e, exp.Column) and e.name in names else None) for e in group.expressions
+    ]
     return {frozenset(f for f in found if f)} if all(found) else set()
 
 

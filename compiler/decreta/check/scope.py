@@ -12,7 +12,7 @@ from sqlglot import exp
 
 from decreta.check.keys import proven_keys
 from decreta.check.locality import local_columns, united
-from decreta.check.rows import Flow, JoinFound, Rows, SelectScope
+from decreta.check.rows import NOT_LOCAL, Flow, JoinFound, Rows, SelectScope
 from decreta.diagnostics import Report, did_you_mean
 from decreta.model.program import Statement
 from decreta.sql import asked_for
@@ -41,16 +41,19 @@ class Scoped:
     joins: list[JoinFound]
 
 
-def scope(statement: Statement, known: Mapping[str, Rows], report: Report) -> Scoped:
-    """Resolve `statement` over the tables in `known`, reporting every name that does not resolve."""
-    walker = _Walker(statement, known, report)
+def scope(statement: Statement, known: Mapping[str, Rows], report: Report, *, local: bool = False) -> Scoped:
+    """Resolve `statement` over the tables in `known`, reporting every name that does not resolve.
+
+    Locality costs as much as all the rest, so it is found where `local` asks for it.
+    """
+    walker = _Walker(statement, known, report, local)
     rows = walker.query(statement.tree, {}, None)
     return Scoped(rows, walker.required, walker.comparisons, walker.filters, walker.joins)
 
 
 class _Walker:
-    def __init__(self, statement: Statement, known: Mapping[str, Rows], report: Report) -> None:
-        self.statement, self.known, self.report = statement, known, report
+    def __init__(self, statement: Statement, known: Mapping[str, Rows], report: Report, local: bool) -> None:
+        self.statement, self.known, self.report, self.local = statement, known, report, local
         self.required: dict[str, set[str]] = {}
         self.comparisons: list[Comparison] = []
         self.filters = False
@@ -110,7 +113,8 @@ class _Walker:
         outputs = self._outputs(select, ctes)
         keys = proven_keys(select, outputs)
         self.joins += select.joins
-        return Rows({name: flow for name, flow, _ in outputs}, keys, local_columns(select, outputs))
+        local = local_columns(select, outputs) if self.local else NOT_LOCAL
+        return Rows({name: flow for name, flow, _ in outputs}, keys, local)
 
     def _sources(self, select: SelectScope, ctes: Mapping[str, Rows]) -> None:
         clause = select.node.args.get("from_")
@@ -137,14 +141,15 @@ class _Walker:
 
     def _expressions(self, select: SelectScope, ctes: Mapping[str, Rows]) -> None:
         """Resolve every column in the SELECT's own clauses; queries inside expressions see this SELECT around them."""
-        for node in _own(select.node):
+        nodes = list(_own(select.node))
+        for node in nodes:
             if isinstance(node, exp.Column) and not isinstance(node.this, exp.Star):
                 self._column(select, node)
             elif isinstance(node, exp.Query) and not isinstance(node.parent, exp.From | exp.Join):
                 inner = self.query(node, ctes, select)
                 if isinstance(node.parent, exp.In) and len(inner.columns) == 1:
                     self._domains[id(node)] = next(iter(inner.columns.values())).domain
-        for node in _own(select.node):
+        for node in nodes:
             self._compare(select, node)
 
     def _column(self, select: SelectScope, node: exp.Column) -> tuple[SelectScope, str] | None:

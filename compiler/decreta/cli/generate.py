@@ -34,7 +34,7 @@ def main(args: argparse.Namespace) -> int:
         print_diagnostics(found, project, "text")
         return EXIT_FINDINGS
     stamps = {name: Stamp(project, name, tools) for name in packs}
-    stale = [name for name in packs if not stamps[name].holds(project.generated / name)]
+    stale = [name for name in packs if not stamps[name].holds()]
     for name in packs:
         if name not in stale:
             print(f"{name}: unchanged", file=sys.stderr)
@@ -67,7 +67,7 @@ def _put(project: Project, name: str, files: dict[str, bytes], stamp: Stamp, arg
         return EXIT_FINDINGS if found else EXIT_DONE
     if not args.diff:
         changed = write(folder, files)
-        stamp.keep(folder)
+        stamp.keep()
         what = f"{len(changed)} of {len(files)} files written" if changed else "unchanged"
         print(f"{name}: {what}", file=sys.stderr)
     return EXIT_DONE

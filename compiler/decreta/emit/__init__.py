@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Any
 
 import msgspec
@@ -27,7 +26,7 @@ def emit(program: Decided, toolchain: dict[str, str]) -> dict[str, bytes]:
 
 def canonical(value: Any) -> str:
     """Return the one JSON text of `value`: sorted keys, two spaces, LF; it holds no floats."""
-    return json.dumps(msgspec.to_builtins(value), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    return msgspec.json.format(msgspec.json.encode(value, order="sorted"), indent=2).decode() + "\n"
 
 
 def digest(data: bytes) -> str:

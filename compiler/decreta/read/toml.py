@@ -9,7 +9,7 @@ import tree_sitter_toml
 from tree_sitter import Language, Node, Parser
 
 from decreta.diagnostics import Report
-from decreta.source import Document, Embedded, Path, SourceText, Span
+from decreta.source import Document, Embedded, Extent, Path, SourceText, Span
 
 _KEYS = ("bare_key", "quoted_key", "dotted_key")
 
@@ -45,8 +45,8 @@ class _Places:
 
     def __init__(self, source: SourceText) -> None:
         self.source, self.bytes = source, source.text.encode()
-        self.values: dict[Path, Span] = {(): source.span(0, len(source.text))}
-        self.keys: dict[Path, Span] = {}
+        self.values: dict[Path, Extent] = {(): (0, len(source.text))}
+        self.keys: dict[Path, Extent] = {}
         self.texts: dict[Path, Embedded] = {}
         self._arrays: dict[Path, int] = {}
         tree = Parser(Language(tree_sitter_toml.language())).parse(self.bytes)
@@ -60,13 +60,13 @@ class _Places:
         key = next(child for child in node.named_children if child.type in _KEYS)
         path = self._through_arrays(self._parts(key))
         if node.type == "table_array_element":
-            self.keys.setdefault(path, self._span(key))
+            self.keys.setdefault(path, self._extent(key))
             path = (*path, self._arrays.setdefault(path, 0))
             self._arrays[path[:-1]] += 1
         for i in range(1, len(path)):
-            self.keys.setdefault(path[:i], self._span(key))
-            self.values.setdefault(path[:i], self._span(key))
-        self.keys[path], self.values[path] = self._span(key), self._span(key)
+            self.keys.setdefault(path[:i], self._extent(key))
+            self.values.setdefault(path[:i], self._extent(key))
+        self.keys[path], self.values[path] = self._extent(key), self._extent(key)
         for child in node.named_children:
             if child.type == "pair":
                 self._pair(child, path)
@@ -83,12 +83,12 @@ class _Places:
         key, value = node.named_children[0], node.named_children[1]
         parts = self._parts(key)
         for i in range(1, len(parts) + 1):
-            self.keys.setdefault((*path, *parts[:i]), self._span(key))
-            self.values.setdefault((*path, *parts[:i]), self._span(key))
+            self.keys.setdefault((*path, *parts[:i]), self._extent(key))
+            self.values.setdefault((*path, *parts[:i]), self._extent(key))
         self._value(value, (*path, *parts))
 
     def _value(self, node: Node, path: Path) -> None:
-        self.values[path] = self._span(node)
+        self.values[path] = self._extent(node)
         if node.type == "inline_table":
             for child in node.named_children:
                 if child.type == "pair":
@@ -109,8 +109,8 @@ class _Places:
         text = self.bytes[key.start_byte : key.end_byte].decode()
         return (next(iter(tomllib.loads(f"{text} = 0"))),) if key.type == "quoted_key" else (text,)
 
-    def _span(self, node: Node) -> Span:
-        return self.source.span(self._char(node.start_byte), self._char(node.end_byte))
+    def _extent(self, node: Node) -> Extent:
+        return self._char(node.start_byte), self._char(node.end_byte)
 
     def _char(self, offset: int) -> int:
         return offset if len(self.bytes) == len(self.source.text) else len(self.bytes[:offset].decode())

@@ -10,7 +10,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from decreta.diagnostics import Related, Report
-from decreta.source import Document, Embedded, Path, SourceText, Span
+from decreta.source import Document, Embedded, Extent, Path, SourceText
 
 # Plain scalars that YAML 1.1 readers turn into booleans, octal or base-60 numbers (yaml.org/type/{bool,int}.html).
 _AMBIGUOUS = re.compile(
@@ -64,45 +64,50 @@ class _Reader:
 
     def __init__(self, source: SourceText, report: Report) -> None:
         self.source, self.report = source, report
-        self.values: dict[Path, Span] = {}
-        self.keys: dict[Path, Span] = {}
+        self.values: dict[Path, Extent] = {}
+        self.keys: dict[Path, Extent] = {}
         self.texts: dict[Path, Embedded] = {}
 
     def convert(self, node: Any, path: Path) -> Any:
-        span = self.values[path] = self._span(node)
+        extent = self.values[path] = self._extent(node)
         sigil = self.source.text[node.start_mark.index : node.start_mark.index + 1]
         if (sigil in "&*!" and not getattr(node, "style", None)) or not node.tag.startswith(_TAG):
             self.report.error(
-                "D104", "anchors, aliases and tags are not used in specs", span, help="write the value out"
+                "D104",
+                "anchors, aliases and tags are not used in specs",
+                self.source.span(*extent),
+                help="write the value out",
             )
         if isinstance(node, MappingNode):
             return self._mapping(node, path)
         if isinstance(node, SequenceNode):
             return [self.convert(item, (*path, i)) for i, item in enumerate(node.value)]
-        return self._scalar(node, path, span)
+        return self._scalar(node, path, extent)
 
     def _mapping(self, node: MappingNode, path: Path) -> dict[str, Any]:
         data: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            span = self._span(key_node)
+            extent = self._extent(key_node)
             if not isinstance(key_node, ScalarNode) or key_node.tag == _TAG + "merge":
-                self.report.error("D104", "a key is plain text", span, help="merge keys and complex keys are not used")
+                place = self.source.span(*extent)
+                self.report.error("D104", "a key is plain text", place, help="merge keys and complex keys are not used")
                 continue
             key = key_node.value
             if key in data:
-                first = Related(self.keys[(*path, key)], "first written here")
-                self.report.error("D105", f"`{key}` is written twice", span, related=[first])
+                first = Related(self.source.span(*self.keys[(*path, key)]), "first written here")
+                place = self.source.span(*extent)
+                self.report.error("D105", f"`{key}` is written twice", place, related=[first])
                 continue
             if not key_node.style and _AMBIGUOUS.fullmatch(key):
-                self._ambiguous(key, span)
-            self.keys[(*path, key)] = span
+                self._ambiguous(key, extent)
+            self.keys[(*path, key)] = extent
             data[key] = self.convert(value_node, (*path, key))
         return data
 
-    def _scalar(self, node: ScalarNode, path: Path, span: Span) -> Any:
+    def _scalar(self, node: ScalarNode, path: Path, extent: Extent) -> Any:
         text: str = node.value
         if not node.style and _AMBIGUOUS.fullmatch(text):
-            self._ambiguous(text, span)
+            self._ambiguous(text, extent)
             return text
         kind = str(node.tag).removeprefix(_TAG) if not node.style else "str"
         if kind == "null":
@@ -116,10 +121,9 @@ class _Reader:
         self.texts[path] = Embedded(self.source, text, self._line_offsets(node))
         return text
 
-    def _ambiguous(self, text: str, span: Span) -> None:
-        self.report.error(
-            "D106", f"`{text}` means different things to different YAML readers", span, help=f'write "{text}" in quotes'
-        )
+    def _ambiguous(self, text: str, extent: Extent) -> None:
+        words = f"`{text}` means different things to different YAML readers"
+        self.report.error("D106", words, self.source.span(*extent), help=f'write "{text}" in quotes')
 
     def _line_offsets(self, node: ScalarNode) -> tuple[int, ...]:
         start = int(node.start_mark.index)
@@ -136,7 +140,6 @@ class _Reader:
             offset += len(line) + 1
         return tuple(offsets) or (start,)
 
-    def _span(self, node: Any) -> Span:
+    def _extent(self, node: Any) -> Extent:
         start, stop = node.start_mark.index, node.end_mark.index
-        text = self.source.text[start:stop]
-        return self.source.span(start, start + max(1, len(text.rstrip())))
+        return start, start + max(1, len(self.source.text[start:stop].rstrip()))
