@@ -6,22 +6,12 @@ import gc
 import importlib.util
 import sys
 
-VERBS = {
-    "check": "decreta.cli.check",
-    "generate": "decreta.cli.generate",
-    "test": "decreta.cli.test",
-    "explain": "decreta.cli.explain",
-    "run": "decreta_runtime.cli.run",
-    "query": "decreta_runtime.cli.query",
-    "sql": "decreta_runtime.cli.sql",
-    "verify": "decreta_runtime.cli.verify",
-    "tour": "decreta_runtime.cli.tour",
-}
 _TOOLCHAIN = ("pydantic", "ruamel", "jinja2", "sqlglot", "tree_sitter", "tree_sitter_toml")
 
 
 def main() -> None:
     """Run the verb named on the command line and exit with its status."""
+    from decreta.cli.verbs import VERBS
     from decreta_runtime.cli.shell import dispatch
 
     if len(sys.argv) > 1 and VERBS.get(sys.argv[1], "").startswith("decreta."):

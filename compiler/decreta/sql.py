@@ -84,6 +84,17 @@ def print_inline(tree: exp.Expr) -> str:
     return _INLINE.generate(tree, copy=False)
 
 
+def translate(sql: str, dialect: str) -> str:
+    """Return a statement of DataFusion's in another engine's words."""
+    return sqlglot.transpile(sql, read=DataFusion, write=dialect, pretty=True)[0]
+
+
+def unknown_functions(sql: str) -> list[str]:
+    """Return the functions of a statement that sqlglot has no node for, and so no translation."""
+    tree = sqlglot.parse_one(sql, dialect=DataFusion)
+    return sorted({call.name for call in tree.find_all(exp.Anonymous)})
+
+
 def asked_for(text: Embedded, origin: Span) -> list[Related]:
     """Return the place that asked for a template's text, when the two differ."""
     return [Related(origin, "asked for here")] if text.source.name != origin.file else []

@@ -8,6 +8,7 @@ VERBS = {
     "run": "decreta_runtime.cli.run",
     "query": "decreta_runtime.cli.query",
     "sql": "decreta_runtime.cli.sql",
+    "show": "decreta_runtime.cli.show",
     "verify": "decreta_runtime.cli.verify",
     "tour": "decreta_runtime.cli.tour",
 }

@@ -117,11 +117,13 @@ class Execution:
         self.store(name, f"{name}__staged", columns, choice._replace(value=value))
         self.places.drop(f"{name}__staged")
 
-    def relations(self) -> None:
-        """Compute every relation of the pack; forget rows as soon as nobody reads them any more."""
+    def relations(self, computed: frozenset[str]) -> None:
+        """Compute the relations named, inputs first; forget rows as soon as nobody reads them any more."""
         until = last_readers(self.pack.manifest, self.policy)
         for i, name in enumerate(self.pack.manifest.order):
             entry = self.pack.manifest.relations[name]
+            if name not in computed:
+                continue
             if entry.stored:
                 if not self.resume(name, entry.columns):
                     self._store(name, entry)
@@ -131,7 +133,7 @@ class Execution:
             else:
                 frame = self.pack.builder(name)(self.context)
                 self._keep(name, entry.columns, _batches(name, frame), frame)
-            for done in [view for view, last in until.items() if last == i]:
+            for done in [view for view, last in until.items() if last == i and view in computed]:
                 self.places.drop(done)
 
     def require_files(self) -> None:

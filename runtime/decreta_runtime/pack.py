@@ -17,10 +17,10 @@ from typing import Any
 import pyarrow as pa
 from datafusion import DataFrame, SessionContext, SQLOptions
 
-from decreta_runtime.arrow import arrow_type, plain
+from decreta_runtime.arrow import arrow_type, empty_batch, plain, schema_of
 from decreta_runtime.contract.errors import InputInvalid
 from decreta_runtime.contract.manifest import SQL_WORKLOAD, QueryEntry
-from decreta_runtime.functions import scalar_functions
+from decreta_runtime.functions import call_table_function, scalar_functions
 from decreta_runtime.guards import choose
 from decreta_runtime.lake import Lake, local_path
 from decreta_runtime.load import load
@@ -28,7 +28,8 @@ from decreta_runtime.metrics import ScanStats, read_by, scan_stats
 from decreta_runtime.pin import Binding, bind_run
 from decreta_runtime.record import Ledger, last_run
 from decreta_runtime.run import RunResult, run
-from decreta_runtime.scan import Scanned, register_scan
+from decreta_runtime.scan import Scanned, quote, register_scan
+from decreta_runtime.selection import needed
 from decreta_runtime.session import build_session
 from decreta_runtime.tally import Tally
 from decreta_runtime.verify import entries, verify, verify_tables
@@ -114,13 +115,19 @@ class Pack:
         self,
         sources: Mapping[str, str | Sequence[str]] | None = None,
         progress: Callable[[str, str], None] | None = None,
+        select: Sequence[str] = (),
     ) -> RunResult:
-        """Run the pack. `sources` binds names to `[ROOT:]PATH` over the environment. Raises DecretaError."""
+        """Run the pack, or the part of it that `select` names (`+name+` with ancestors and descendants).
+
+        `sources` binds names to `[ROOT:]PATH` over the environment. Raises DecretaError.
+        """
         given = self.places(sources or {})
         tally = Tally()
         tally.once("load")
         try:
-            return run(self._pack, self.policy, self.lake, given, tally, progress or (lambda _stage, _words: None))
+            return run(
+                self._pack, self.policy, self.lake, given, tally, progress or (lambda _stage, _words: None), select
+            )
         finally:
             # Readers of this pack see the new run: they bind, and open sessions, anew.
             self._binding, self._readings, self._tally = None, {}, tally.of_reader()
@@ -165,9 +172,43 @@ class Pack:
         reading = self._reading(SQL_WORKLOAD)
         for dataset in self.manifest.datasets():
             self._register(reading, dataset)
+        return self._read_only(statement, reading, "sql")
+
+    def show(self, relation: str, *, limit: int, where: str | None = None) -> Answer:
+        """Return rows of one relation, computed now over the last complete run. Raises DecretaError."""
+        if relation not in self.manifest.relations and relation not in self.manifest.objects:
+            known = {*self.manifest.relations, *self.manifest.objects}
+            raise InputInvalid(f"there is no relation `{relation}`", help=_nearest(relation, known))
+        reading = self._reading(SQL_WORKLOAD)
+        computed = needed(self.manifest, frozenset([relation]))
+        for name in computed:
+            entry = self.manifest.relations.get(name)
+            for read in (*(entry.inputs if entry else ()), *(() if entry else (name,))):
+                if read in self.manifest.datasets():
+                    self._register(reading, read)
+        for name in self.manifest.order:
+            if name in computed and name not in reading.views:
+                self._show_view(reading, name)
+        source = f"{relation}__shown" if relation in self.manifest.relations else relation
+        condition = f" WHERE {where}" if where else ""
+        return self._read_only(f"SELECT * FROM {quote(source)}{condition} LIMIT {int(limit)}", reading)
+
+    def _show_view(self, reading: _Reading, name: str) -> None:
+        entry = self.manifest.relations[name]
+        shown = f"{name}__shown"
+        if entry.call is not None:
+            batches = list(call_table_function(self._pack, name, entry.call, reading.context))
+            reading.context.register_record_batches(shown, [batches or [empty_batch(schema_of(entry.columns))]])
+        else:
+            reading.context.register_table(shown, self._pack.builder(name)(reading.context).into_view())
+        if not entry.stored:
+            reading.context.register_table(name, reading.context.table(shown))
+            reading.views.add(name)
+
+    def _read_only(self, statement: str, reading: _Reading, subject: str = "show") -> Answer:
         options = SQLOptions().with_allow_ddl(False).with_allow_dml(False).with_allow_statements(False)
         frame = lambda: reading.context.sql_with_options(statement, options)  # noqa: E731
-        return self._run("sql", frame, reading, lambda made: read_by(made, reading.scans))
+        return self._run(subject, frame, reading, lambda made: read_by(made, reading.scans))
 
     def versions(self) -> dict[str, int]:
         """Return the table versions that readers of this pack see."""

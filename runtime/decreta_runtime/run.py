@@ -12,8 +12,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from decreta_runtime.arrow import schema_of
+import pyarrow as pa
+
+from decreta_runtime.arrow import require, schema_of
 from decreta_runtime.checks import run_check
+from decreta_runtime.contract.errors import InputInvalid
 from decreta_runtime.contract.manifest import RUN_WORKLOAD
 from decreta_runtime.contract.policy import Policy
 from decreta_runtime.contract.records import RunRecord
@@ -22,9 +25,11 @@ from decreta_runtime.functions import scalar_functions
 from decreta_runtime.guards import choose
 from decreta_runtime.lake import Lake
 from decreta_runtime.load import LoadedPack
-from decreta_runtime.pin import Binding, bind_inputs, whole_tables
+from decreta_runtime.pin import Binding, bind_inputs, tables_of, whole_tables
 from decreta_runtime.place import Place, Places
 from decreta_runtime.record import Ledger, commit_run, last_run, now_us
+from decreta_runtime.scan import Pinned
+from decreta_runtime.selection import needed, select
 from decreta_runtime.session import build_session
 from decreta_runtime.sources import SourceUnits, extract, list_units
 from decreta_runtime.tally import Tally
@@ -53,10 +58,12 @@ def run(
     given: Mapping[str, Sequence[str]],
     tally: Tally,
     progress: Progress,
+    wanted: Sequence[str] = (),
 ) -> RunResult:
     """Run a pack into a lake. `given` binds names to places (`[ROOT:]PATH`) over what the environment says.
 
-    Raises DecretaError; then nothing of this run is visible to readers.
+    With `wanted` only that part is computed (`selection.py`); the other tables stay as the last run left them, and the
+    new run names them too. Raises DecretaError; then nothing of this run is visible to readers.
     """
     start = time.perf_counter()
     places = {name: found[-1] for name, found in given.items()}
@@ -66,10 +73,12 @@ def run(
     with lake.locked(pack.manifest.pack):
         last, started = last_run(lake, pack.manifest.pack), now_us()
         binding = bind_inputs(pack.manifest, policy, lake, places, tally)
-        sources = _sources(pack, policy, given)
+        chosen = select(pack.manifest, wanted) if wanted else frozenset(pack.manifest.everything())
+        carried = _carried(pack, lake, last, chosen)
+        sources = _sources(pack, policy, given, chosen)
         for source in sources:
             progress("read", f"{source.name}: {len(source.units):,} units")
-        key = _run_key(pack, policy, sources, binding)
+        key = _run_key(pack, policy, sources, binding, {p.name: p.version for p in carried})
         if (
             last is not None
             and last.run_key == key
@@ -78,12 +87,16 @@ def run(
             return RunResult(last.run_seq, key, True, time.perf_counter() - start, tables)
         identity = RunIdentity(pack.manifest.pack, last.run_seq + 1 if last else 1, key)
         execution = _begin(pack, policy, lake, binding, identity, tally, progress)
-        _read_objects(execution, sources)
-        execution.relations()
-        _check(execution)
+        for pinned in carried:
+            execution.register(pinned, pack.manifest.columns_of(pinned.name), "carried")
+        _read_objects(execution, sources, chosen)
+        computed = needed(pack.manifest, chosen)
+        execution.relations(computed)
+        _check(execution, computed)
         execution.require_files()
         execution.ledger.write(lake)
-        commit_run(lake, _record(execution, sources, tally, started))
+        kept = last.sources if last is not None else {}
+        commit_run(lake, _record(execution, sources, kept, tally, started))
         return RunResult(identity.run_seq, key, False, time.perf_counter() - start, execution.outcomes)
 
 
@@ -96,7 +109,28 @@ def _still_whole(pack: LoadedPack, lake: Lake, last: RunRecord, progress: Progre
     return {pinned.name: outcome(pinned, "unchanged") for pinned in whole}
 
 
-def _record(execution: Execution, sources: Sequence[SourceUnits], tally: Tally, started: int) -> RunRecord:
+def _carried(pack: LoadedPack, lake: Lake, last: RunRecord | None, chosen: frozenset[str]) -> list[Pinned]:
+    """Return the tables that this run takes over from the last. Raises InputInvalid, SchemaMismatch, LakeUnusable."""
+    manifest = pack.manifest
+    left = [
+        n for n in manifest.datasets() if n not in chosen and not (n in manifest.objects and manifest.objects[n].table)
+    ]
+    if not left:
+        return []
+    if last is None:
+        raise InputInvalid("there is no run to take the other tables from", help="run the whole pack first")
+    tables = {pinned.name: pinned for pinned in tables_of(manifest, lake, last)}
+    for name in left:
+        tables[name].require_files()
+        require(pa.schema(tables[name].table.schema().to_arrow()), manifest.columns_of(name), f"the table `{name}`")
+    return [tables[name] for name in left]
+
+
+def _record(
+    execution: Execution, sources: Sequence[SourceUnits], kept: Mapping[str, str], tally: Tally, started: int
+) -> RunRecord:
+    names = {e.source.name for e in execution.pack.manifest.objects.values() if e.source is not None}
+    carried = {name: fingerprint for name, fingerprint in kept.items() if name in names}
     return RunRecord(
         pack=execution.identity.pack,
         run_seq=execution.identity.run_seq,
@@ -108,7 +142,7 @@ def _record(execution: Execution, sources: Sequence[SourceUnits], tally: Tally, 
         started_us=started,
         finished_us=now_us(),
         versions=execution.binding.versions(),
-        sources={source.name: source.fingerprint for source in sources} | execution.binding.bound(),
+        sources=carried | {source.name: source.fingerprint for source in sources} | execution.binding.bound(),
         pack_loads=tally.count("load"),
         bindings=tally.count("binding"),
         sessions=tally.count("session"),
@@ -133,8 +167,11 @@ def _begin(
     return Execution(pack, policy, lake, identity, context, profile, binding, places, ledger, progress)
 
 
-def _sources(pack: LoadedPack, policy: Policy, given: Mapping[str, Sequence[str]]) -> list[SourceUnits]:
-    adapters = {e.source.name: e.source.adapter for e in pack.manifest.objects.values() if e.source is not None}
+def _sources(
+    pack: LoadedPack, policy: Policy, given: Mapping[str, Sequence[str]], chosen: frozenset[str]
+) -> list[SourceUnits]:
+    objects = {name: entry for name, entry in pack.manifest.objects.items() if name in chosen}
+    adapters = {e.source.name: e.source.adapter for e in objects.values() if e.source is not None}
     found = []
     for name, adapter in sorted(adapters.items()):
         bound = policy.source(name).value
@@ -142,20 +179,27 @@ def _sources(pack: LoadedPack, policy: Policy, given: Mapping[str, Sequence[str]
     return found
 
 
-def _run_key(pack: LoadedPack, policy: Policy, sources: Sequence[SourceUnits], binding: Binding) -> str:
+def _run_key(
+    pack: LoadedPack,
+    policy: Policy,
+    sources: Sequence[SourceUnits],
+    binding: Binding,
+    carried: Mapping[str, int],
+) -> str:
     """Hash all that the tables of a run are a function of."""
     parts = [pack.digest, policy.digest, {s.name: s.fingerprint for s in sources}]
-    parts += [binding.versions(), binding.bound()]
+    parts += [binding.versions(), binding.bound(), *([dict(carried)] if carried else [])]
     return "sha256:" + hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _read_objects(execution: Execution, sources: Sequence[SourceUnits]) -> None:
+def _read_objects(execution: Execution, sources: Sequence[SourceUnits], chosen: frozenset[str]) -> None:
     objects = execution.pack.manifest.objects
     for name, entry in objects.items():
         if entry.table is not None:
             execution.register(execution.binding[name], entry.columns, "read")
     for source in sources:
-        streams = {name: e for name, e in objects.items() if e.source is not None and e.source.name == source.name}
+        mine = {name: e for name, e in objects.items() if e.source is not None and e.source.name == source.name}
+        streams = {name: entry for name, entry in mine.items() if name in chosen}
         missing = [name for name, e in streams.items() if not execution.resume(name, e.columns)]
         if missing:
             _read_source(execution, source, missing)
@@ -187,8 +231,9 @@ def _extract(execution: Execution, source: SourceUnits, staged: Mapping[str, Pla
     execution.ledger.add("step", source.name, "extract", profile.pointer, seconds=seconds, files=len(source.units))
 
 
-def _check(execution: Execution) -> None:
-    found = execution.pack.manifest.checks()
+def _check(execution: Execution, computed: frozenset[str]) -> None:
+    bound = {name for name, entry in execution.pack.manifest.objects.items() if entry.table is not None}
+    found = {name: c for name, c in execution.pack.manifest.checks().items() if name in computed | bound}
     for name, checks in found.items():
         for check in checks:
             run_check(execution.context, name, check, execution.policy, execution.ledger)

@@ -12,6 +12,8 @@ from decreta.project import Project, find_project
 from decreta.toolchain import toolchain
 from decreta_runtime.contract.errors import EXIT_DONE, EXIT_FINDINGS
 
+_SCHEMAS = "schemas"
+"""The folder beside the packs for the schemas of specs and artefacts."""
 HELP = "compile specs into builders, tests and policies"
 
 
@@ -41,6 +43,12 @@ def main(args: argparse.Namespace) -> int:
     compiled = _compile(project, stale)
     if compiled is None:
         return EXIT_FINDINGS
+    stamp = Stamp(project, _SCHEMAS, tools)
+    if not stamp.holds():
+        from decreta.schemas import schemas
+
+        compiled[_SCHEMAS] = schemas()
+        stamps[_SCHEMAS] = stamp
     return max([_put(project, name, files, stamps[name], args) for name, files in compiled.items()], default=EXIT_DONE)
 
 

@@ -9,7 +9,7 @@ from decreta.diagnostics import Report
 from decreta.model.files import PackFiles
 from decreta.read.toml import read_toml
 from decreta.read.yaml import read_yaml
-from decreta.source import SourceText
+from decreta.source import Document, SourceText
 
 MAX_SPEC_BYTES = 1 << 20
 """No spec a person edits comes near this; a larger file is data in the wrong place."""
@@ -59,6 +59,14 @@ def read_pack(folder: Path, prefix: str, report: Report) -> PackFiles:
             "D108", f"pack `{files.name}` has no pack.toml", span, help="it names the pack, version and imports"
         )
     return files
+
+
+def read_file(path: Path, name: str, report: Report) -> Document | None:
+    """Return one spec as a document under the name that messages call it by, or None after reporting why not."""
+    source = _text(path, name, report)
+    if source is None:
+        return None
+    return read_yaml(source, report) if path.suffix == ".yaml" else read_toml(source, report)
 
 
 def _keep(files: PackFiles, top: str, relative: str, source: SourceText, report: Report) -> None:

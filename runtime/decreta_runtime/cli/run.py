@@ -25,6 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where a source or bound table is; again for further roots",
     )
     parser.add_argument("--plan", action="store_true", help="print what would be done and why; touch nothing")
+    parser.add_argument(
+        "--select",
+        action="append",
+        default=[],
+        metavar="[+]NAME[+]",
+        help="compute this part alone; + before takes what it is made from, + after what is made from it",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -40,7 +47,7 @@ def main(args: argparse.Namespace) -> int:
         print(json.dumps(steps, indent=2) if args.json else "\n".join(_line(step) for step in steps))
         return EXIT_DONE
     with pack:
-        result = pack.run(given, _progress())
+        result = pack.run(given, _progress(), args.select)
         tables: dict[str, dict[str, Any]] = {
             name: {"action": t.action, "version": t.version, "rows": t.rows, "files": t.files, "bytes": t.bytes}
             for name, t in result.tables.items()

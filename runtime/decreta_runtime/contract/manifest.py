@@ -186,6 +186,10 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         entry = self.objects[name] if name in self.objects else self.relations[name]
         return entry.columns
 
+    def everything(self) -> tuple[str, ...]:
+        """Return the names of all objects and relations."""
+        return (*self.objects, *self.relations)
+
     def datasets(self) -> tuple[str, ...]:
         """Return the names of all Delta tables that the pack writes or binds, in the order they come to be."""
         return (*self.objects, *(name for name in self.order if self.relations[name].stored))

@@ -1,0 +1,22 @@
+"""The verbs of `decreta`: the compiler's, and the runtime's, which it mounts unchanged."""
+
+from __future__ import annotations
+
+VERBS = {
+    "check": "decreta.cli.check",
+    "generate": "decreta.cli.generate",
+    "test": "decreta.cli.test",
+    "explain": "decreta.cli.explain",
+    "schema": "decreta.cli.schema",
+    "template": "decreta.cli.template",
+    "lineage": "decreta.cli.lineage",
+    "print": "decreta.cli.print",
+    "suggest": "decreta.cli.suggest",
+    "completion": "decreta.cli.completion",
+    "run": "decreta_runtime.cli.run",
+    "query": "decreta_runtime.cli.query",
+    "sql": "decreta_runtime.cli.sql",
+    "show": "decreta_runtime.cli.show",
+    "verify": "decreta_runtime.cli.verify",
+    "tour": "decreta_runtime.cli.tour",
+}
