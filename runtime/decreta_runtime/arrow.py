@@ -69,6 +69,15 @@ def require(found: pa.Schema, columns: Iterable[Column], subject: str) -> None:
         )
 
 
+def require_no_more(found: pa.Schema, columns: Iterable[Column], subject: str) -> None:
+    """Raise SchemaMismatch if `found` has columns that a contract does not know."""
+    if more := [name for name in found.names if name not in {c.name for c in columns}]:
+        raise SchemaMismatch(
+            f"{subject} has columns that its contract does not know: {_listed(more)}",
+            help="add them to the object's spec, or write `on_upstream_change: ignore_new`",
+        )
+
+
 def exactly(batches: Iterable[pa.RecordBatch], schema: pa.Schema, subject: str) -> Iterator[pa.RecordBatch]:
     """Yield `batches` in `schema`: columns by name, another layout of the same type rewritten, nothing else cast.
 

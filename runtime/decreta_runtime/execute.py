@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ from datafusion import DataFrame, SessionContext
 from decreta_runtime.contract.errors import PolicyIncomplete, StatementFailed
 from decreta_runtime.contract.manifest import Column, Manifest, RelationEntry
 from decreta_runtime.contract.policy import CacheValue, Choice, Policy, SessionValue, WriteValue
+from decreta_runtime.evolve import Evolution, key_text
 from decreta_runtime.functions import call_table_function
 from decreta_runtime.guards import choose
 from decreta_runtime.lake import Lake
@@ -49,6 +50,7 @@ class Execution:
     places: Places
     ledger: Ledger
     progress: Callable[[str, str], None]
+    schemas: Mapping[str, Evolution]
     outcomes: dict[str, TableOutcome] = field(default_factory=dict)
     scans: list[Scanned] = field(default_factory=list)
 
@@ -84,8 +86,9 @@ class Execution:
         order = ", ".join(quote(column) for column in choice.value.sort)
         listed = ", ".join(quote(column.name) for column in columns)
         frame = self.context.sql(f"SELECT {listed} FROM {quote(rows)}" + (f" ORDER BY {order}" if order else ""))
-        path = self.lake.dataset(self.identity.pack, name)
-        pinned, count = write(name, path, frame, columns, choice.value, self.identity)
+        path, ordered = self.lake.dataset(self.identity.pack, name), self.schemas[name].columns
+        key = key_text(self.pack.manifest.key_of(name))
+        pinned, count = write(name, path, frame, ordered, key, choice.value, self.identity)
         seconds = time.perf_counter() - start
         self.context.deregister_table(rows)
         self.register(pinned, columns, "written")

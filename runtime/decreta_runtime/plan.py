@@ -8,7 +8,10 @@ import msgspec
 
 from decreta_runtime.contract.manifest import RUN_WORKLOAD
 from decreta_runtime.contract.policy import Choice
+from decreta_runtime.evolve import evolution
+from decreta_runtime.lake import open_table
 from decreta_runtime.pack import Pack
+from decreta_runtime.record import last_run
 
 
 def plan(pack: Pack) -> list[dict[str, Any]]:
@@ -28,8 +31,28 @@ def plan(pack: Pack) -> list[dict[str, Any]]:
             steps.append(_step("scan", name, policy.scan(name)))
         else:
             steps.append(_step("place", name, policy.cache(name)))
+    steps += _schemas(pack)
     for name, checks in manifest.checks().items():
         steps += [_step("check", f"{name}.{check.name}", policy.validation(name, check.name)) for check in checks]
+    return steps
+
+
+def _schemas(pack: Pack) -> list[dict[str, Any]]:
+    """Return a step for each dataset whose table differs from its contract, refused ones too."""
+    steps = []
+    last = last_run(pack.lake, pack.manifest.pack) if pack.lake.root.exists() else None
+    for name in pack.manifest.datasets() if last is not None else ():
+        entry = pack.manifest.objects.get(name)
+        if last is None or name not in last.versions or (entry is not None and entry.table is not None):
+            continue
+        table = open_table(pack.lake.dataset(pack.manifest.pack, name), last.versions[name])
+        choice = pack.policy.schema_change(name)
+        found = evolution(name, table, pack.manifest.columns_of(name), pack.manifest.key_of(name), choice)
+        if found.changes:
+            step = _step("schema", name, choice)
+            changes = [{"kind": change.kind, "words": change.words} for change in found.changes]
+            step["value"] = {"mode": choice.value.mode, "action": found.action, "changes": changes}
+            steps.append(step)
     return steps
 
 

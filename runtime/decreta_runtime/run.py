@@ -17,13 +17,14 @@ import pyarrow as pa
 from decreta_runtime.arrow import require, schema_of
 from decreta_runtime.checks import run_check
 from decreta_runtime.contract.errors import InputInvalid
-from decreta_runtime.contract.manifest import RUN_WORKLOAD
+from decreta_runtime.contract.manifest import RUN_WORKLOAD, Manifest
 from decreta_runtime.contract.policy import Policy
 from decreta_runtime.contract.records import RunRecord
+from decreta_runtime.evolve import Evolution, evolution, require_evolution
 from decreta_runtime.execute import Execution, TableOutcome, outcome
 from decreta_runtime.functions import scalar_functions
 from decreta_runtime.guards import choose
-from decreta_runtime.lake import Lake
+from decreta_runtime.lake import Lake, open_table
 from decreta_runtime.load import LoadedPack
 from decreta_runtime.pin import Binding, bind_inputs, tables_of, whole_tables
 from decreta_runtime.place import Place, Places
@@ -86,7 +87,8 @@ def run(
         ):
             return RunResult(last.run_seq, key, True, time.perf_counter() - start, tables)
         identity = RunIdentity(pack.manifest.pack, last.run_seq + 1 if last else 1, key)
-        execution = _begin(pack, policy, lake, binding, identity, tally, progress)
+        schemas = evolutions(pack.manifest, policy, lake, last, chosen)
+        execution = _begin(pack, policy, lake, binding, identity, tally, progress, schemas)
         for pinned in carried:
             execution.register(pinned, pack.manifest.columns_of(pinned.name), "carried")
         _read_objects(execution, sources, chosen)
@@ -107,6 +109,24 @@ def _still_whole(pack: LoadedPack, lake: Lake, last: RunRecord, progress: Progre
         progress("read", f"run {last.run_seq} has lost files of {', '.join(lost)}: its tables are written anew")
         return None
     return {pinned.name: outcome(pinned, "unchanged") for pinned in whole}
+
+
+def evolutions(
+    manifest: Manifest, policy: Policy, lake: Lake, last: RunRecord | None, chosen: frozenset[str]
+) -> dict[str, Evolution]:
+    """Return for each dataset to be written what becomes of its schema. Raises SchemaChangeRefused.
+
+    The table is taken as the last complete run left it: what a dead attempt made of it does not count.
+    """
+    found = {}
+    for name in manifest.datasets():
+        if name not in chosen or (name in manifest.objects and manifest.objects[name].table is not None):
+            continue
+        path, choice = lake.dataset(manifest.pack, name), policy.schema_change(name)
+        table = open_table(path, last.versions[name]) if last is not None and name in last.versions else None
+        found[name] = evolution(name, table, manifest.columns_of(name), manifest.key_of(name), choice)
+        require_evolution(name, found[name], choice)
+    return found
 
 
 def _carried(pack: LoadedPack, lake: Lake, last: RunRecord | None, chosen: frozenset[str]) -> list[Pinned]:
@@ -157,6 +177,7 @@ def _begin(
     identity: RunIdentity,
     tally: Tally,
     progress: Progress,
+    schemas: Mapping[str, Evolution],
 ) -> Execution:
     """Open the run's session and what it keeps account of."""
     ledger = Ledger(identity.pack, policy.digest, identity.run_seq)
@@ -164,7 +185,12 @@ def _begin(
     context = build_session(RUN_WORKLOAD, profile, tally, scalar_functions(pack))
     ledger.add("step", RUN_WORKLOAD, "session", profile.pointer)
     places = Places(context, policy, lake.spill(identity.pack, ledger.attempt), ledger)
-    return Execution(pack, policy, lake, identity, context, profile, binding, places, ledger, progress)
+    for name, found in schemas.items():
+        for change in found.changes:
+            pointer = policy.schema_change(name).pointer
+            ledger.add("decision", name, f"{found.action}: {change.kind}", pointer, detail={"words": change.words})
+            progress("schema", f"{name}: {change.words}: {found.action}")
+    return Execution(pack, policy, lake, identity, context, profile, binding, places, ledger, progress, schemas)
 
 
 def _sources(

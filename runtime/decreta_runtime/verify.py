@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from decreta_runtime.arrow import require
+from decreta_runtime.arrow import require, require_no_more
 from decreta_runtime.contract.errors import IncompatibleEngine, PolicyIncomplete
 from decreta_runtime.contract.manifest import RUN_WORKLOAD, SQL_WORKLOAD
 from decreta_runtime.contract.policy import Choice, Guard, Policy
@@ -50,7 +50,10 @@ def verify_tables(pack: LoadedPack, policy: Policy, lake: Lake, given: Mapping[s
     for name, entry in pack.manifest.objects.items():
         if entry.table is not None:
             path, table = lake.bound(name, given.get(name) or policy.table(entry.table).value.uri)
-            require(pa.schema(table.schema().to_arrow()), entry.columns, f"the table `{name}` at {path}")
+            schema, subject = pa.schema(table.schema().to_arrow()), f"the table `{name}` at {path}"
+            require(schema, entry.columns, subject)
+            if policy.schema_change(name).value.mode == "refuse":
+                require_no_more(schema, entry.columns, subject)
             words.append(f"table          `{name}` at {path}, version {table.version()}")
     return words
 
@@ -62,6 +65,7 @@ def entries(pack: LoadedPack, policy: Policy) -> Iterator[str]:
         raise PolicyIncomplete("/pack", f"the policy is of pack `{policy.pack}`, not `{manifest.pack}`")
     yield policy.lake().pointer
     yield policy.engine().pointer
+    yield from (policy.schema_change(name).pointer for name in manifest.datasets())
     decisions: list[tuple[str, Choice[Any]]] = []
     decisions += [("session", policy.session(w)) for w in {*manifest.workloads, RUN_WORKLOAD, SQL_WORKLOAD}]
     decisions += [("scan", policy.scan(name)) for name in manifest.datasets()]

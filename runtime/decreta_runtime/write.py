@@ -15,6 +15,7 @@ from decreta_runtime.arrow import exactly, schema_of
 from decreta_runtime.contract.errors import DecretaError, StatementFailed, WriteConflict
 from decreta_runtime.contract.manifest import Column
 from decreta_runtime.contract.policy import WriteValue
+from decreta_runtime.evolve import KEY_PROPERTY
 from decreta_runtime.lake import open_table, writing
 from decreta_runtime.scan import Pinned
 
@@ -32,13 +33,14 @@ class RunIdentity(NamedTuple):
         """Return the id of the application transaction that a dataset's commits carry."""
         return f"decreta/{self.pack}/{dataset}"
 
-    def commit(self, dataset: str) -> CommitProperties:
-        """Return what a dataset's commit carries."""
+    def commit(self, dataset: str, key: str) -> CommitProperties:
+        """Return what a dataset's commit carries, the text of the dataset's key with it."""
         return CommitProperties(
             custom_metadata={
                 _RUN_KEY: self.run_key,
                 "decreta.run_seq": str(self.run_seq),
                 "decreta.pack": self.pack,
+                KEY_PROPERTY: key,
             },
             app_transactions=[Transaction(self.application(dataset), self.run_seq)],
             # No retry: an overwrite from a stale handle would keep what was committed meanwhile and double rows.
@@ -62,7 +64,13 @@ def already_written(name: str, path: Path, identity: RunIdentity) -> Pinned | No
 
 
 def write(
-    name: str, path: Path, rows: DataFrame, columns: tuple[Column, ...], value: WriteValue, identity: RunIdentity
+    name: str,
+    path: Path,
+    rows: DataFrame,
+    columns: tuple[Column, ...],
+    key: str,
+    value: WriteValue,
+    identity: RunIdentity,
 ) -> tuple[Pinned, int]:
     """Replace the table at `path` by `rows`; return the version written and the number of rows.
 
@@ -90,7 +98,7 @@ def write(
     reader = pa.RecordBatchReader.from_batches(schema, stream())
     try:
         with writing(f"`{name}` at {path}"):
-            _commit(path if table is None else table, reader, value, identity.commit(name))
+            _commit(path if table is None else table, reader, value, identity.commit(name, key))
     except CommitFailedError as error:
         if (ours := already_written(name, path, identity)) is not None:
             return ours, counted

@@ -80,7 +80,7 @@ def test_the_schema_hook_loads_no_engine(project: Path) -> None:
     path.write_text(path.read_text().replace("summary:", "sumary:"))
     done = run_command("schema", str(path), cwd=project)
     assert done.returncode == 1
-    assert "objects/scope.yaml:3:1: error[D201]" in done.stderr
+    assert "objects/scope.yaml:4:1: error[D201]" in done.stderr
 
 
 @pytest.mark.slow

@@ -88,6 +88,7 @@ def _column(
         nullable=column.nullable if output.nullable is None else output.nullable,
         role=output.role,
         domain=domain or tuple(sorted(flow)),
+        renamed_from=output.renamed_from,
     )
 
 
@@ -196,6 +197,7 @@ def call_columns(relation: Relation, report: Report) -> tuple[Column, ...]:
                 nullable=bool(output.nullable),
                 role=output.role,
                 domain=domains(output.domain),
+                renamed_from=output.renamed_from,
             )
         )
     return tuple(found)

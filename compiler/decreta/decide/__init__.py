@@ -11,7 +11,14 @@ from decreta.engine import Engine
 from decreta.facts import gather
 from decreta.model.program import Checked, Decided
 from decreta_runtime.contract.manifest import FORMAT, Check
-from decreta_runtime.contract.policy import DOMAINS, Capabilities, Decision, PolicyFile, ValidationValue
+from decreta_runtime.contract.policy import (
+    DOMAINS,
+    Capabilities,
+    Decision,
+    PolicyFile,
+    SchemaChangeValue,
+    ValidationValue,
+)
 
 
 def decide(checked: Checked, report: Report) -> Decided | None:
@@ -53,8 +60,15 @@ def _policy(
             subject: {check.name: ValidationValue(on_violation="refuse") for check in checks}
             for subject, checks in _checks(checked).items()
         },
+        schema_change_by_dataset=_schema_changes(checked),
         **sections,
     )
+
+
+def _schema_changes(checked: Checked) -> dict[str, SchemaChangeValue]:
+    found = {name: SchemaChangeValue(mode=obj.object.on_change) for name, obj in checked.objects.items()}
+    stored = {name: r.bound.relation.written.spec for name, r in checked.relations.items() if r.bound.relation.stored}
+    return found | {name: SchemaChangeValue(mode=spec.on_schema_change) for name, spec in stored.items()}
 
 
 def _checks(checked: Checked) -> dict[str, tuple[Check, ...]]:

@@ -130,7 +130,7 @@ def quoted(sql: str) -> str:
 def column_call(column: Column) -> str:
     """Return the call that makes `column`, without what is default."""
     parts = [f"name={literal(column.name)}", f"type={literal(column.type)}"]
-    for name in ("nullable", "role", "domain", "values", "length"):
+    for name in ("nullable", "role", "domain", "values", "length", "renamed_from"):
         value = getattr(column, name)
         if value:
             parts.append(f"{name}={literal(value)}")

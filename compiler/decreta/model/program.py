@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from sqlglot import exp
 
@@ -66,6 +66,7 @@ class Object:
     sort: tuple[str, ...]
     checks: Mapping[str, CheckSpec]
     doc: Document
+    on_change: Literal["refuse", "add_nullable", "rebuild", "ignore_new"]
 
 
 @dataclass(frozen=True)

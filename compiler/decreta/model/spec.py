@@ -61,6 +61,10 @@ def domains(declared: str | list[str] | None) -> tuple[str, ...]:
     return (declared,) if isinstance(declared, str) else tuple(sorted(declared))
 
 
+OnSchemaChange = Literal["refuse", "add_nullable", "rebuild"]
+"""What a run does when a dataset's table has another schema than its contract."""
+
+
 class ColumnSpec(Spec):
     """A column of an object."""
 
@@ -70,6 +74,7 @@ class ColumnSpec(Spec):
     domain: Domain | None = None
     values: list[str] | None = None
     length: int | None = Field(default=None, gt=0)
+    renamed_from: Name | None = None
 
 
 class OutputSpec(Spec):
@@ -80,6 +85,7 @@ class OutputSpec(Spec):
     nullable: bool | None = None
     role: str | None = None
     domain: Domain | None = None
+    renamed_from: Name | None = None
 
 
 class SourceSpec(Spec):
@@ -94,6 +100,8 @@ class TableSpec(Spec):
     """The object is a Delta table of others, bound by the environment under the object's name."""
 
     table: Literal[True]
+    on_upstream_change: Literal["refuse", "ignore_new"] = "ignore_new"
+    """Whether columns that others add stop a run. What is missing, or of another type, always does."""
 
 
 def _source_form(value: Any) -> str:
@@ -156,6 +164,7 @@ class ObjectSpec(Spec):
     columns: dict[Name, ColumnSpec] = Field(default_factory=dict)
     key: list[Name] | None = None
     source: ObjectSource
+    on_schema_change: OnSchemaChange = "rebuild"
     layout: LayoutSpec | None = None
     checks: dict[Name, CheckSpec] = Field(default_factory=dict)
 
@@ -322,6 +331,7 @@ class RelationSpec(Spec):
     cardinality: dict[Name, Literal["1:1", "n:1", "1:n", "n:m"]] = Field(default_factory=dict)
     local_to: Name | None = None
     layout: LayoutSpec | None = None
+    on_schema_change: OnSchemaChange = "rebuild"
     checks: dict[Name, CheckSpec] = Field(default_factory=dict)
     examples: list[ExampleSpec] = Field(default_factory=list)
 
@@ -447,8 +457,8 @@ class EnvironmentSpec(Spec):
 
 
 LATER: dict[str, tuple[str, ...]] = {
-    "ObjectSpec": ("changes", "indexes", "on_schema_change", "owner"),
-    "RelationSpec": ("indexes", "on_schema_change", "refresh", "owner"),
+    "ObjectSpec": ("changes", "indexes", "owner"),
+    "RelationSpec": ("indexes", "refresh", "owner"),
     "QuerySpec": ("payoff",),
     "LayoutSpec": ("files", "partition_by", "z_order"),
     "EnvironmentSpec": ("rollout",),

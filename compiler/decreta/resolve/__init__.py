@@ -179,7 +179,11 @@ class _Resolver:
             sort,
             written.spec.checks,
             written.doc,
+            source.on_upstream_change if isinstance(source, spec.TableSpec) else written.spec.on_schema_change,
         )
+        if isinstance(source, spec.TableSpec) and "on_schema_change" in written.spec.model_fields_set:
+            place, help = written.key("on_schema_change"), "write `on_upstream_change` under `source`"
+            self.report.error("D203", "the table of others is not ours to change", place, help=help)
         known = {column.name: column for column in columns}
         self._columns_exist(result.key, known, written, "key")
         self._columns_exist(sort, known, written, "layout", "sort")
@@ -210,6 +214,7 @@ class _Resolver:
             domain=spec.domains(column.domain),
             values=tuple(column.values or ()),
             length=column.length,
+            renamed_from=column.renamed_from,
         )
 
     def _columns_exist(self, names: Iterable[str], known: Mapping[str, Any], written: Written[Any], *path: str) -> None:
@@ -236,6 +241,9 @@ class _Resolver:
             )
         if s.export and s.version is None:
             self.report.error("D202", "an exported relation has a `version`", written.key("export"))
+        if "on_schema_change" in s.model_fields_set and not s.store:
+            place = written.key("on_schema_change")
+            self.report.error("D203", "`on_schema_change` is of stored relations", place, help="add `store: true`")
         if s.layout and not s.store:
             self.report.error(
                 "D203", "`layout` is of stored relations", written.key("layout"), help="add `store: true`"

@@ -101,6 +101,19 @@ class CheckViolated(DecretaError):
     exit_status = EXIT_REFUSED
 
 
+class SchemaChangeRefused(DecretaError):
+    """A dataset's contract has changed in a way that its `on_schema_change` does not allow; nothing was written."""
+
+    code = "R205"
+    exit_status = EXIT_REFUSED
+
+    def __init__(self, name: str, mode: str, changes: list[str]) -> None:
+        super().__init__(
+            f"`{name}` has another contract than its table, and says `on_schema_change: {mode}`: {'; '.join(changes)}",
+            help="take the change back, or write `on_schema_change: rebuild`; earlier versions stay readable",
+        )
+
+
 class WriteConflict(DecretaError):
     """Another writer holds the pack or changed a table during the write."""
 

@@ -29,6 +29,8 @@ class Column(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     values: tuple[str, ...] = ()
     length: int | None = None
     """Exact length in bytes of a binary column."""
+    renamed_from: str | None = None
+    """What the column was called before."""
 
 
 class Key(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -180,6 +182,10 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         found = {name: entry.checks for name, entry in self.objects.items()}
         found |= {name: entry.checks for name, entry in self.relations.items()}
         return {name: checks for name, checks in found.items() if checks}
+
+    def key_of(self, name: str) -> Key | None:
+        """Return the key of an object or relation, if it has one; KeyError if the pack has none of that name."""
+        return self.objects[name].key if name in self.objects else self.relations[name].key
 
     def columns_of(self, name: str) -> tuple[Column, ...]:
         """Return the columns of an object or relation; KeyError if the pack has none of that name."""

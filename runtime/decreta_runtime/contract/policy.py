@@ -61,6 +61,12 @@ class ValidationValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     on_violation: Literal["refuse"]
 
 
+class SchemaChangeValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is done when a table and its contract differ; `ignore_new` is for tables of others."""
+
+    mode: Literal["refuse", "add_nullable", "rebuild", "ignore_new"]
+
+
 class SourceBinding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the environment says of a source: its roots (`ROOT:PATH`; the command line replaces them) and options."""
 
@@ -130,6 +136,7 @@ class PolicyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     write_policy_by_dataset: dict[str, Decision]
     session_profile_by_workload: dict[str, Decision]
     validation: dict[str, dict[str, ValidationValue]]
+    schema_change_by_dataset: dict[str, SchemaChangeValue]
 
 
 DOMAINS: dict[str, tuple[str, type[Struct]]] = {
@@ -192,6 +199,11 @@ class Policy:
         """Return what a violation of `check` on `subject` does."""
         pointer = pointer_to("validation", subject, check)
         return Choice(self.__entry(self.__file.validation.get(subject, {}), check, pointer), pointer)
+
+    def schema_change(self, dataset: str) -> Choice[SchemaChangeValue]:
+        """Return what is done when the table of `dataset` and its contract differ."""
+        pointer = pointer_to("schema_change_by_dataset", dataset)
+        return Choice(self.__entry(self.__file.schema_change_by_dataset, dataset, pointer), pointer)
 
     def budget(self, name: str) -> Choice[int]:
         """Return the budget `name` (`cache_bytes`, …) that a guard measures against."""
