@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 VERBS = {
+    "init": "decreta.cli.init",
     "check": "decreta.cli.check",
     "generate": "decreta.cli.generate",
     "test": "decreta.cli.test",
