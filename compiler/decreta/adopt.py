@@ -1,4 +1,4 @@
-"""Write object specs for Delta tables that exist: types, nulls and keys as the data show them, domains left to people."""
+"""Write object specs for Delta tables that exist: types, nulls and keys as the data show them, domains for people."""
 
 from __future__ import annotations
 
@@ -47,9 +47,10 @@ def _object(table: Described) -> str:
     for column in table.columns:
         quoted = f'"{column.type}"' if column.type.startswith(("decimal", "list")) else column.type
         nullable = ", nullable: true" if column.nullable else ""
-        evidence = f"  # {column.evidence}" if column.evidence else ""
-        domain = "  # domain: ?" if column.name.endswith(("_id", "_key", "key", "id")) and not evidence else evidence
-        lines.append(f"  {column.name}: {{type: {quoted}{nullable}}}{domain}")
+        notes = [column.evidence] if column.evidence else []
+        notes += ["domain: ?"] if column.name in table.key or column.name.endswith(("id", "key")) else []
+        comment = f"  # {'; '.join(notes)}" if notes else ""
+        lines.append(f"  {column.name}: {{type: {quoted}{nullable}}}{comment}")
     lines += [f"  # left out: {words}" for words in table.left_out]
     if table.key:
         lines += [f"key: [{', '.join(table.key)}]  # {table.key_evidence}"]

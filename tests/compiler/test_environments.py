@@ -17,7 +17,7 @@ def test_one_environment_changes_its_policy_alone(project: Path) -> None:
     assert {"policy/local.json", "policy/prod.json"} <= set(before)
     path = project / "specs/code_graph/env/prod.toml"
     path.write_text(
-        path.read_text().replace("cores = 8", "cores = 6").replace('min_consumers" = 3', 'min_consumers" = 4')
+        path.read_text().replace("cores = 8", "cores = 6").replace('min_consumers" = 4', 'min_consumers" = 8')
     )
     after = files(compiled(project, "code_graph"))
     changed = {name for name in before if before[name] != after[name]}
@@ -37,7 +37,7 @@ def test_each_policy_has_its_own_budgets_thresholds_and_places(project: Path) ->
     assert (local["bindings"]["lake"], prod["bindings"]["lake"]) == (".decreta/lake", "/var/lib/decreta/lake")
     name = next(n for n, d in local["cache_policy_by_view"].items() if d["rule"].startswith("cache.shared"))
     assert local["cache_policy_by_view"][name]["value"] == {"placement": "memory"}
-    assert prod["cache_policy_by_view"][name]["value"] == {"placement": "spill"}, "three readers are wanted there"
+    assert prod["cache_policy_by_view"][name]["value"] == {"placement": "spill"}, "four readers are wanted there"
     settings = [p["session_profile_by_workload"]["interactive_query"]["value"]["settings"] for p in (local, prod)]
     assert settings[0]["datafusion.runtime.memory_limit"] == "1G"
     assert settings[1]["datafusion.runtime.memory_limit"] == "8G"
