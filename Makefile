@@ -39,7 +39,7 @@ run: generate
 	$(BIN)/decreta tour code_graph --lake $(LAKE)
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests -n 2
 	for pack in $(PACKS); do $(BIN)/decreta test $$pack || exit 1; done
 
 check: $(VENV)/.test

@@ -44,7 +44,7 @@ CODES: dict[str, Code] = {
     "D202": Code("a key is missing", "The spec does not say something that has no default.", "Add the key."),
     "D203": Code("a value of the wrong form", "The value cannot mean what its key needs.", "Write it in that form."),
     "D204": Code(
-        "not in language 0.1",
+        "not in language 0.2",
         "Nothing obeys this field yet, and a field that nothing obeys would be a promise broken in silence.",
         "Leave it out; the changelog says when a later version reads it.",
     ),

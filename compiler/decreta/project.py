@@ -7,7 +7,7 @@ from pathlib import Path
 
 from decreta_runtime.contract.errors import InputInvalid
 
-LANGUAGE = "0.1"
+LANGUAGE = "0.2"
 _LIBRARY = "std"
 
 

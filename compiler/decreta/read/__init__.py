@@ -48,7 +48,7 @@ def read_pack(folder: Path, prefix: str, report: Report) -> PackFiles:
             source = _text(path, name, report)
             files.header = read_toml(source, report) if source else None
         elif top in _LATER:
-            report.error("D204", f"`{top}/` is not in language 0.1", SourceText(name, "").span(0, 0))
+            report.error("D204", f"`{top}/` is not in language 0.2", SourceText(name, "").span(0, 0))
         elif top not in _FOLDERS or "/" in rest or path.suffix not in _FOLDERS[top]:
             report.error("D107", f"no stage reads `{relative}`", SourceText(name, "").span(0, 0), help=_belongs(top))
         elif source := _text(path, name, report):
