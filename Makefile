@@ -6,7 +6,7 @@ PACKS := code_graph retail
 LAKE ?= .decreta/lake
 SOURCE ?= python=stdlib:$(shell $(PYTHON) -c "import sysconfig; print(sysconfig.get_path('stdlib'))")
 
-.PHONY: help install install-run run generate test check probe bless bench clean
+.PHONY: help install install-run run generate test check probe bless docs bench clean
 
 help:
 	@echo "make run       read the interpreter's standard library into $(LAKE) and show what it found"
@@ -14,6 +14,7 @@ help:
 	@echo "make check     ruff, mypy, import rules, dependencies, specs, generated files"
 	@echo "make generate  compile specs into generated/"
 	@echo "make probe     see what the installed engines do; rewrites specs/std/capabilities"
+	@echo "make docs      write docs/reference from models, contract and corpus"
 	@echo "make bless     write anew what the corpus of mistakes expects"
 	@echo "make bench     measure beside hand-written code; writes benchmarks/results"
 
@@ -53,6 +54,9 @@ check: $(VENV)/.test
 
 probe: $(VENV)/.run
 	$(BIN)/python -m decreta_runtime.probe specs/std/capabilities
+
+docs: $(VENV)/.run
+	$(BIN)/python -m decreta.reference docs/reference tests/corpus
 
 bless: $(VENV)/.test
 	DECRETA_BLESS=1 $(BIN)/python -m pytest -q tests/compiler/test_corpus.py

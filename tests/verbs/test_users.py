@@ -12,8 +12,10 @@ import duckdb
 import jsonschema
 import pytest
 
+from decreta.codes import CODES
 from decreta.diagnostics import Report
 from decreta.read import read_file
+from decreta.reference import reference
 from decreta.schemas import FOLDERS, SPECS, schemas
 from decreta.validate import validate
 from tests.conftest import ROOT, code_graph_compiled, run_command  # noqa: F401
@@ -176,6 +178,12 @@ def test_suggested_joins_name_their_evidence(project: Path) -> None:
     assert run_command("suggest", "join", "code_graph", "file", "nothing", cwd=project).returncode == 2
     layouts = run_command("suggest", "layout", "code_graph", cwd=project).stdout
     assert "layout: {sort: [name, definition_id]}" in layouts
+
+
+def test_the_reference_is_up_to_date() -> None:
+    pages = reference(CORPUS)
+    assert {p.name: p.read_text() for p in (ROOT / "docs/reference").iterdir()} == pages
+    assert [code for code in CODES if f"## {code}: " not in pages["codes.md"]] == []
 
 
 def test_completion_knows_every_verb(project: Path) -> None:

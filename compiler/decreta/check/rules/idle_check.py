@@ -16,26 +16,28 @@ from decreta_runtime.contract.manifest import Column
 
 def check(program: Checked, bound: Bound, report: Report) -> None:
     """Warn of checks that hold whatever the rows are."""
-    for written, checks, columns in _checked(program):
+    for subject, written, checks, columns in _checked(program):
         never_null = {c.name for c in columns if not c.nullable}
         for name, found in checks.items():
-            if reason := _reason(found, written, name, never_null):
+            if reason := _reason(found, written, subject, name, never_null):
                 report.warning(
                     "D605", f"`{name}` can never fail: {reason}", written.key("checks", name), help="remove it"
                 )
 
 
-def _checked(program: Checked) -> Iterator[tuple[Written[object], Mapping[str, CheckSpec], tuple[Column, ...]]]:
+def _checked(program: Checked) -> Iterator[tuple[str, Written[object], Mapping[str, CheckSpec], tuple[Column, ...]]]:
     for obj in program.resolved.objects.values():
-        yield Written(None, obj.doc), obj.checks, obj.columns
+        yield obj.name, Written(None, obj.doc), obj.checks, obj.columns
     for relation in program.relations.values():
         if relation.bound.relation.round is None:
             written = relation.bound.relation.written
-            yield written, written.spec.checks, relation.columns
+            yield relation.bound.relation.name, written, written.spec.checks, relation.columns
 
 
-def _reason(found: CheckSpec, written: Written[object], name: str, never_null: set[str]) -> str:
+def _reason(found: CheckSpec, written: Written[object], subject: str, name: str, never_null: set[str]) -> str:
     if not isinstance(found, WhereCheck):
+        if found.coverage.of == f"{subject}.{found.coverage.by}":
+            return "a column always reaches its own values"
         return "a share of 0 is always reached" if found.coverage.at_least == 0 else ""
     tree = parse_expression(written.text("checks", name, "where"), Report())
     if tree is None:
