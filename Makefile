@@ -56,7 +56,7 @@ probe: $(VENV)/.run
 	$(BIN)/python -m decreta_runtime.probe specs/std/capabilities
 
 docs: $(VENV)/.run
-	$(BIN)/python -m decreta.reference docs/reference tests/corpus
+	$(BIN)/python -m decreta.reference docs/reference
 
 bless: $(VENV)/.test
 	DECRETA_BLESS=1 $(BIN)/python -m pytest -q tests/compiler/test_corpus.py

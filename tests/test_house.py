@@ -36,7 +36,12 @@ def runtime_only(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_the_library_and_the_templates(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"decreta/std/pack.toml", "decreta/std/templates/equi_join.yaml", "decreta/std/rules/cache.toml"} <= names
+    assert {
+        "decreta/diagnostics.md",
+        "decreta/std/pack.toml",
+        "decreta/std/templates/equi_join.yaml",
+        "decreta/std/rules/cache.toml",
+    } <= names
     assert {"decreta/emit/templates/relation.py.j2", "decreta_runtime/run.py", "decreta/py.typed"} <= names
     assert not any(name.startswith(("tests/", "specs/", "generated/")) for name in names)
 

@@ -33,15 +33,19 @@ def compile_pack(project: Project, name: str, report: Report) -> Compiled | None
     files = read_pack(project.specs / name, f"specs/{name}", report)
     if report.failed:
         return None
+    report.stages += 1
     resolved = resolve(files, library, report)
     if resolved is None:
         return None
+    report.stages += 1
     bound = bind(resolved, report)
     if bound is None:
         return None
+    report.stages += 1
     checked = check(bound, report)
     if checked is None:
         return None
+    report.stages += 1
     decided = decide(checked, report)
     if decided is None:
         return None

@@ -1,23 +1,21 @@
-"""Write the reference from what is obeyed: specs from their models, artefacts from the contract, codes from the corpus.
+"""Write the reference from what is obeyed: specs from their models, artefacts from the contract.
 
-`python -m decreta.reference FOLDER CORPUS` writes `spec.md`, `policy.md` and `codes.md`; `make docs` calls it.
+`python -m decreta.reference FOLDER` writes `spec.md` and `policy.md`; `make docs` calls it.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from decreta.codes import CODES
 from decreta.schemas import SPECS, schemas
 
 _MADE = "<!-- Made by `make docs`. Do not edit. -->\n\n"
 
 
-def reference(corpus: Path) -> dict[str, str]:
+def reference() -> dict[str, str]:
     """Return the pages, each under its file name."""
     found = {name.removesuffix(".schema.json"): json.loads(data) for name, data in schemas().items()}
     specs = [_section(name, found[name]) for name in SPECS]
@@ -25,7 +23,6 @@ def reference(corpus: Path) -> dict[str, str]:
     return {
         "spec.md": _MADE + "# Specs, key by key\n\n" + "\n".join(specs),
         "policy.md": _MADE + "# What decreta writes: manifest, policy, records\n\n" + "\n".join(artefacts),
-        "codes.md": _MADE + "# Mistakes\n\n" + "\n".join(_code(code, corpus) for code in CODES),
     }
 
 
@@ -68,30 +65,8 @@ def _default(form: dict[str, Any]) -> str:
     return "no" if default in (None, [], {}) else f"no (`{json.dumps(default)}`)"
 
 
-def _code(code: str, corpus: Path) -> str:
-    page = CODES[code]
-    lines = [f"## {code}: {page.title}", "", page.why, "", f"What to do: {page.mend}", ""]
-    for case in sorted(corpus.glob(f"{code}-*")):
-        lines += ["```", (case / "expected.txt").read_text().rstrip(), "```", "", "```diff", *_mended(case), "```", ""]
-    return "\n".join(lines)
-
-
-def _mended(case: Path) -> list[str]:
-    """Return the difference between a mistake and what mends it."""
-    sides = [{p.relative_to(case / s): p for p in (case / s).rglob("*") if p.is_file()} for s in ("input", "mended")]
-    found: list[str] = []
-    for path in sorted({*sides[0], *sides[1]}):
-        old, new = (_lines(side.get(path)) for side in sides)
-        found += [line for line in difflib.unified_diff(old, new, lineterm="", n=0) if line[:3] not in ("---", "+++")]
-    return [line for line in found if not line.startswith("@@")]
-
-
-def _lines(path: Path | None) -> list[str]:
-    return path.read_bytes().decode(errors="replace").splitlines() if path else []
-
-
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in reference(Path(sys.argv[2])).items():
+    for name, text in reference().items():
         (folder / name).write_text(text)

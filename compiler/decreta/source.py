@@ -26,6 +26,16 @@ class Span:
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}"
 
+    def as_json(self) -> dict[str, str | int]:
+        """Return the plain form that programs read."""
+        return {
+            "file": self.file,
+            "line": self.line,
+            "column": self.column,
+            "end_line": self.end_line,
+            "end_column": self.end_column,
+        }
+
 
 @dataclass(frozen=True)
 class SourceText:
@@ -103,6 +113,12 @@ class Document:
     def key(self, *path: str | int) -> Span:
         """Return the place of the key at `path`, or of the nearest thing around it that is written."""
         return self.source.span(*self.keys[path]) if path in self.keys else self._nearest(path)
+
+    def entry(self, *path: str | int) -> Span:
+        """Return the place of the key at `path` with all that it holds."""
+        if path in self.keys and path in self.values:
+            return self.source.span(self.keys[path][0], self.values[path][1])
+        return self._nearest(path)
 
     def embedded(self, *path: str | int) -> Embedded:
         """Return the text at `path` with its places. Raises KeyError if no string stands there."""

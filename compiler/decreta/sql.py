@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Any
 
 import sqlglot
 from sqlglot import exp
 from sqlglot.dialects.postgres import Postgres
-from sqlglot.errors import ParseError, SqlglotError
+from sqlglot.errors import ParseError, SqlglotError, TokenError
 from sqlglot.generator import Generator
 
 from decreta.diagnostics import Related, Report
@@ -40,6 +42,9 @@ def parse_query(text: Embedded, origin: Span, report: Report) -> Statement | Non
     except ParseError as error:
         _report_parse_error(error, text, origin, report)
         return None
+    except TokenError:
+        _report_unclosed(text, report, related=asked_for(text, origin))
+        return None
     except (SqlglotError, RecursionError) as error:
         report.error("D301", f"not SQL: {str(error).splitlines()[0].lower()}", text.whole())
         return None
@@ -57,6 +62,9 @@ def parse_expression(text: Embedded, report: Report, code: str = "D301") -> exp.
         tree = sqlglot.parse_one(text.text, dialect=DataFusion)
     except ParseError as error:
         _report_parse_error(error, text, text.whole(), report, code)
+        return None
+    except TokenError:
+        _report_unclosed(text, report, code)
         return None
     except (SqlglotError, RecursionError) as error:
         report.error(code, f"not SQL: {str(error).splitlines()[0].lower()}", text.whole())
@@ -100,6 +108,23 @@ def asked_for(text: Embedded, origin: Span) -> list[Related]:
     return [Related(origin, "asked for here")] if text.source.name != origin.file else []
 
 
+def _report_unclosed(text: Embedded, report: Report, code: str = "D301", related: Iterable[Related] = ()) -> None:
+    """Report a quotation or comment that goes on to the end, at the first line that opens more than it closes."""
+    start, stop, what = 0, len(text.text.rstrip()), "a quotation or comment"
+    for line in re.finditer(r"[^\n]+", text.text):
+        words = line[0].partition("--")[0]
+        for mark in ("'", '"'):
+            if words.count(mark) % 2:
+                start, stop, what = line.start() + words.index(mark), line.end(), f"a quotation that {mark} opens"
+                break
+        else:
+            if words.count("/*") <= words.count("*/"):
+                continue
+            start, stop, what = line.start() + words.index("/*"), line.end(), "a comment"
+        break
+    report.error(code, f"not SQL: {what} is not closed", text.span(start, stop), related=related)
+
+
 def _report_parse_error(error: ParseError, text: Embedded, origin: Span, report: Report, code: str = "D301") -> None:
     first = error.errors[0] if error.errors else {}
     word = str(first.get("highlight") or "")
@@ -108,6 +133,8 @@ def _report_parse_error(error: ParseError, text: Embedded, origin: Span, report:
     found = text.text.find(around + word + str(first.get("end_context") or ""))
     start = found + len(around) if found >= 0 else max(0, len(text.text.rstrip()) - 1)
     what = str(first.get("description") or error).split("\n")[0].rstrip(".")
+    if what.startswith("Required keyword"):
+        what = "something is missing"  # sqlglot names the class of the node that wants it
     near = f" near `{word}`" if word else ""
     report.error(
         code,

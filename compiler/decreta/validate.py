@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from decreta.diagnostics import Report, did_you_mean
+from decreta.diagnostics import Fix, Hint, Report, did_you_mean
 from decreta.model import spec
 from decreta.source import Document, Path
 
@@ -49,15 +49,19 @@ def _report(doc: Document, errors: list[Any], report: Report) -> None:
     for error in errors:
         if error["type"] == "missing":
             missing.setdefault(_path(doc, error["loc"][:-1]), []).append(str(error["loc"][-1]))
-    for error in errors:
+    told: set[Path] = set()
+    for error in sorted(errors, key=lambda e: e["loc"][-1:] != ("[key]",)):
         path = _path(doc, error["loc"])
         if error["type"] == "extra_forbidden":
             _unknown_key(doc, path, error, missing, report)
-        elif error["type"] != "missing":
+        elif error["type"] != "missing" and path not in told:  # a union finds fault in each of its forms
+            told.add(path)
             _wrong_value(doc, path, error, report)
     for path, names in missing.items():
-        for name in names:
-            report.error("D202", f"`{name}` is missing", doc.key(*path) if path else doc.place(), help="add it")
+        if names:
+            listed = ", ".join(f"`{name}`" for name in names)
+            words, help = (" is missing", "add it") if len(names) == 1 else (" are missing", "add them")
+            report.error("D202", listed + words, doc.entry(*path), help=help)
 
 
 def _unknown_key(doc: Document, path: Path, error: Any, missing: dict[Path, list[str]], report: Report) -> None:
@@ -67,8 +71,8 @@ def _unknown_key(doc: Document, path: Path, error: Any, missing: dict[Path, list
         return
     wanted = missing.get(around, [])
     hint = did_you_mean(name, wanted) if wanted else ""
-    if hint.startswith("did"):
-        wanted.remove(hint.split("`")[1])
+    if isinstance(hint, Hint):
+        wanted.remove(hint.near)
     else:
         hint = did_you_mean(name, _known_keys(doc, around))
     report.error("D201", f"unknown key `{name}`", doc.key(*path), help=hint)
@@ -97,14 +101,15 @@ def _wrong_value(doc: Document, path: Path, error: Any, report: Report) -> None:
     elif kind == "literal_error":
         report.error("D203", f"{what} is `{error['input']}`, but can be {context['expected']}", place)
     elif kind in _WORDS:
-        help = f'write it in quotes: "{error["input"]}"' if kind == "string_type" and _plain(error["input"]) else ""
-        report.error("D203", f"{what} {_WORDS[kind]}", place, help=help)
+        if kind == "string_type" and isinstance(error["input"], int | float) and path in doc.values:
+            start, stop = doc.values[path]
+            written = doc.source.text[start:stop]  # `1.10` as a number is 1.1
+            fix = Fix(place, written, f'"{written}"', safe=True)
+            report.error("D203", f"{what} {_WORDS[kind]}", place, help=f"write it in quotes: {fix.new}", fix=fix)
+        else:
+            report.error("D203", f"{what} {_WORDS[kind]}", place)
     else:
         report.error("D203", f"{what}: {error['msg'][:1].lower()}{error['msg'][1:]}", place)
-
-
-def _plain(value: Any) -> bool:
-    return isinstance(value, int | float)
 
 
 def _path(doc: Document, loc: tuple[int | str, ...]) -> Path:

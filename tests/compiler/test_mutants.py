@@ -90,7 +90,8 @@ def _pack(path: Path, draw: random.Random) -> str:
 @pytest.mark.parametrize(
     "line",
     ["\tversion: 1.0.0", "summary: a\0b", "key: &k [file_id]", "key: *k", "version: 1.0.0\nversion: 1.0.0",
-     "summary: no", "summary: 2024-01-01", "summary: 0o17", "summary: 1:30", "summary: ~", "<<: {a: 1}", "summary: !!str x"],
+     "summary: no", "summary: 2024-01-01", "summary: 0o17", "summary: 08", "summary: 1:30", "summary: ~", "<<: {a: 1}",
+     "summary: !!str x", "summary:\tx", "key: [a,\tb]", "key: [a] \t# b"],
 )  # fmt: skip
 def test_what_reads_differently_than_it_looks_is_always_refused(tmp_path: Path, line: str) -> None:
     shutil.copytree(ROOT / "specs", tmp_path / "specs")
@@ -103,3 +104,16 @@ def test_what_reads_differently_than_it_looks_is_always_refused(tmp_path: Path, 
         name = path.relative_to(tmp_path).as_posix()
         assert name in {d.span.file for d in report.diagnostics()}, report.diagnostics()
         path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    "line", ["id = 1\nid = 1", "because = 'a\0b'", "[domain.cache]\n[domain.cache]", "a.b = 1\na.b = 2"]
+)
+def test_rules_that_read_differently_than_they_look_are_always_refused(tmp_path: Path, line: str) -> None:
+    shutil.copytree(ROOT / "specs", tmp_path / "specs")
+    (tmp_path / "decreta.toml").touch()
+    path = tmp_path / "specs/std/rules/cache.toml"
+    path.write_text(line + "\n" + path.read_text())
+    report = Report()
+    assert compile_pack(Project(tmp_path), "code_graph", report) is None
+    assert {d.span.file for d in report.diagnostics()} == {"specs/std/rules/cache.toml"}

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from decreta.check import assertions, calls, cardinality, contract, cuts
 from decreta.check.comparisons import check_comparisons
+from decreta.check.given import check_given
 from decreta.check.recursion import check_recursion, plan_recursive
 from decreta.check.rows import Flow, Rows
 from decreta.check.rules import apply_rules
@@ -30,6 +31,7 @@ from decreta.model.program import (
     Written,
 )
 from decreta.model.spec import ExampleSpec, RelationSpec, RelationTemplateSpec, ScalarFunctionSpec
+from decreta.source import Span
 from decreta.sql import asked_for, print_query
 from decreta_runtime.contract.manifest import Column, Key
 
@@ -100,13 +102,21 @@ class _Checker:
         self.columns[name] = columns
         self.engine.register(name, columns)
 
+    def _declared(self, table: str) -> tuple[Span, ...]:
+        """Return where the columns of an object or relation are written."""
+        if obj := self.bound.resolved.objects.get(table):
+            return obj.columns_at()
+        relation = self.bound.relations[table].relation
+        return (relation.body.whole() if relation.body else relation.written.entry("columns"),)
+
     def _typed(
         self, statement: Statement, parameters: Mapping[str, str], *, local: bool = False
     ) -> tuple[Scoped, list[PlannedColumn], str] | None:
         """Resolve and plan a statement and print it; None after reporting why that cannot be done."""
         before = Report()
-        scoped = scope(statement, self.known, before, local=local)
+        scoped = scope(statement, self.known, before, local=local, declared=self._declared)
         check_recursion(statement, before)
+        contract.check_names(statement, scoped.rows, before)
         check_comparisons(scoped.comparisons, statement, self.columns, parameters, self.engine, before)
         self.report.extend(before)
         if before.failed:
@@ -120,6 +130,11 @@ class _Checker:
             return None
 
     def _relation(self, bound: BoundRelation, statement: Statement) -> tuple[CheckedRelation | None, bool]:
+        given = Report()
+        check_given(bound.relation, self.known, self._declared, given)
+        self.report.extend(given)
+        if given.failed:
+            return None, False
         typed = self._typed(statement, {}, local=contract.wants_locality(bound.relation))
         if typed is None:
             return None, False
@@ -151,12 +166,12 @@ class _Checker:
         assert relation.call is not None
         before = Report()
         columns = contract.call_columns(relation, before)
-        required = calls.required(relation, relation.call, self.columns, before)
+        check_given(relation, self.known, self._declared, before)
         rows = Rows({c.name: Flow(domain=frozenset(c.domain)) for c in columns})
         nulls = tuple(c.name for c in columns)
         checked = None if before.failed else self._kept(bound, columns, rows, nulls, before)
         self.report.extend(before)
-        return None if before.failed or checked is None else replace(checked, required=required)
+        return None if before.failed or checked is None else replace(checked, required=calls.required(relation.call))
 
     def _kept(
         self, bound: BoundRelation, columns: tuple[Column, ...], rows: Rows, nulls: tuple[str, ...], report: Report

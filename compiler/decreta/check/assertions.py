@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 
 from sqlglot import exp
@@ -14,7 +14,7 @@ from decreta.diagnostics import Report, did_you_mean
 from decreta.engine import Engine, PlanRefused
 from decreta.model.program import Object, Relation, Statement, Written
 from decreta.model.spec import CheckSpec, CoverageSpec, WhereCheck
-from decreta.source import Embedded
+from decreta.source import Embedded, Span
 from decreta.sql import parse_expression, print_inline, print_query
 from decreta_runtime.contract.manifest import Check, Column, Key
 
@@ -27,7 +27,7 @@ def of_object(
     """Return the checks of an object: its column contract, its key, and those it declares."""
     contract = _columns(obj.name, obj.columns, {c.name for c in obj.columns if not c.nullable})
     written = Written(None, obj.doc)
-    declared = _declared(obj.name, obj.checks, written, known, tables, engine, report)
+    declared = _declared(obj.name, obj.checks, written, known, tables, engine, report, obj.columns_at)
     return (*contract, *_key(obj.name, key), *declared)
 
 
@@ -110,6 +110,7 @@ def _declared(
     tables: _Tables,
     engine: Engine,
     report: Report,
+    columns_at: Callable[[], tuple[Span, ...]] | None = None,
 ) -> tuple[Check, ...]:
     found: list[Check] = []
     for check_name, check in checks.items():
@@ -119,7 +120,8 @@ def _declared(
                 "D206", f"`{check_name}` is the name of a check of its own", written.key(*path), help="rename it"
             )
         if isinstance(check, WhereCheck):
-            sql = _where(name, written.text(*path, "where"), known, tables, engine, report)
+            text = written.text(*path, "where")
+            sql = _where(name, text, known, tables, engine, report, columns_at=columns_at)
             kind, summary = "where", check.where
         else:
             sql = _coverage(name, check.coverage, written, path, tables, report)
@@ -138,6 +140,8 @@ def _where(
     engine: Engine,
     report: Report,
     predicate: exp.Expr | None = None,
+    *,
+    columns_at: Callable[[], tuple[Span, ...]] | None = None,
 ) -> str | None:
     predicate = predicate or parse_expression(text, report)
     if predicate is None:
@@ -150,7 +154,7 @@ def _where(
     )
     statement = Statement(tree, text, text.whole())
     before = Report()
-    scoped = scope(statement, known, before)
+    scoped = scope(statement, known, before, declared=lambda _: columns_at() if columns_at else ())
     check_comparisons(scoped.comparisons, statement, tables, {}, engine, before)
     sql = print_query(tree)
     if not before.failed:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 from decreta.check.rows import Rows
 from decreta.diagnostics import Report, did_you_mean
 from decreta.engine import PlannedColumn
-from decreta.model.program import BoundQuery, Relation, Written
+from decreta.model.program import BoundQuery, Relation, Statement, Written
 from decreta.model.spec import (
     ExampleSpec,
     OutputSpec,
@@ -22,6 +23,18 @@ from decreta_runtime.contract import types
 from decreta_runtime.contract.manifest import Column, Key, Locality
 
 _OWN_COLUMNS = ("columns", "expression", "expressions")
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+
+
+def check_names(statement: Statement, rows: Rows, report: Report) -> None:
+    """Report output columns whose names are not plain: engines fold their case, each in its own way."""
+    for name in rows.columns:
+        if not _NAME.fullmatch(name):
+            written = (s for s in statement.tree.selects if s.alias_or_name == name)
+            place = statement.span(next(written, statement.tree))
+            help = "name it in lower-case letters, digits and `_`, beginning with a letter"
+            report.error("D210", f"`{name}` cannot be the name of a column", place, help=help)
 
 
 def columns(relation: Relation, planned: list[PlannedColumn], rows: Rows, report: Report) -> tuple[Column, ...]:

@@ -5,7 +5,7 @@ The planner knows types but gives no places; this walk knows places, and what fl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sqlglot import exp
@@ -13,8 +13,9 @@ from sqlglot import exp
 from decreta.check.keys import proven_keys
 from decreta.check.locality import local_columns, united
 from decreta.check.rows import NOT_LOCAL, Flow, JoinFound, Rows, SelectScope
-from decreta.diagnostics import Report, did_you_mean
+from decreta.diagnostics import Fix, Related, Report, did_you_mean
 from decreta.model.program import Statement
+from decreta.source import Span
 from decreta.sql import asked_for
 
 COMPARISONS = (exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE, exp.NullSafeEQ, exp.NullSafeNEQ)
@@ -41,19 +42,33 @@ class Scoped:
     joins: list[JoinFound]
 
 
-def scope(statement: Statement, known: Mapping[str, Rows], report: Report, *, local: bool = False) -> Scoped:
+Declared = Callable[[str], tuple[Span, ...]]
+"""Tells where the columns of an object or relation are written."""
+
+
+def scope(
+    statement: Statement,
+    known: Mapping[str, Rows],
+    report: Report,
+    *,
+    local: bool = False,
+    declared: Declared = lambda _: (),
+) -> Scoped:
     """Resolve `statement` over the tables in `known`, reporting every name that does not resolve.
 
     Locality costs as much as all the rest, so it is found where `local` asks for it.
     """
-    walker = _Walker(statement, known, report, local)
+    walker = _Walker(statement, known, report, local, declared)
     rows = walker.query(statement.tree, {}, None)
     return Scoped(rows, walker.required, walker.comparisons, walker.filters, walker.joins)
 
 
 class _Walker:
-    def __init__(self, statement: Statement, known: Mapping[str, Rows], report: Report, local: bool) -> None:
+    def __init__(
+        self, statement: Statement, known: Mapping[str, Rows], report: Report, local: bool, declared: Declared
+    ) -> None:
         self.statement, self.known, self.report, self.local = statement, known, report, local
+        self.declared = declared
         self.required: dict[str, set[str]] = {}
         self.comparisons: list[Comparison] = []
         self.filters = False
@@ -163,9 +178,10 @@ class _Walker:
                 found = [alias for alias, rows in here.sources.items() if node.name in rows.columns]
                 if len(found) > 1 and node.name not in here.merged:
                     tables = " and ".join(f"`{alias}`" for alias in found)
-                    self._error(
-                        "D304", f"`{node.name}` is a column of {tables}", node, help=f"write `{found[0]}.{node.name}`"
-                    )
+                    name = f"{found[0]}.{node.name}"
+                    fix = Fix(self.statement.span(node), node.name, name, safe=False)
+                    help = f"write `{name}`"
+                    self._error("D304", f"`{node.name}` is a column of {tables}", node, help=help, fix=fix)
                 if found:
                     return self._use(here, found[0], node)
             here = here.outer
@@ -177,7 +193,10 @@ class _Walker:
     def _use(self, select: SelectScope, alias: str, node: exp.Column) -> tuple[SelectScope, str] | None:
         if node.name not in select.sources[alias].columns:
             known = select.sources[alias].columns
-            self._error("D303", f"`{alias}` has no column `{node.name}`", node, help=did_you_mean(node.name, known))
+            hint = did_you_mean(node.name, known)
+            words, table = f"`{alias}` has no column `{node.name}`", select.tables.get(alias)
+            cause = f"{table}.{node.name}" if table else ""
+            self._error("D303", words, node, help=hint, related=self._declares(select, alias), cause=cause)
             return None
         if table := select.tables.get(alias):
             self.required[table].add(node.name)
@@ -190,7 +209,10 @@ class _Walker:
             )
             return
         known = {name for rows in select.sources.values() for name in rows.columns}
-        self._error("D303", f"unknown column `{node.name}`", node, help=did_you_mean(node.name, known))
+        only = next(iter(select.tables.values())) if len(select.sources) == len(select.tables) == 1 else ""
+        hint, cause = did_you_mean(node.name, known), f"{only}.{node.name}" if only else ""
+        related = self._declares(select, next(iter(select.tables))) if only else []
+        self._error("D303", f"unknown column `{node.name}`", node, help=hint, related=related, cause=cause)
 
     # -- flows
 
@@ -276,9 +298,34 @@ class _Walker:
             a, b = (" + ".join(f"`{d}`" for d in sorted(side)) for side in (left, right))
             self._error("D309", f"a key of {a} is compared with a key of {b}", node, help="join keys of one domain")
 
-    def _error(self, code: str, message: str, node: exp.Expr, *, help: str = "") -> None:
+    def _declares(self, select: SelectScope, alias: str) -> list[Related]:
+        """Return the place that says which columns stand behind an alias."""
+        if table := select.tables.get(alias):
+            return [Related(place, f"the columns of `{table}`") for place in self.declared(table)]
+        named = [n for n in select.node.find_all(exp.Subquery) if n.alias == alias]
+        around: exp.Expr | None = select.node
+        while around is not None and not named:
+            clause = around.args.get("with_")
+            sources = {t.alias_or_name: t.name for t in select.node.find_all(exp.Table)}
+            named = [n for n in (clause.expressions if clause else []) if n.alias == sources.get(alias)]
+            around = around.parent
+        return [Related(self.statement.span(n.this), f"the columns of `{alias}`") for n in named[:1]]
+
+    def _error(
+        self,
+        code: str,
+        message: str,
+        node: exp.Expr,
+        *,
+        help: str = "",
+        related: Iterable[Related] = (),
+        fix: Fix | None = None,
+        cause: str = "",
+    ) -> None:
         s = self.statement
-        self.report.error(code, message, s.span(node), help=help, related=asked_for(s.text, s.origin))
+        related = [*asked_for(s.text, s.origin), *related]
+        cause = cause or f"{s.origin} {message}"
+        self.report.error(code, message, s.span(node), help=help, related=related, fix=fix, cause=cause)
 
 
 def _own(select: exp.Select) -> Iterator[exp.Expr]:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import decreta
 from decreta.codes import CODES
 from decreta.diagnostics import did_you_mean
 from decreta.project import Project, find_project
@@ -34,11 +35,21 @@ def main(args: argparse.Namespace) -> int:
 
 def _code(code: str) -> str:
     if found := CODES.get(code):
-        return f"{code}: {found.title}\n\n{found.why}\n\nWhat to do: {found.mend}"
+        return f"{code}: {found.title}\n\n{found.why}\n\nWhat to do: {found.mend}{_examples(code)}"
     kinds = {e.code: e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, errors.DecretaError)}
     if kind := kinds.get(code):
         return f"{code}: {kind.__name__} (exit status {kind.exit_status})\n\n{kind.__doc__}"
     raise InputInvalid(f"there is no code `{code}`", help=did_you_mean(code, [*CODES, *kinds]))
+
+
+def _examples(code: str) -> str:
+    """Return what the code's page shows beside its words: mistakes, what is said of them, and how they are mended."""
+    package = Path(decreta.__file__).resolve().parent
+    shipped = package / "diagnostics.md"
+    pages = shipped if shipped.is_file() else package.parents[1] / "docs" / "diagnostics.md"
+    page = pages.read_text(encoding="utf-8").partition(f"\n## {code}: ")[2].partition("\n## ")[0]
+    _, mark, examples = page.partition("\n### ")
+    return f"\n{mark}{examples}".rstrip() if mark else ""
 
 
 def _decision(project: Project, what: str, env: str) -> str:

@@ -10,10 +10,12 @@ import os
 import sys
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 import decreta
 from decreta.codes import CODES
 from decreta.diagnostics import Diagnostic
+from decreta.patches import patch
 from decreta.project import Project
 from decreta.source import Span
 
@@ -23,9 +25,9 @@ FORMATS = ("text", "json", "github", "sarif")
 def print_diagnostics(found: Sequence[Diagnostic], project: Project, form: str) -> None:
     """Print diagnostics in the form asked for."""
     if form == "json":
-        print(json.dumps([d.as_json() for d in found], indent=2, ensure_ascii=False))
+        print(json.dumps([_json(d, project) for d in found], indent=2, ensure_ascii=False))
     elif form == "sarif":
-        print(json.dumps(_sarif(found), indent=2, ensure_ascii=False))
+        print(json.dumps(_sarif(found, project), indent=2, ensure_ascii=False))
     elif form == "github":
         for diagnostic in found:
             print(_github(diagnostic))
@@ -70,6 +72,13 @@ def _excerpt(span: Span, project: Project) -> list[str]:
     return [gutter + line, " " * (len(gutter) - 2) + "| " + " " * (span.column - 1) + "^" * width]
 
 
+def _json(d: Diagnostic, project: Project) -> dict[str, Any]:
+    change = patch(d.fix, project) if d.fix else None
+    if change is None:
+        return {**d.as_json(), "fix": None}
+    return {**d.as_json(), "fix": {**change.span.as_json(), "text": change.new, "safe": change.safe}}
+
+
 def _github(d: Diagnostic) -> str:
     """Return a workflow command: https://docs.github.com/actions/reference/workflow-commands-for-github-actions."""
     place = {"file": d.span.file, "line": d.span.line, "col": d.span.column, "endLine": d.span.end_line}
@@ -88,7 +97,7 @@ def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def _sarif(found: Sequence[Diagnostic]) -> dict[str, Any]:
+def _sarif(found: Sequence[Diagnostic], project: Project) -> dict[str, Any]:
     codes = sorted({d.code for d in found})
     rules = [
         {
@@ -99,15 +108,15 @@ def _sarif(found: Sequence[Diagnostic]) -> dict[str, Any]:
         }
         for code in codes
     ]
-    driver = {"name": "decreta", "version": decreta.__version__, "rules": rules}
-    return {
-        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
-        "version": "2.1.0",
-        "runs": [{"tool": {"driver": driver}, "results": [_result(d, codes.index(d.code)) for d in found]}],
+    run = {
+        "tool": {"driver": {"name": "decreta", "version": decreta.__version__, "rules": rules}},
+        "columnKind": "unicodeCodePoints",
+        "results": [_result(d, codes.index(d.code), project) for d in found],
     }
+    return {"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": [run]}
 
 
-def _result(d: Diagnostic, rule: int) -> dict[str, Any]:
+def _result(d: Diagnostic, rule: int, project: Project) -> dict[str, Any]:
     result: dict[str, Any] = {
         "ruleId": d.code,
         "ruleIndex": rule,
@@ -120,6 +129,11 @@ def _result(d: Diagnostic, rule: int) -> dict[str, Any]:
             {"id": i, "message": {"text": r.message}, "physicalLocation": _location(r.span)}
             for i, r in enumerate(d.related)
         ]
+    if d.fix and d.fix.safe and (change := patch(d.fix, project)):
+        location = _location(change.span)
+        replaced = {"deletedRegion": location["region"], "insertedContent": {"text": change.new}}
+        artifact = {"artifactLocation": location["artifactLocation"], "replacements": [replaced]}
+        result["fixes"] = [{"description": {"text": d.help}, "artifactChanges": [artifact]}]
     return result
 
 
@@ -130,4 +144,4 @@ def _location(span: Span) -> dict[str, Any]:
         "endLine": span.end_line,
         "endColumn": span.end_column,
     }
-    return {"artifactLocation": {"uri": span.file, "uriBaseId": "%SRCROOT%"}, "region": region}
+    return {"artifactLocation": {"uri": quote(span.file), "uriBaseId": "%SRCROOT%"}, "region": region}

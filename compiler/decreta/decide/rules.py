@@ -16,11 +16,13 @@ import msgspec
 
 from decreta.decide.environment import Environment
 from decreta.decide.predicates import CAPABILITY, Predicate, read_when
-from decreta.diagnostics import Related, Report, did_you_mean
+from decreta.decide.reach import unreached
+from decreta.diagnostics import Hint, Related, Report, did_you_mean
 from decreta.engine import Engine, PlanRefused
 from decreta.facts import TABLES, FactInfo, FactValue
 from decreta.model.program import Domain, RuleBook, Written
 from decreta.model.spec import RuleSpec
+from decreta.source import Span
 from decreta_runtime.contract.policy import DOMAINS, Decision, Evidence, Guard
 
 UNKNOWN = "0.00"
@@ -52,6 +54,12 @@ def decide_domain(
     facts: dict[str, FactInfo] = dict(TABLES[domain])
     facts |= {f"{CAPABILITY}.{name}": FactInfo("bool", "capability", "") for name in environment.features}
     rules = _rules(written, book, facts, environment, report)
+    if report.failed:
+        return {}
+    try:
+        _check_reached(rules, facts, environment, engine, report)
+    except PlanRefused as refusal:
+        report.error("D401", f"the planner says: {refusal}", written.place)
     if report.failed:
         return {}
     base = {f"{CAPABILITY}.{name}": value for name, value in environment.features.items()}
@@ -93,22 +101,28 @@ def _rules(
         predicates = read_when(written, facts, environment.inputs, report) if written.spec.when is not None else ()
         _check_guards(written, report)
         rules.append(_Rule(written, predicates))
-    _check_reached(rules, report)
     return rules
 
 
-def _check_reached(rules: list[_Rule], report: Report) -> None:
-    """Report each rule whose predicates include all of those of a rule before it, which decides in its place."""
-    for i, rule in enumerate(rules[:-1]):
-        asked = {p.sql for p in rule.predicates}
-        for before in rules[:i]:
-            if {p.sql for p in before.predicates} <= asked:
-                words = f"`{rule.name}` is never reached: `{before.name}` holds whenever it would"
-                related = [Related(before.written.place("when"), "decides before")]
-                report.error(
-                    "D413", words, rule.written.place("when"), help="move it up, or remove it", related=related
-                )
-                break
+def _check_reached(
+    rules: list[_Rule], facts: Mapping[str, FactInfo], environment: Environment, engine: Engine, report: Report
+) -> None:
+    """Report each rule that never decides, with those that decide in its place.
+
+    Where that is so by the numbers of one environment alone, it may be meant: a warning.
+    """
+    for lost in unreached([rule.predicates for rule in rules], facts, environment.inputs, engine):
+        rule, before = rules[lost.rule], [rules[i] for i in lost.before]
+        names = " or ".join(f"`{other.name}`" for other in before)
+        why = f"{names} holds whenever it would" if before else "its predicates never hold together"
+        related = [Related(other.written.place("when"), "decides before") for other in before]
+        help = "move it up, or remove it" if before else "correct it, or remove it"
+        words, place = f"`{rule.name}` is never reached: {why}", rule.written.place("when")
+        if any(set(other.predicates) <= set(rule.predicates) for other in before):
+            report.error("D413", words, place, help=help, related=related)
+        else:
+            words += f", by the thresholds of `{environment.name}`"
+            report.warning("D413", words, place, help=help, related=related)
 
 
 def _check_guards(written: Written[RuleSpec], report: Report) -> None:
@@ -132,7 +146,9 @@ class _Decider:
         report: Report,
     ) -> None:
         self.domain, self.rules, self.facts, self.environment = domain, rules, facts, environment
-        self.confidences, self.min_confidence, self.report = book.confidence, min_confidence, report
+        self.book, self.confidences = book, book.confidence
+        self.min_confidence, self.report = min_confidence, report
+        self._unknown = 0
 
     def decide(self, subject: str, row: Mapping[str, FactValue], truth: Mapping[Predicate, bool | None]) -> Decision:
         """Return the decision for one subject from its facts and the truth of each predicate."""
@@ -209,7 +225,10 @@ class _Decider:
 
     def _value(self, rule: _Rule, key: str, then: Mapping[str, Any], row: Mapping[str, FactValue]) -> dict[str, Any]:
         """Return `then` with inputs and facts put in, as the domain's type reads it."""
+        unknown = self._unknown
         value = {name: self._filled(rule, (key, name), part, row) for name, part in then.items()}
+        if self._unknown > unknown:
+            return {}
         if "settings" in value:
             self._check_settings(rule, key, value["settings"])
             value["settings"] = {name: _setting(setting) for name, setting in value["settings"].items()}
@@ -231,11 +250,24 @@ class _Decider:
         if name in self.environment.inputs:
             self.environment.note(name)
             return self.environment.inputs[name]
-        hint = did_you_mean(name, [*self.facts, *self.environment.inputs])
-        self.report.error(
-            "D403", f"there is no threshold, budget or fact `{name}`", rule.written.place(*path), help=hint
-        )
+        self._unknown += 1
+        self._no_input(name, rule.written.place(*path))
         return None
+
+    def _no_input(self, name: str, asked: Span) -> None:
+        """Report a name that stands for nothing: in the rule, or in the environment whose budgets lack it."""
+        hint = did_you_mean(name, [*self.facts, *self.environment.inputs])
+        domain, _, budget = name.partition(".")
+        environment = self.environment.written
+        if domain == "budget" and not (isinstance(hint, Hint) and hint.sure):
+            words, related = f"the environment sets no budget `{budget}`", [Related(asked, "asked for here")]
+            cause = f"{self.environment.name} {name}"
+            place, help = environment.entry("budgets"), f"write {budget} = …"
+            self.report.error("D403", words, place, help=help, related=related, cause=cause)
+            return
+        near = self.book.thresholds.get(hint.near) if isinstance(hint, Hint) else None
+        related = [Related(near.place("id"), "the nearest name")] if near else []
+        self.report.error("D403", f"there is no threshold, budget or fact `{name}`", asked, help=hint, related=related)
 
     def _check_settings(self, rule: _Rule, key: str, settings: Mapping[str, Any]) -> None:
         for name in settings:

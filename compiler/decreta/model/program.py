@@ -48,6 +48,10 @@ class Written(Generic[S]):
         """Return the place of the key at `path` inside this spec."""
         return self.doc.key(*self.path, *path)
 
+    def entry(self, *path: str | int) -> Span:
+        """Return the place of the key at `path` inside this spec with all that it holds."""
+        return self.doc.entry(*self.path, *path)
+
     def text(self, *path: str | int) -> Embedded:
         """Return the string at `path` inside this spec with its places."""
         return self.doc.embedded(*self.path, *path)
@@ -67,6 +71,12 @@ class Object:
     checks: Mapping[str, CheckSpec]
     doc: Document
     on_change: Literal["refuse", "add_nullable", "rebuild", "ignore_new"]
+    extends: Written[ObjectTemplateSpec] | None = None
+
+    def columns_at(self) -> tuple[Span, ...]:
+        """Return the places where its columns are written: its own, and those of the template it extends."""
+        own = (self.doc.entry("columns"),)
+        return (*own, self.extends.entry("columns")) if self.extends else own
 
 
 @dataclass(frozen=True)
@@ -249,7 +259,7 @@ class Statement:
 
     def parameter_span(self, name: str) -> Span:
         """Return the place of `$name`, which the syntax tree does not keep."""
-        found = re.search(rf"\${re.escape(name)}\b", self.text.text)
+        found = re.search(rf"[$@]{re.escape(name)}\b", self.text.text)
         return self.text.span(found.start(), found.end()) if found else self.origin
 
 

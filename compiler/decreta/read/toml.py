@@ -8,7 +8,7 @@ from decimal import Decimal
 import tree_sitter_toml
 from tree_sitter import Language, Node, Parser
 
-from decreta.diagnostics import Report
+from decreta.diagnostics import Related, Report
 from decreta.source import Document, Embedded, Extent, Path, SourceText, Span
 
 _KEYS = ("bare_key", "quoted_key", "dotted_key")
@@ -19,7 +19,12 @@ def read_toml(source: SourceText, report: Report) -> Document | None:
     try:
         data = tomllib.loads(source.text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
-        report.error("D103", f"not TOML: {error}", _place_of(error, source))
+        if twice := _Places(source).twice:
+            for path, again, first in twice:
+                related = [Related(source.span(*first), "first written here")]
+                report.error("D105", f"`{path[-1]}` is written twice", source.span(*again), related=related)
+        else:
+            report.error("D103", f"not TOML: {error}", _place_of(error, source))
         return None
     except RecursionError:
         report.error("D103", "not TOML: nested too deeply", source.span(0, 0))
@@ -41,14 +46,16 @@ def _place_of(error: tomllib.TOMLDecodeError, source: SourceText) -> Span:
 
 
 class _Places:
-    """Walks the grammar's tree beside the data's structure; the document is known to be valid TOML."""
+    """Walks the grammar's tree beside the data's structure, and notes what is written twice, if it is no valid TOML."""
 
     def __init__(self, source: SourceText) -> None:
         self.source, self.bytes = source, source.text.encode()
         self.values: dict[Path, Extent] = {(): (0, len(source.text))}
         self.keys: dict[Path, Extent] = {}
         self.texts: dict[Path, Embedded] = {}
+        self.twice: list[tuple[Path, Extent, Extent]] = []
         self._arrays: dict[Path, int] = {}
+        self._written: dict[Path, Extent] = {}
         tree = Parser(Language(tree_sitter_toml.language())).parse(self.bytes)
         for node in tree.root_node.named_children:
             if node.type == "pair":
@@ -66,10 +73,17 @@ class _Places:
         for i in range(1, len(path)):
             self.keys.setdefault(path[:i], self._extent(key))
             self.values.setdefault(path[:i], self._extent(key))
-        self.keys[path], self.values[path] = self._extent(key), self._extent(key)
-        for child in node.named_children:
-            if child.type == "pair":
-                self._pair(child, path)
+        self._once(path, key)
+        pairs = [child for child in node.named_children if child.type == "pair"]
+        self.keys[path] = self._extent(key)
+        self.values[path] = self.keys[path][0], self._char(pairs[-1].end_byte) if pairs else self.keys[path][1]
+        for pair in pairs:
+            self._pair(pair, path)
+
+    def _once(self, path: Path, key: Node) -> None:
+        first = self._written.setdefault(path, self._extent(key))
+        if first != self._extent(key):
+            self.twice.append((path, self._extent(key), first))
 
     def _through_arrays(self, parts: tuple[str, ...]) -> Path:
         path: Path = ()
@@ -85,6 +99,7 @@ class _Places:
         for i in range(1, len(parts) + 1):
             self.keys.setdefault((*path, *parts[:i]), self._extent(key))
             self.values.setdefault((*path, *parts[:i]), self._extent(key))
+        self._once((*path, *parts), key)
         self._value(value, (*path, *parts))
 
     def _value(self, node: Node, path: Path) -> None:
@@ -100,8 +115,11 @@ class _Places:
         elif node.type == "string":
             quote = 3 if self.bytes[node.start_byte : node.start_byte + 3] in (b'"""', b"'''") else 1
             start = self._char(node.start_byte) + quote
+            if quote == 3 and self.source.text[start] == "\n":
+                start += 1  # the language drops it
             text = self.source.text[start : self._char(node.end_byte) - quote]
-            self.texts[path] = Embedded(self.source, text, (start,))
+            breaks = (start + i + 1 for i, char in enumerate(text) if char == "\n")
+            self.texts[path] = Embedded(self.source, text, (start, *breaks))
 
     def _parts(self, key: Node) -> tuple[str, ...]:
         if key.type == "dotted_key":

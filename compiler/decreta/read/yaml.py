@@ -9,13 +9,13 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
-from decreta.diagnostics import Related, Report
+from decreta.diagnostics import Fix, Related, Report
 from decreta.source import Document, Embedded, Extent, Path, SourceText
 
 # Plain scalars that YAML 1.1 readers turn into booleans, octal or base-60 numbers (yaml.org/type/{bool,int}.html).
 _AMBIGUOUS = re.compile(
     r"yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF|y|Y|n|N"
-    r"|[-+]?0[0-7_]+|[-+]?0b[01_]+|[-+]?[0-9][0-9_]*_[0-9_]*|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"
+    r"|[-+]?0o?[0-9_]+|[-+]?0b[01_]+|[-+]?[0-9][0-9_]*_[0-9_]*|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"
     r"|\d{4}-\d{1,2}-\d{1,2}.*"
 )
 _TAG = "tag:yaml.org,2002:"
@@ -32,7 +32,11 @@ def read_yaml(source: SourceText, report: Report) -> Document | None:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         offset = mark.index if mark else 0
-        report.error("D103", f"not YAML: {error.problem}", source.span(offset, offset + 1), help=_advice(error))
+        begun = error.context_mark
+        elsewhere = begun is not None and begun.index != offset
+        related = [Related(source.span(begun.index, begun.index + 1), str(error.context))] if elsewhere else []
+        place = source.span(offset, offset + 1)
+        report.error("D103", f"not YAML: {error.problem}", place, help=_advice(error), related=related)
         return None
     except YAMLError as error:
         report.error("D103", f"not YAML: {str(error).splitlines()[0]}", source.span(0, 0))
@@ -45,6 +49,7 @@ def read_yaml(source: SourceText, report: Report) -> Document | None:
         return None
     reader = _Reader(source, report)
     data = reader.convert(node, ())
+    reader.refuse_tabs()
     return Document(source, data, reader.values, reader.keys, reader.texts)
 
 
@@ -67,6 +72,7 @@ class _Reader:
         self.values: dict[Path, Extent] = {}
         self.keys: dict[Path, Extent] = {}
         self.texts: dict[Path, Embedded] = {}
+        self._scalars: list[Extent] = []
 
     def convert(self, node: Any, path: Path) -> Any:
         extent = self.values[path] = self._extent(node)
@@ -84,10 +90,22 @@ class _Reader:
             return [self.convert(item, (*path, i)) for i, item in enumerate(node.value)]
         return self._scalar(node, path, extent)
 
+    def refuse_tabs(self) -> None:
+        """Report tabs between words, which some readers refuse; inside texts and comments they are content."""
+        text = self.source.text
+        for i in (i for i, char in enumerate(text) if char == "\t"):
+            line = text[text.rfind("\n", 0, i) + 1 : i]
+            comment = line.lstrip().startswith("#") or " #" in line
+            if not comment and not any(start <= i < stop for start, stop in self._scalars):
+                span = self.source.span(i, i + 1)
+                fix = Fix(span, "\t", " ", safe=True)
+                self.report.error("D103", "a tab stands between words", span, help="use spaces", fix=fix)
+
     def _mapping(self, node: MappingNode, path: Path) -> dict[str, Any]:
         data: dict[str, Any] = {}
         for key_node, value_node in node.value:
             extent = self._extent(key_node)
+            self._scalars.append(extent)
             if not isinstance(key_node, ScalarNode) or key_node.tag == _TAG + "merge":
                 place = self.source.span(*extent)
                 self.report.error("D104", "a key is plain text", place, help="merge keys and complex keys are not used")
@@ -96,7 +114,9 @@ class _Reader:
             if key in data:
                 first = Related(self.source.span(*self.keys[(*path, key)]), "first written here")
                 place = self.source.span(*extent)
-                self.report.error("D105", f"`{key}` is written twice", place, related=[first])
+                again = self._again(extent, self._extent(value_node), self.values[(*path, key)])
+                help = "the two say the same: remove one" if again else ""
+                self.report.error("D105", f"`{key}` is written twice", place, help=help, related=[first], fix=again)
                 continue
             if not key_node.style and _AMBIGUOUS.fullmatch(key):
                 self._ambiguous(key, extent)
@@ -106,6 +126,7 @@ class _Reader:
 
     def _scalar(self, node: ScalarNode, path: Path, extent: Extent) -> Any:
         text: str = node.value
+        self._scalars.append(extent)
         if not node.style and _AMBIGUOUS.fullmatch(text):
             self._ambiguous(text, extent)
             return text
@@ -121,9 +142,20 @@ class _Reader:
         self.texts[path] = Embedded(self.source, text, self._line_offsets(node))
         return text
 
+    def _again(self, key: Extent, value: Extent, first: Extent) -> Fix | None:
+        """Return the fix that removes a key on lines of its own whose value was written before, letter by letter."""
+        text = self.source.text
+        start, stop = text.rfind("\n", 0, key[0]) + 1, text.find("\n", value[1]) + 1 or len(text)
+        alone = not text[start : key[0]].strip() and not text[value[1] : stop].strip()
+        if not alone or text[slice(*value)] != text[slice(*first)]:
+            return None
+        return Fix(self.source.span(start, stop), text[start:stop], "", safe=True)
+
     def _ambiguous(self, text: str, extent: Extent) -> None:
         words = f"`{text}` means different things to different YAML readers"
-        self.report.error("D106", words, self.source.span(*extent), help=f'write "{text}" in quotes')
+        span = self.source.span(*extent)
+        fix = Fix(span, text, f'"{text}"', safe=True)
+        self.report.error("D106", words, span, help=f'write "{text}" in quotes', fix=fix)
 
     def _line_offsets(self, node: ScalarNode) -> tuple[int, ...]:
         start = int(node.start_mark.index)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import json
 import keyword
 from collections.abc import Iterable, Mapping
@@ -25,6 +26,8 @@ from decreta_runtime.contract import types
 from decreta_runtime.contract.manifest import RUN_WORKLOAD, SQL_WORKLOAD, Column, Source
 
 M = TypeVar("M", bound=BaseModel)
+_GENERATED_NAMES = {*dir(builtins), "datetime", "decimal", "pa"}
+"""What a query function would hide from the functions beside it: builtins and the module's imports."""
 
 
 def resolve(files: PackFiles, library: PackFiles, report: Report) -> Resolved | None:
@@ -148,6 +151,7 @@ class _Resolver:
 
     def _object(self, name: str, written: Written[spec.ObjectSpec]) -> Object:
         columns: list[Column] = []
+        template: Written[spec.ObjectTemplateSpec] | None = None
         if written.spec.extends:
             template = find(
                 written.spec.extends, self.object_templates, written.place("extends"), "object template", self.report
@@ -180,6 +184,7 @@ class _Resolver:
             written.spec.checks,
             written.doc,
             source.on_upstream_change if isinstance(source, spec.TableSpec) else written.spec.on_schema_change,
+            template,
         )
         if isinstance(source, spec.TableSpec) and "on_schema_change" in written.spec.model_fields_set:
             place, help = written.key("on_schema_change"), "write `on_upstream_change` under `source`"
@@ -231,7 +236,10 @@ class _Resolver:
         ways = {"use": s.use, "body": s.body, "function": s.function}
         if sum(way is not None for way in ways.values()) != 1:
             words = f"relation `{name}` needs one of `use`, `body` and `function`"
-            self.report.error("D202", words, written.place("relation"))
+            asked = next((key for key, given in (("with", s.with_), ("carry", s.carry)) if given), None)
+            place = written.key(asked) if asked and s.use is None else written.place("relation")
+            help = f"`{asked}` is for a template: add `use`" if asked and s.use is None else ""
+            self.report.error("D202", words, place, help=help)
             return None
         if (s.kind == "table_function") != (s.function is not None):
             self.report.error(
@@ -275,7 +283,7 @@ class _Resolver:
 
     def _query(self, name: str, written: Written[spec.QuerySpec], header: Written[spec.PackSpec]) -> Query | None:
         s = written.spec
-        if s.class_ not in header.spec.workloads:
+        if s.class_ not in (*header.spec.workloads, RUN_WORKLOAD, SQL_WORKLOAD):  # those two are reported as missing
             known = header.spec.workloads
             self.report.error(
                 "D205",
@@ -307,6 +315,9 @@ class _Resolver:
             if keyword.iskeyword(name) or name == "pack":
                 what = "a word of Python" if keyword.iskeyword(name) else "the first argument of every query function"
                 self.report.error("D210", f"`{name}` is {what}", place, help="the query becomes a function: rename it")
+        if written.spec.query in _GENERATED_NAMES:
+            words = f"`{written.spec.query}` is a name that every Python module has, or the generated one"
+            self.report.error("D210", words, written.place("query"), help="the query becomes a function: rename it")
 
     # -- rules, environments, code
 

@@ -7,7 +7,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from decreta.diagnostics import Report, did_you_mean
+from decreta.diagnostics import Hint, Related, Report, did_you_mean
 from decreta.model import spec
 from decreta.model.program import (
     Application,
@@ -146,13 +146,16 @@ class _Given:
         self.given, self.parameters = written.spec.with_, owner.spec.parameters
         self.total, self.report = binder.report, Report()
         self.found = _Found()
+        self.misspelt: set[str] = set()
 
     def arguments(self) -> Arguments | None:
         """Return all arguments, or None after reporting what is unknown, missing or of the wrong form."""
         for name in self.given:
             if name not in self.parameters:
                 words, hint = f"`{self.used}` has no parameter `{name}`", did_you_mean(name, self.parameters)
-                self.report.error("D209", words, self.written.key("with", name), help=hint)
+                related = [Related(self.owner.entry("parameters"), f"the parameters of `{self.used}`")]
+                self.report.error("D209", words, self.written.key("with", name), help=hint, related=related)
+                self.misspelt |= {hint.near} if isinstance(hint, Hint) else set()
         for name, parameter in self.parameters.items():
             self._bind(name, parameter)
         self.total.extend(self.report)
@@ -307,6 +310,8 @@ class _Given:
             found.scalars[name] = value
 
     def _missing(self, name: str, what: str) -> None:
+        if name in self.misspelt:
+            return
         words, help = f"`{name}` is missing: {what}", f"add `{name}` under `with`"
         self.report.error("D209", words, self.written.key("with"), help=help)
 

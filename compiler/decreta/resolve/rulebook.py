@@ -6,13 +6,16 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from decreta.diagnostics import Related, Report
+from decreta.diagnostics import Related, Report, did_you_mean
 from decreta.model import spec
 from decreta.model.files import PackFiles
 from decreta.model.program import Domain, RuleBook, Written
 from decreta.validate import validate
 
 M = TypeVar("M", bound=BaseModel)
+
+OBEYED = ("check.filter_levels",)
+"""Whole numbers that the compiler itself obeys, so that no environment sets them."""
 
 
 def rule_book(sources: tuple[PackFiles, ...], report: Report) -> RuleBook:
@@ -37,7 +40,23 @@ def rule_book(sources: tuple[PackFiles, ...], report: Report) -> RuleBook:
                 _once(report, own_thresholds, threshold.id, Written(threshold, doc, ("threshold", i)))
         rules |= own_rules
         thresholds |= own_thresholds
+    for name in OBEYED:
+        _whole_number(name, thresholds, sources[0], report)
     return RuleBook(domains, rules, thresholds, confidence)
+
+
+def _whole_number(
+    name: str, thresholds: dict[str, Written[spec.ThresholdSpec]], library: PackFiles, report: Report
+) -> None:
+    """Report a threshold that the compiler needs and that is not there, at the one that is nearest to its name."""
+    found = thresholds.get(name)
+    if found is not None and not isinstance(found.spec.value, int):
+        report.error("D203", f"`{name}` needs a whole number", found.place("value"))
+    elif found is None and not report.failed:
+        hint = did_you_mean(name, thresholds)
+        near = min(thresholds, key=lambda other: (f"`{other}`" not in hint, other), default=None)
+        place = thresholds[near].place("id") if near else library.place("rules").span(0, 0)
+        report.error("D403", f"there is no threshold `{name}`", place, help="the compiler obeys it: write its id so")
 
 
 def _once(report: Report, found: dict[str, Written[M]], name: str, written: Written[M]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from decreta.diagnostics import Report
+from decreta.diagnostics import Related, Report, did_you_mean
 from decreta.model import spec
 from decreta.model.files import PackFiles
 from decreta.model.program import Template, Written
@@ -47,18 +47,33 @@ class Templates:
             return Template(name, written, {"": text}, None) if text else None
         branch = next((p for p, s in written.spec.parameters.items() if _picked(s) == set(body)), None)
         if branch is None:
-            self.report.error(
-                "D203",
-                "the branches of `body` are not the values of any parameter",
-                written.key("body"),
-                help="name one branch for each value of a `one_of` parameter, or the two that a parameter `picks`",
-            )
+            self._no_branch(written, set(body))
         texts = {
             pick: text_of(text, written, ("body", pick), files, "templates", self.report) for pick, text in body.items()
         }
         if branch is None or not all(texts.values()):
             return None
         return Template(name, written, {pick: text for pick, text in texts.items() if text}, branch)
+
+    def _no_branch(self, written: Written[spec.RelationTemplateSpec], branches: set[str]) -> None:
+        """Report branches that nothing picks, at the parameter and the branch that fit least badly."""
+        picks = {p: values for p, s in written.spec.parameters.items() if (values := _picked(s))}
+        nearest = max(picks, key=lambda p: len(picks[p] & branches), default=None)
+        help = "name one branch for each value of a `one_of` parameter, or the two that a parameter `picks`"
+        if nearest is None or not picks[nearest] & branches:
+            words = "the branches of `body` are not the values of any parameter"
+            self.report.error("D203", words, written.entry("body"), help=help)
+            return
+        related = [Related(written.entry("parameters", nearest), f"`{nearest}` picks one")]
+        for branch in sorted(branches - picks[nearest]):
+            words, hint = (
+                f"nothing picks the branch `{branch}`",
+                did_you_mean(branch, picks[nearest] - branches) or help,
+            )
+            self.report.error("D203", words, written.key("body", branch), help=hint, related=related)
+        if branches < picks[nearest]:
+            listed = ", ".join(f"`{value}`" for value in sorted(picks[nearest] - branches))
+            self.report.error("D202", f"`body` has no branch for {listed}", written.entry("body"), help=help)
 
 
 def _picked(parameter: spec.ParameterSpec) -> set[str]:

@@ -34,6 +34,13 @@ def _checked(program: Checked) -> Iterator[tuple[str, Written[object], Mapping[s
             yield relation.bound.relation.name, written, written.spec.checks, relation.columns
 
 
+def _not_null(tree: exp.Expr) -> exp.Expr | None:
+    """Return what `… IS NOT NULL` or `NOT … IS NULL` is asked of."""
+    inner = tree.this.unnest() if isinstance(tree, exp.Not) else tree
+    asked = isinstance(inner, exp.Is) and isinstance(inner.expression, exp.Null)
+    return inner.this if asked and isinstance(tree, exp.Not) != bool(inner.args.get("negate")) else None
+
+
 def _reason(found: CheckSpec, written: Written[object], subject: str, name: str, never_null: set[str]) -> str:
     if not isinstance(found, WhereCheck):
         if found.coverage.of == f"{subject}.{found.coverage.by}":
@@ -42,10 +49,9 @@ def _reason(found: CheckSpec, written: Written[object], subject: str, name: str,
     tree = parse_expression(written.text("checks", name, "where"), Report())
     if tree is None:
         return ""
-    if isinstance(tree, exp.Is) and tree.args.get("negate") and isinstance(tree.expression, exp.Null):
-        column = tree.this
-        if isinstance(column, exp.Column) and column.name in never_null:
-            return f"`{column.name}` is never null by its contract"
+    column = _not_null(tree)
+    if isinstance(column, exp.Column) and column.name in never_null:
+        return f"`{column.name}` is never null by its contract"
     reads = list(tree.find_all(exp.Column))
     same = isinstance(tree, exp.EQ | exp.LTE | exp.GTE) and tree.left == tree.right
     if same and {c.name for c in reads} <= never_null:

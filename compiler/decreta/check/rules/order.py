@@ -2,53 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from sqlglot import exp
 
+from decreta.check.origins import origin
 from decreta.diagnostics import Report
 from decreta.model.program import Bound, Checked, Statement
 from decreta.sql import asked_for
 from decreta_runtime.contract.manifest import Column
 
 _FIRST = (exp.RowNumber, exp.FirstValue, exp.LastValue)
+_LISTS = (exp.ArrayAgg, exp.GroupConcat, exp.First, exp.FirstValue, exp.Last, exp.LastValue)
 
 
 def check(program: Checked, bound: Bound, report: Report) -> None:
-    """Warn of limits without an order, numbers over ties, and sums of floating-point values."""
-    for name, relation in bound.relations.items():
-        if relation.statement is not None and relation.relation.round is None:
-            tables = _types(relation.statement, program)
-            _limits(relation.statement, name, report)
-            _ties(relation.statement, program, report)
-            _float_sums(relation.statement, tables, report)
-    for name, query in bound.queries.items():
-        _limits(query.statement, name, report)
+    """Warn of limits without an order, numbers over ties, lists in no order, and sums of floating-point values."""
+    statements = [r.statement for r in bound.relations.values() if r.statement is not None and r.relation.round is None]
+    for statement in statements:
+        _ties(statement, program, report)
+        _float_sums(statement, program, report)
+    for statement in [*statements, *(q.statement for q in bound.queries.values())]:
+        _limits(statement, program, report)
+        _lists(statement, report)
+        _firsts(statement, report)
 
 
-def _limits(statement: Statement, name: str, report: Report) -> None:
+def _limits(statement: Statement, program: Checked, report: Report) -> None:
     for limit in statement.tree.find_all(exp.Limit):
         around = limit.parent
-        if isinstance(around, exp.Query) and around.args.get("order") is None:
+        if not isinstance(around, exp.Query) or isinstance(around.parent, exp.Exists):
+            continue  # any row shows that there is one
+        order = around.args.get("order")
+        if order is None:
             words, help = "a limit without an order keeps any rows", "add ORDER BY with a key at its end"
             _warn(statement, around, words, help, report)
+        elif isinstance(around, exp.Select) and not (around.args.get("distinct") or around.args.get("group")):
+            _reaches_key(around, order, [], "of rows that tie at a limit, any are kept", statement, program, report)
+
+
+def _firsts(statement: Statement, report: Report) -> None:
+    """Warn of DISTINCT ON, which keeps the first row of each group, without an order."""
+    for select in statement.tree.find_all(exp.Select):
+        distinct = select.args.get("distinct")
+        if distinct is not None and distinct.args.get("on") and select.args.get("order") is None:
+            _warn(statement, select, "DISTINCT ON without an order keeps any rows", "add ORDER BY", report)
+
+
+def _lists(statement: Statement, report: Report) -> None:
+    """Warn of aggregates that follow the order of their rows, which nobody says."""
+    for call in statement.tree.find_all(*_LISTS):
+        window = isinstance(call.parent, exp.Window)
+        if not window and call.find(exp.Order) is None and not isinstance(call.parent, exp.WithinGroup):
+            _warn(statement, call, "it takes its rows in any order", "add ORDER BY inside the call", report)
 
 
 def _ties(statement: Statement, program: Checked, report: Report) -> None:
     """Warn of a ROW_NUMBER whose order does not reach a key of the one table that the SELECT reads."""
     for window in statement.tree.find_all(exp.Window):
         select = window.find_ancestor(exp.Select)
-        if not isinstance(window.this, _FIRST) or select is None or select.args.get("joins"):
-            continue
-        table = select.args["from_"].this if select.args.get("from_") else None
-        keys = _keys(table.name, program) if isinstance(table, exp.Table) else []
-        order = window.args.get("order")
-        parts = [*(window.args.get("partition_by") or []), *(o.this for o in (order.expressions if order else []))]
-        named = {p.name for p in parts if isinstance(p, exp.Column)}
-        if keys and not any(key <= named for key in keys):
-            known = " or ".join(f"({', '.join(sorted(key))})" for key in keys)
-            help = f"end its order with a key of `{table.name}`: {known}" if table is not None else ""
-            _warn(statement, window, "rows that tie are numbered in any order", help, report)
+        if isinstance(window.this, _FIRST) and select is not None:
+            words = "rows that tie are numbered in any order"
+            parts = window.args.get("partition_by") or []
+            _reaches_key(select, window.args.get("order"), parts, words, statement, program, report)
+
+
+def _reaches_key(
+    select: exp.Select,
+    order: exp.Expr | None,
+    parts: list[exp.Expr],
+    words: str,
+    statement: Statement,
+    program: Checked,
+    report: Report,
+) -> None:
+    """Warn unless an order, within `parts`, ends with a key of the one table that a SELECT reads."""
+    if select.args.get("joins") or not select.args.get("from_"):
+        return
+    table = select.args["from_"].this
+    keys = _keys(table.name, program) if isinstance(table, exp.Table) else []
+    aliases = {e.alias: e.unalias() for e in select.expressions if isinstance(e, exp.Alias)}
+    named = set()
+    for part in [*parts, *(o.this for o in (order.expressions if order else []))]:
+        column = aliases.get(part.name, part) if isinstance(part, exp.Column) and not part.table else part
+        if isinstance(column, exp.Column):
+            found = origin(column) if column.find_ancestor(exp.Select) else None
+            named.add(found[1] if found else column.name)
+    if keys and not any(key <= named for key in keys):
+        known = " or ".join(f"({', '.join(sorted(key))})" for key in keys)
+        _warn(statement, order or select, words, f"end its order with a key of `{table.name}`: {known}", report)
 
 
 def _keys(name: str, program: Checked) -> list[set[str]]:
@@ -61,26 +101,24 @@ def _keys(name: str, program: Checked) -> list[set[str]]:
     return [set(key.columns)] if key else []
 
 
-def _float_sums(statement: Statement, types: Mapping[str, str], report: Report) -> None:
+def _float_sums(statement: Statement, program: Checked, report: Report) -> None:
     for total in statement.tree.find_all(exp.Sum, exp.Avg):
-        floats = [c for c in total.find_all(exp.Column) if types.get(f"{c.table}.{c.name}", "").startswith("float")]
-        if floats:
+        if any(_type(c, program).startswith("float") for c in total.find_all(exp.Column)):
             help = "sum decimals: CAST the column, or declare it decimal(p,s)"
             _warn(statement, total, "a sum of floats differs with the order of its rows", help, report)
 
 
-def _types(statement: Statement, program: Checked) -> dict[str, str]:
-    """Return the types of the columns of the tables that a statement reads, under their aliases."""
-    found: dict[str, str] = {}
-    for table in statement.tree.find_all(exp.Table):
-        if table.name in program.objects:
-            columns: tuple[Column, ...] = program.objects[table.name].object.columns
-        elif table.name in program.relations:
-            columns = program.relations[table.name].columns
-        else:
-            continue
-        found |= {f"{table.alias_or_name}.{c.name}": c.type for c in columns}
-    return found
+def _type(column: exp.Column, program: Checked) -> str:
+    """Return the type of a column that is one of an object's or relation's; "" for one that is computed."""
+    place = None if column.find_ancestor(exp.Cast) else origin(column)
+    if place is None:
+        return ""
+    columns: tuple[Column, ...] = ()
+    if place[0] in program.objects:
+        columns = program.objects[place[0]].object.columns
+    elif place[0] in program.relations:
+        columns = program.relations[place[0]].columns
+    return next((c.type for c in columns if c.name == place[1]), "")
 
 
 def _warn(statement: Statement, node: exp.Expr, words: str, help: str, report: Report) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from decreta.diagnostics import Report
-from decreta.model.program import Bound, Checked
+from decreta.model.program import Bound, BoundRelation, Checked
+from decreta.source import Span
 
 
 def check(program: Checked, bound: Bound, report: Report) -> None:
@@ -28,6 +29,15 @@ def check(program: Checked, bound: Bound, report: Report) -> None:
         checked = " ".join(c.sql for c in checks if f'"{name}"' in c.sql)
         for column in relation.columns:
             if column.name not in kept and f'"{column.name}"' not in checked:
-                place = written.place()
+                place = _place(relation.bound, column.name)
                 words = f"nobody reads `{column.name}` of `{name}`"
                 report.warning("D603", words, place, help="leave it out of the statement")
+
+
+def _place(bound: BoundRelation, name: str) -> Span:
+    """Return where an output column is written in its statement, or the whole relation if a star brings it."""
+    statement = bound.statement
+    for select in statement.tree.selects if statement is not None else []:
+        if statement is not None and select.alias_or_name == name:
+            return statement.span(select)
+    return bound.relation.written.place()
