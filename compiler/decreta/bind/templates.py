@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
 
-from decreta.diagnostics import Report, did_you_mean
+from decreta.diagnostics import Fix, Report, did_you_mean
 from decreta.model.program import Application, Relation, RelationArgument, Statement
 from decreta.source import Embedded, Span
 from decreta.sql import asked_for, parse_expression, parse_query
@@ -107,7 +107,7 @@ class _Binding:
             return
         if not column.table:
             if not self._is_output(column):
-                self._error("D305", f"`{column.name}` has no table in front", column)
+                self._no_table(column, aliases)
             return
         if column.table not in aliases:
             return
@@ -119,6 +119,13 @@ class _Binding:
             self._error("D312", f"`{local}` is a list of columns", column, help=f"write COLS({column.table}.{local})")
         else:
             _rename_column(column, actual)
+
+    def _no_table(self, column: exp.Column, aliases: Mapping[str, tuple[str, RelationArgument]]) -> None:
+        owners = [f"{alias}.{column.name}" for alias, (_, given) in aliases.items() if column.name in given.columns]
+        help = "write " + " or ".join(f"`{owner}`" for owner in owners) if owners else ""
+        span = self.statement.span(column)
+        fix = Fix(span, column.name, owners[0], safe=len(owners) == 1) if owners else None
+        self._error("D305", f"`{column.name}` has no table in front", column, help=help, fix=fix)
 
     @staticmethod
     def _is_output(column: exp.Column) -> bool:
@@ -277,7 +284,14 @@ class _Binding:
         return tree
 
     def _error(
-        self, code: str, message: str, node: exp.Expr, known: Mapping[str, object] | None = None, *, help: str = ""
+        self,
+        code: str,
+        message: str,
+        node: exp.Expr,
+        known: Mapping[str, object] | None = None,
+        *,
+        help: str = "",
+        fix: Fix | None = None,
     ) -> None:
         hint = help or (did_you_mean(node.name, known) if known is not None else "")
         self.report.error(
@@ -286,6 +300,7 @@ class _Binding:
             self.statement.span(node),
             help=hint,
             related=asked_for(self.statement.text, self.statement.origin),
+            fix=fix,
         )
 
 

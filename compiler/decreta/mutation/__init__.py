@@ -7,6 +7,7 @@ that are equal (no small database tells them apart) from those that a test is mi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -37,6 +38,8 @@ SEARCH = 150
 """Small databases that are tried before a surviving mutant is called equal to the original."""
 _PROCESSES = 2
 """The cores of the smallest machine that decreta is run on in CI."""
+_MEMORY = "16M"
+"""What a session of a mutant may use: a thousand times its tables."""
 _LAWS = 12
 """Databases on which laws are tried for each mutant; the generated tests try more."""
 
@@ -291,8 +294,16 @@ def _begin(project: Project, pack: str) -> None:
     assert resolved is not None
     folder = project.generated / pack
     policy = next(path for path in sorted((folder / "policy").glob("*.json")))
-    tests = Tests(folder, (f"policy/{policy.name}", policy.read_bytes()))
+    tests = Tests(folder, (f"policy/{policy.name}", _frugal(policy.read_bytes())))
     _state = Mutation(resolved, tests), list_mutants(resolved)
+
+
+def _frugal(policy: bytes) -> bytes:
+    """Return a policy whose sessions have little memory: a recursion that a mutant made endless fails at once."""
+    found = json.loads(policy)
+    for decision in found["session_profile_by_workload"].values():
+        decision["value"]["settings"]["datafusion.runtime.memory_limit"] = _MEMORY
+    return json.dumps(found).encode()
 
 
 def _judge(i: int) -> Verdict:

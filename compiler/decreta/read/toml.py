@@ -20,7 +20,8 @@ def read_toml(source: SourceText, report: Report) -> Document | None:
         data = tomllib.loads(source.text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
         if twice := _Places(source).twice:
-            for path, again, first in twice:
+            paths = {path for path, _, _ in twice}
+            for path, again, first in (t for t in twice if t[0][:-1] not in paths):
                 related = [Related(source.span(*first), "first written here")]
                 report.error("D105", f"`{path[-1]}` is written twice", source.span(*again), related=related)
         else:

@@ -190,8 +190,8 @@ class _Resolver:
             place, help = written.key("on_schema_change"), "write `on_upstream_change` under `source`"
             self.report.error("D203", "the table of others is not ours to change", place, help=help)
         known = {column.name: column for column in columns}
-        self._columns_exist(result.key, known, written, "key")
-        self._columns_exist(sort, known, written, "layout", "sort")
+        self._columns_exist(result.key, result, written, "key")
+        self._columns_exist(sort, result, written, "layout", "sort")
         for i, column_name in enumerate(result.key):
             if column_name in known and known[column_name].nullable:
                 self.report.error("D311", f"the key column `{column_name}` is nullable", written.place("key", i))
@@ -222,12 +222,14 @@ class _Resolver:
             renamed_from=column.renamed_from,
         )
 
-    def _columns_exist(self, names: Iterable[str], known: Mapping[str, Any], written: Written[Any], *path: str) -> None:
+    def _columns_exist(self, names: Iterable[str], obj: Object, written: Written[Any], *path: str) -> None:
+        known = {column.name for column in obj.columns}
         for i, name in enumerate(names):
             if name not in known:
-                self.report.error(
-                    "D303", f"there is no column `{name}`", written.place(*path, i), help=did_you_mean(name, known)
-                )
+                hint = did_you_mean(name, known)
+                related = [Related(at, "the columns there are") for at in obj.columns_at()]
+                words = f"there is no column `{name}`"
+                self.report.error("D303", words, written.place(*path, i), help=hint, related=related)
 
     # -- relations and queries
 
