@@ -15,11 +15,12 @@ from decreta_runtime.scan import Scanned
 _PRUNING = re.compile(r"([\d.]+)\s*([KMBT]?) total → ([\d.]+)\s*([KMBT]?) matched")
 _COUNTS = ("bytes_scanned", "files_opened", "output_rows")
 _ROW_GROUPS = "row_groups_pruned_statistics"
+_PAGES = "page_index_pages_pruned"
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
 
 class ScanStats(Struct, frozen=True, kw_only=True):
-    """The cost of a statement: bytes and files read of those it could have read, row groups, rows out of the scans."""
+    """The cost of a statement: bytes and files read of those it could have read, row groups, pages, rows out of the scans."""
 
     bytes_scanned: int | None
     bytes_eligible: int
@@ -27,6 +28,9 @@ class ScanStats(Struct, frozen=True, kw_only=True):
     files_total: int
     row_groups_read: int | None
     row_groups_total: int | None
+    pages_read: int | None
+    """Pages that the page index leaves of the row groups read; of the columns that a filter names alone."""
+    pages_total: int | None
     rows_scanned: int | None
     seconds: float
     scans: dict[str, str]
@@ -51,6 +55,8 @@ def scan_stats(plan: ExecutionPlan, scans: Mapping[str, Scanned], seconds: float
         files_total=files,
         row_groups_read=known.get(f"{_ROW_GROUPS}.kept"),
         row_groups_total=known.get(f"{_ROW_GROUPS}.total"),
+        pages_read=known.get(f"{_PAGES}.kept"),
+        pages_total=known.get(f"{_PAGES}.total"),
         rows_scanned=known.get("output_rows"),
         seconds=round(seconds, 6),
         scans={name: scanned.path for name, scanned in scans.items()},
@@ -82,7 +88,7 @@ def _counters(leaves: list[Any]) -> dict[str, int]:
         for metric in metrics.metrics() if metrics is not None else ():
             if metric.name in _COUNTS:
                 found[metric.name] = found.get(metric.name, 0) + int(metric.value or 0)
-            elif metric.name == _ROW_GROUPS and (hit := _PRUNING.search(repr(metric))):
+            elif metric.name in (_ROW_GROUPS, _PAGES) and (hit := _PRUNING.search(repr(metric))):
                 total, unit, kept, kept_unit = hit.groups()
                 for key, number, scale in (("total", total, unit), ("kept", kept, kept_unit)):
                     name = f"{metric.name}.{key}"

@@ -166,7 +166,7 @@ def test_an_unbound_source(code_graph: Path, tmp_path: Path, decreta: Command) -
     [
         (["--source", "pyton=x"], "did you mean `python`"),
         (["--source", "python"], "write --source NAME=PATH"),
-        (["--env", "prod"], "its environments are `local`"),
+        (["--env", "production"], "its environments are `local`, `prod`"),
         (["--expect", "sha256:00"], "was asked for"),
         (["--source", "python=a:.", "--source", "python=a:.."], "two roots called `a`"),
     ],

@@ -123,7 +123,9 @@ def git(folder: Path, *args: str) -> str:
 def pre_commit(work: Path, tmp_path: Path) -> subprocess.CompletedProcess[str]:
     import os
 
-    environment = {**os.environ, "PRE_COMMIT_HOME": str(tmp_path / "home")}
+    # The committed versions, as a user pins them: newer ones would be another toolchain, and said to be (D505).
+    pinned = {"PRE_COMMIT_HOME": str(tmp_path / "home"), "PIP_CONSTRAINT": str(ROOT / "constraints.txt")}
+    environment = {**os.environ, **pinned}
     command = [sys.executable, "-m", "pre_commit", "run", "--all-files"]
     return subprocess.run(command, cwd=work, env=environment, check=False, capture_output=True, text=True, timeout=500)
 
