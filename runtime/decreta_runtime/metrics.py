@@ -20,7 +20,7 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
 
 class ScanStats(Struct, frozen=True, kw_only=True):
-    """The cost of a statement: bytes, files, row groups and pages read of those it could have, rows out of the scans."""
+    """The cost of a statement: bytes, files, row groups and pages read of those there are, rows out of the scans."""
 
     bytes_scanned: int | None
     bytes_eligible: int
