@@ -44,7 +44,7 @@ CODES: dict[str, Code] = {
     "D202": Code("a key is missing", "The spec does not say something that has no default.", "Add the key."),
     "D203": Code("a value of the wrong form", "The value cannot mean what its key needs.", "Write it in that form."),
     "D204": Code(
-        "not in language 0.2",
+        "not in language 0.3",
         "Nothing obeys this field yet, and a field that nothing obeys would be a promise broken in silence.",
         "Leave it out; the changelog says when a later version reads it.",
     ),
@@ -136,6 +136,16 @@ CODES: dict[str, Code] = {
         "a rule that is never reached",
         "Whenever it would hold, a rule before it has decided already.",
         "Move it up, or remove it.",
+    ),
+    "D414": Code(
+        "unlike units compared",
+        "A number of relations says nothing of a number of bytes.",
+        "Compare what is counted in one unit, or give the threshold the unit of the fact.",
+    ),
+    "D415": Code(
+        "an exception that has ended",
+        "An exception to a rollout holds until a version of the pack, and the pack has reached it.",
+        "Remove it, or give it a later end and say why.",
     ),
     "D601": Code("an unused import", "What is imported and not used misleads readers.", "Remove it."),
     "D602": Code("an unused parameter", "Callers give it, and it changes nothing.", "Use or remove it."),

@@ -91,7 +91,13 @@ class Engine:
         """
         if not rows or not expressions:
             return [[] for _ in rows]
-        arrow = {"bool": pa.bool_(), "int64": pa.int64(), "string": pa.string(), "list<string>": pa.list_(pa.string())}
+        arrow = {
+            "bool": pa.bool_(),
+            "int64": pa.int64(),
+            "decimal": pa.decimal128(18, 2),
+            "string": pa.string(),
+            "list<string>": pa.list_(pa.string()),
+        }
         schema = pa.schema([(name, arrow[kind]) for name, kind in kinds.items()] + [("__row", pa.int64())])
         batch = pa.RecordBatch.from_pylist([{**row, "__row": i} for i, row in enumerate(rows)], schema=schema)
         self._context.register_record_batches("__facts", [[batch]])

@@ -1,30 +1,23 @@
 """The fact base: for each policy domain one table of typed, documented facts, a row a subject.
 
-Facts come from declarations and lineage, and from the committed capability file; none is measured while compiling.
+Facts come from declarations and lineage, from the committed capability file, and from the evidence lock of the
+environment. None is measured while compiling; what nobody has looked at is unknown and worth nothing.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from typing import NamedTuple
 
-from decreta.model.program import Checked
+from decreta.estimates import Estimates, kind_of, lineage_depth
+from decreta.model.facts import Fact, FactBase, FactInfo, FactValue, Rows
+from decreta.model.program import Checked, CheckedQuery, Worth
+from decreta_runtime.contract.evidence import DatasetEvidence, EvidenceLock, Seen
 
-FactValue = bool | int | str | tuple[str, ...] | None
-FactSource = Literal["declared", "lineage", "capability", "assumed"]
-
-
-class FactInfo(NamedTuple):
-    """What a fact says, its spec type, unit, source and, if it is enumerated, its values."""
-
-    type: Literal["bool", "int64", "string", "list<string>"]
-    source: FactSource
-    summary: str
-    unit: str | None = None
-    values: tuple[str, ...] = ()
-
+KINDS = ("aggregate", "filter", "join", "project", "recursive", "table_function", "union", "window")
+"""What a view's statement does last, of all that costs."""
 
 DATASET_FACTS = {
     "kind": FactInfo(
@@ -33,19 +26,61 @@ DATASET_FACTS = {
     "bound": FactInfo("bool", "declared", "whether others write it and the environment binds it"),
     "sorted": FactInfo("bool", "declared", "whether its layout declares a sort"),
     "layout_sort": FactInfo("list<string>", "declared", "the columns its layout is sorted by"),
+    "columns": FactInfo("int64", "declared", "its columns", "columns"),
     "readers": FactInfo("int64", "lineage", "relations and query shapes that read it", "readers"),
     "selective_readers": FactInfo("int64", "lineage", "query shapes of selective workloads that read it", "readers"),
+    "equality_columns": FactInfo(
+        "list<string>", "lineage", "columns that selective shapes compare by equality, the first of its sort apart"
+    ),
+    "looked_up": FactInfo("bool", "lineage", "whether there are such columns"),
+    "rows": FactInfo("int64", "statistics", "rows of the table", "rows"),
+    "bytes": FactInfo("int64", "statistics", "bytes of its data files", "bytes"),
+    "files": FactInfo("int64", "statistics", "its data files", "files"),
+    "small_file_share": FactInfo("decimal", "statistics", "share of its files below `facts.small_file_bytes`", "share"),
+    "statistics_coverage": FactInfo(
+        "decimal", "statistics", "least share of files with statistics, over the columns that shapes filter by", "share"
+    ),
+    "statistics_age": FactInfo(
+        "int64", "statistics", "most versions since a file with statistics was added, over those columns", "versions"
+    ),
+    "null_share": FactInfo("decimal", "statistics", "largest share of nulls, over those columns", "share"),
+    "distinct": FactInfo(
+        "int64", "statistics", "least upper bound of distinct values, over its equality columns", "values"
+    ),
+    "clustering_depth": FactInfo(
+        "int64", "statistics", "most files that overlap at one value of the first column of its sort", "files"
+    ),
+    "deleted_rows": FactInfo("int64", "statistics", "rows that deletion vectors hide", "rows"),
+    "deletion_vectors": FactInfo("bool", "statistics", "whether deletion vectors hide rows"),
+    "column_mapping": FactInfo("bool", "statistics", "whether files name columns otherwise than the table"),
+    "partition_columns": FactInfo("list<string>", "statistics", "the columns it is partitioned by"),
+    "partitioned": FactInfo("bool", "statistics", "whether it is partitioned"),
+    "features": FactInfo("list<string>", "statistics", "table features that its protocol names"),
+    "writes_since_compaction": FactInfo("int64", "statistics", "data-changing commits since the last one", "versions"),
 }
 VIEW_FACTS = {
     "declared_output": FactInfo("bool", "declared", "whether it is stored, so that readers read its table"),
     "cut_point": FactInfo("bool", "lineage", "whether it must be computed once a run and kept"),
+    "kind": FactInfo("string", "lineage", "what its statement does last, of all that costs", None, KINDS),
     "consumers": FactInfo("int64", "lineage", "relations that read it", "relations"),
     "columns": FactInfo("int64", "lineage", "its output columns", "columns"),
+    "required_columns": FactInfo("int64", "lineage", "columns of its inputs that it reads", "columns"),
+    "lineage_depth": FactInfo("int64", "lineage", "relations on the longest way down to an object", "relations"),
+    "local": FactInfo("bool", "lineage", "whether it is proven to fall apart into groups of its inputs"),
+    "rows": FactInfo("int64", "outcome", "rows of earlier runs", "rows"),
+    "bytes": FactInfo("int64", "outcome", "bytes of its rows in earlier runs", "bytes"),
+    "milliseconds": FactInfo("int64", "outcome", "time it took in earlier runs", "milliseconds"),
+    "bytes_scanned": FactInfo("int64", "outcome", "bytes that it read from files in earlier runs", "bytes"),
+    "output_ratio": FactInfo("decimal", "outcome", "rows that came out for each that was read", "ratio"),
+    "estimated_rows": FactInfo("int64", "outcome", "its rows: seen, or derived from its inputs", "rows"),
+    "estimated_bytes": FactInfo("int64", "outcome", "its bytes in memory: seen, or derived from rows", "bytes"),
 }
 WORKLOAD_FACTS = {
     "reads": FactInfo(
         "string", "declared", "whether its statements read whole tables or few rows", None, ("whole", "selective")
     ),
+    "repeatable": FactInfo("bool", "declared", "whether results must come out the same each time, order included"),
+    "shapes": FactInfo("int64", "declared", "query shapes that belong to it", "shapes"),
 }
 TABLES: dict[str, Mapping[str, FactInfo]] = {
     "scan": DATASET_FACTS,
@@ -55,51 +90,148 @@ TABLES: dict[str, Mapping[str, FactInfo]] = {
 }
 """Domain → the facts of its subjects. Every domain also reads `capability.<feature>`."""
 
-Rows = dict[str, dict[str, FactValue]]
+
+def gather(checked: Checked, lock: EvidenceLock | None, worth: Worth) -> FactBase:
+    """Return the facts that a checked pack and an environment's evidence give."""
+    datasets = _datasets(checked, lock, worth)
+    written = {name: row for name, row in datasets.items() if not row["bound"].value}
+    return FactBase(
+        {
+            "scan": datasets,
+            "write": written,
+            "cache": _views(checked, datasets, lock, worth),
+            "session": _workloads(checked, worth),
+        }
+    )
 
 
-@dataclass(frozen=True)
-class FactBase:
-    """The rows of each domain: subject → fact → value."""
+class _Row(dict[str, Fact]):
+    """Facts in the making: each takes its source from the table that documents it."""
 
-    rows: Mapping[str, Rows]
+    def __init__(self, table: Mapping[str, FactInfo], worth: Worth) -> None:
+        super().__init__({name: Fact(None, info.source, Worth.NOTHING) for name, info in table.items()})
+        self._table, self._worth = table, worth
+
+    def know(self, **values: FactValue) -> None:
+        for name, value in values.items():
+            source = self._table[name].source
+            self[name] = Fact(value, source, self._worth.of(source))
+
+    def seen(self, name: str, seen: Seen | None) -> None:
+        if seen is None:
+            return
+        source = self._table[name].source
+        confidence = self._worth.outcome(seen.runs) if source == "outcome" else self._worth.share(seen.share)
+        value = Decimal(str(seen.value)) if self._table[name].type == "decimal" else seen.value
+        self[name] = Fact(value, source, confidence, seen.version, seen.runs)
 
 
-def gather(checked: Checked) -> FactBase:
-    """Return the facts that a checked pack gives."""
-    datasets = _datasets(checked)
-    written = {name: row for name, row in datasets.items() if not row["bound"]}
-    workloads: Rows = {name: {"reads": w.reads} for name, w in sorted(checked.resolved.header.spec.workloads.items())}
-    return FactBase({"scan": datasets, "write": written, "cache": _views(checked), "session": workloads})
-
-
-def _datasets(checked: Checked) -> Rows:
-    workloads = checked.resolved.header.spec.workloads
-    readers = Counter(i for relation in checked.relations.values() for i in relation.bound.inputs)
-    selective: Counter[str] = Counter()
-    for query in checked.queries.values():
-        readers.update(query.datasets.keys())
-        if workloads[query.bound.query.written.spec.class_].reads == "selective":
-            selective.update(query.datasets.keys())
+def _workloads(checked: Checked, worth: Worth) -> Rows:
+    shapes = Counter(query.bound.query.written.spec.class_ for query in checked.queries.values())
     rows: Rows = {}
-    for name, obj in checked.objects.items():
-        rows[name] = {"kind": "object", "bound": obj.object.source is None, "layout_sort": obj.object.sort}
-    for name, relation in checked.relations.items():
-        if relation.bound.relation.stored:
-            rows[name] = {"kind": "relation", "bound": False, "layout_sort": relation.sort}
-    for name, row in rows.items():
-        row |= {"sorted": bool(row["layout_sort"]), "readers": readers[name], "selective_readers": selective[name]}
+    for name, workload in sorted(checked.resolved.header.spec.workloads.items()):
+        row = _Row(WORKLOAD_FACTS, worth)
+        row.know(reads=workload.reads, repeatable=workload.repeatable, shapes=shapes[name])
+        rows[name] = row
     return rows
 
 
-def _views(checked: Checked) -> Rows:
+def _datasets(checked: Checked, lock: EvidenceLock | None, worth: Worth) -> Rows:
+    selective = _selective(checked)
+    readers = Counter(i for relation in checked.relations.values() for i in relation.bound.inputs)
+    readers.update(name for query in checked.queries.values() for name in query.datasets)
+    looking = Counter(name for query in selective for name in query.datasets)
+    rows: Rows = {}
+    for name, obj in checked.objects.items():
+        row = rows[name] = _Row(DATASET_FACTS, worth)
+        sort = obj.object.sort
+        row.know(kind="object", bound=obj.object.source is None, layout_sort=sort, columns=len(obj.object.columns))
+    for name, relation in checked.relations.items():
+        if relation.bound.relation.stored:
+            row = rows[name] = _Row(DATASET_FACTS, worth)
+            row.know(kind="relation", bound=False, layout_sort=relation.sort, columns=len(relation.columns))
+    for name, found in rows.items():
+        assert isinstance(found, _Row)
+        sort = checked.objects[name].object.sort if name in checked.objects else checked.relations[name].sort
+        asked = sorted({c for query in selective for c in query.equalities.get(name, ())} - set(sort[:1]))
+        found.know(sorted=bool(sort), readers=readers[name], selective_readers=looking[name])
+        found.know(equality_columns=tuple(asked), looked_up=bool(asked))
+        filtered = {c for query in selective for c in query.filters.get(name, ())}
+        if lock is not None and name in lock.datasets:
+            _observed(found, lock.datasets[name], filtered, asked, sort)
+    return rows
+
+
+def _selective(checked: Checked) -> list[CheckedQuery]:
+    workloads = checked.resolved.header.spec.workloads
+    return [q for q in checked.queries.values() if workloads[q.bound.query.written.spec.class_].reads == "selective"]
+
+
+def _observed(
+    row: _Row, evidence: DatasetEvidence, filtered: Iterable[str], asked: Iterable[str], sort: tuple[str, ...]
+) -> None:
+    """Put what the lock knows of a dataset and its columns into its row."""
+    for name, seen in evidence.facts.items():
+        if name in row:
+            row.seen(name, seen)
+    columns = evidence.columns
+    row.seen("statistics_coverage", _pick(columns, filtered, "statistics_coverage", min))
+    row.seen("statistics_age", _pick(columns, filtered, "statistics_age", max))
+    row.seen("null_share", _pick(columns, filtered, "null_share", max))
+    row.seen("distinct", _pick(columns, asked, "distinct", min))
+    row.seen("clustering_depth", _pick(columns, sort[:1], "clustering_depth", max))
+
+
+def _pick(
+    columns: Mapping[str, Mapping[str, Seen]],
+    names: Iterable[str],
+    fact: str,
+    choose: Callable[..., Seen],
+) -> Seen | None:
+    """Return the one of some columns' facts that decides for all of them; None if one of them is unknown."""
+    found = [columns.get(name, {}).get(fact) for name in sorted(names)]
+    known = [seen for seen in found if seen is not None]
+    return choose(known, key=lambda seen: Decimal(str(seen.value))) if known and len(known) == len(found) else None
+
+
+def _views(checked: Checked, datasets: Rows, lock: EvidenceLock | None, worth: Worth) -> Rows:
     consumers = Counter(i for relation in checked.relations.values() for i in relation.bound.inputs)
-    return {
-        name: {
-            "declared_output": relation.bound.relation.stored,
-            "cut_point": relation.cut_point is not None,
-            "consumers": consumers[name],
-            "columns": len(relation.columns),
-        }
-        for name, relation in checked.relations.items()
-    }
+    depths = lineage_depth(checked)
+    estimates = Estimates(checked, datasets, worth)
+    rows: Rows = {}
+    for name in checked.order:
+        relation = checked.relations[name]
+        row = _Row(VIEW_FACTS, worth)
+        row.know(
+            declared_output=relation.bound.relation.stored,
+            cut_point=relation.cut_point is not None,
+            kind=kind_of(relation),
+            consumers=consumers[name],
+            columns=len(relation.columns),
+            required_columns=sum(len(used) for used in relation.required.values()),
+            lineage_depth=depths[name],
+            local=relation.local_to is not None,
+        )
+        for fact, seen in (lock.views.get(name, {}) if lock is not None else {}).items():
+            if fact in row:
+                row.seen(fact, seen)
+        row |= estimates.of(name, row)
+        rows[name] = row
+    return {name: rows[name] for name in checked.relations}
+
+
+class Documented(NamedTuple):
+    """A fact with the domains whose rules may read it."""
+
+    name: str
+    info: FactInfo
+    domains: tuple[str, ...]
+
+
+def documented() -> list[Documented]:
+    """Return every fact that rules may read, for the reference."""
+    found: dict[tuple[str, FactInfo], list[str]] = {}
+    for domain, table in TABLES.items():
+        for name, info in table.items():
+            found.setdefault((name, info), []).append(domain)
+    return [Documented(name, info, tuple(domains)) for (name, info), domains in found.items()]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from decreta_runtime.contract.errors import InputInvalid
 
-LANGUAGE = "0.2"
+LANGUAGE = "0.3"
 _LIBRARY = "std"
 
 

@@ -67,7 +67,7 @@ def _report(doc: Document, errors: list[Any], report: Report) -> None:
 def _unknown_key(doc: Document, path: Path, error: Any, missing: dict[Path, list[str]], report: Report) -> None:
     name, around = str(path[-1]), path[:-1]
     if any(name in names for names in spec.LATER.values()):
-        report.error("D204", f"`{name}` is not in language 0.2", doc.key(*path), help="leave it out for now")
+        report.error("D204", f"`{name}` is not in language 0.3", doc.key(*path), help="leave it out for now")
         return
     wanted = missing.get(around, [])
     hint = did_you_mean(name, wanted) if wanted else ""

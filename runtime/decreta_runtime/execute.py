@@ -58,6 +58,8 @@ class Execution:
         """Pin a table and make it readable under its name, by the path that the policy and its guards give."""
         self.binding.put(pinned)
         choice = choose(self.policy.scan(pinned.name), pinned.name, pinned.table, self.policy, self.ledger)
+        if choice.value.columns == "required":
+            columns = self.pack.manifest.read_by_run(pinned.name)
         scanned = register_scan(self.context, pinned, columns, choice.value)
         self.scans.append(scanned)
         self.ledger.add(
@@ -206,7 +208,7 @@ def last_readers(manifest: Manifest, policy: Policy) -> dict[str, int]:
 
 def _wanted(choice: Choice[CacheValue]) -> Wanted:
     otherwise = choice.otherwise.placement if choice.otherwise else None
-    return Wanted(choice.value.placement, choice.requires, otherwise, choice.pointer)
+    return Wanted(choice.value.placement, choice.requires, otherwise, choice.pointer, choice.value.pushdown)
 
 
 def _batches(name: str, frame: DataFrame) -> Iterator[pa.RecordBatch]:

@@ -20,6 +20,7 @@ from datafusion import DataFrame, SessionContext, SQLOptions
 from decreta_runtime.arrow import arrow_type, empty_batch, plain, schema_of
 from decreta_runtime.contract.errors import InputInvalid
 from decreta_runtime.contract.manifest import SQL_WORKLOAD, QueryEntry
+from decreta_runtime.contract.policy import Choice, SessionValue
 from decreta_runtime.functions import call_table_function, scalar_functions
 from decreta_runtime.guards import choose
 from decreta_runtime.lake import Lake, local_path
@@ -33,9 +34,6 @@ from decreta_runtime.selection import needed
 from decreta_runtime.session import build_session
 from decreta_runtime.tally import Tally
 from decreta_runtime.verify import entries, verify, verify_tables
-
-_LEDGER_ROWS = 10_000
-"""Rows of the ledger that an open pack gathers before it writes them: it may live for long."""
 
 _PYTHON: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
@@ -60,9 +58,11 @@ class _Reading:
     """What queries of one workload class share: a session, and the tables it has registered so far."""
 
     context: SessionContext
-    pointer: str
+    profile: Choice[SessionValue]
     scans: dict[str, Scanned]
     views: set[str]
+    narrow: set[str]
+    """Tables of which the session has only the columns that the shapes of its workload read."""
 
 
 class Pack:
@@ -158,7 +158,7 @@ class Pack:
         values = _checked(shape, entry, parameters)
         reading = self._reading(entry.workload)
         for dataset in entry.datasets:
-            self._register(reading, dataset)
+            self._register(reading, dataset, entry.workload)
         for view in entry.views:
             if view not in reading.views:
                 reading.context.register_table(view, self._pack.builder(view)(reading.context).into_view())
@@ -227,15 +227,22 @@ class Pack:
         if workload not in self._readings:
             profile = choose(self.policy.session(workload), workload, None, self.policy, self._ledger)
             context = build_session(workload, profile, self._tally, scalar_functions(self._pack))
-            self._readings[workload] = _Reading(context, profile.pointer, {}, set())
+            self._readings[workload] = _Reading(context, profile, {}, set(), set())
         return self._readings[workload]
 
-    def _register(self, reading: _Reading, name: str) -> None:
-        if name in reading.scans:
+    def _register(self, reading: _Reading, name: str, workload: str | None = None) -> None:
+        """Make a table known to a session: the columns that the shapes of `workload` read, or all for ad hoc SQL."""
+        if name in reading.scans and (workload is not None or name not in reading.narrow):
             return
+        if name in reading.scans:
+            reading.context.deregister_table(name)
         pinned = self._bound()[name]
         choice = choose(self.policy.scan(name), name, pinned.table, self.policy, self._ledger)
         columns = self.manifest.columns_of(name)
+        reading.narrow.discard(name)
+        if workload is not None and choice.value.columns == "required":
+            reading.narrow.add(name)
+            columns = self.manifest.read_by_shapes(name, workload)
         scanned = reading.scans[name] = register_scan(reading.context, pinned, columns, choice.value)
         self._ledger.add(
             "scan",
@@ -267,22 +274,22 @@ class Pack:
             scanned.require_files()
         rows = plain(pa.Table.from_batches(batches, None if batches else frame.schema()))
         stats = scan_stats(frame.execution_plan(), scans, seconds)
-        self._note(subject, reading.pointer, rows.num_rows, stats)
+        self._note(subject, reading.profile, rows.num_rows, stats)
         return Answer(rows, stats)
 
-    def _note(self, shape: str, pointer: str, rows: int, stats: ScanStats) -> None:
+    def _note(self, shape: str, profile: Choice[SessionValue], rows: int, stats: ScanStats) -> None:
         self._ledger.add(
             "query",
             shape,
             "query",
-            pointer,
+            profile.pointer,
             seconds=stats.seconds,
             rows=rows,
             bytes=stats.bytes_scanned,
             files=stats.files_read,
             files_total=stats.files_total,
         )
-        if len(self._ledger.rows) >= _LEDGER_ROWS:
+        if len(self._ledger.rows) >= profile.value.ledger_buffer_rows:
             self._flush()
 
 

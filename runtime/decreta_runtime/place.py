@@ -21,11 +21,6 @@ from decreta_runtime.scan import Pinned, register_scan
 
 Placement = Literal["none", "memory", "spill"]
 
-_SPILL_SCAN = ScanValue(path="native", pushdown=False, page_index=False)
-"""How a spill is read back: whole, by the files that this run has just written itself."""
-_SPILL_BUFFER = 64 << 20
-"""Bytes that a spill gathers before it appends: one commit and one file each, so neither grows many."""
-
 
 class Wanted(NamedTuple):
     """A placement, the guards it stands under, what holds when one fails, and the policy entry that says so."""
@@ -34,6 +29,8 @@ class Wanted(NamedTuple):
     requires: tuple[Guard, ...]
     otherwise: Placement | None
     pointer: str
+    pushdown: bool = False
+    """Whether readers of a spill filter inside its scan."""
 
 
 class Placed(NamedTuple):
@@ -48,8 +45,9 @@ class Placed(NamedTuple):
 class Places:
     """The memory budget of one run and the spills beside it."""
 
-    def __init__(self, context: SessionContext, policy: Policy, spill: Path, ledger: Ledger) -> None:
+    def __init__(self, context: SessionContext, policy: Policy, buffer: int, spill: Path, ledger: Ledger) -> None:
         self.context, self.policy, self.spill, self.ledger = context, policy, spill, ledger
+        self.buffer = buffer
         self.held: dict[str, int] = {}
 
     def put(
@@ -96,7 +94,7 @@ class Place:
             self._places.held[self._name] = self._size
             if self._budget is not None and sum(self._places.held.values()) > self._budget.value:
                 return self._leave_memory()
-        elif self._size >= _SPILL_BUFFER:
+        elif self._size >= self._places.buffer:
             self._append()
         return True
 
@@ -112,7 +110,7 @@ class Place:
             self._append()
         table = DeltaTable(str(self._path))
         pinned = Pinned(self._name, self._path, table.version(), table)
-        scanned = register_scan(context, pinned, self._columns, _SPILL_SCAN)
+        scanned = register_scan(context, pinned, self._columns, _read_back(self._wanted.pushdown))
         return Placed("spill", self._rows, scanned.bytes, otherwise)
 
     def _leave_memory(self) -> bool:
@@ -144,3 +142,8 @@ class Place:
             rows=self._rows,
             bytes=self._size,
         )
+
+
+def _read_back(pushdown: bool) -> ScanValue:
+    """A spill is read by exactly the files that this run has just written itself, and has nothing to prune by."""
+    return ScanValue(path="native", pushdown=pushdown, page_index=False, bloom_filters=False, columns="all")

@@ -30,9 +30,9 @@ _COLUMNS = (
     Column(name="parts", type="list<int32>"),
     Column(name="later", type="int64", nullable=True),
 )
-_NATIVE = ScanValue(path="native", pushdown=False, page_index=False)
-_FILTERED = ScanValue(path="native", pushdown=True, page_index=True)
-_DELTA = ScanValue(path="delta", pushdown=False, page_index=False)
+_NATIVE = ScanValue(path="native", pushdown=False, page_index=False, bloom_filters=False, columns="all")
+_FILTERED = ScanValue(path="native", pushdown=True, page_index=True, bloom_filters=False, columns="all")
+_DELTA = ScanValue(path="delta", pushdown=False, page_index=False, bloom_filters=False, columns="all")
 
 
 def probe() -> dict[str, Any]:

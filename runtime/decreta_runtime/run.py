@@ -184,7 +184,9 @@ def _begin(
     profile = choose(policy.session(RUN_WORKLOAD), RUN_WORKLOAD, None, policy, ledger)
     context = build_session(RUN_WORKLOAD, profile, tally, scalar_functions(pack))
     ledger.add("step", RUN_WORKLOAD, "session", profile.pointer)
-    places = Places(context, policy, lake.spill(identity.pack, ledger.attempt), ledger)
+    places = Places(
+        context, policy, profile.value.spill_buffer_bytes, lake.spill(identity.pack, ledger.attempt), ledger
+    )
     for name, found in schemas.items():
         for change in found.changes:
             pointer = policy.schema_change(name).pointer
@@ -262,5 +264,7 @@ def _check(execution: Execution, computed: frozenset[str]) -> None:
     found = {name: c for name, c in execution.pack.manifest.checks().items() if name in computed | bound}
     for name, checks in found.items():
         for check in checks:
+            if execution.policy.validation(name, check.name).value.when == "compile":
+                continue
             run_check(execution.context, name, check, execution.policy, execution.ledger)
     execution.progress("check", f"{sum(map(len, found.values()))} checks hold")

@@ -113,7 +113,11 @@ def _native(context: SessionContext, pinned: Pinned, columns: Sequence[Column], 
     declared = ", ".join(f"{quote(c.name)} {_sql(c)}" for c in columns)
     # As URLs, because in a path `*`, `?` and `[` are patterns, and one that matches nothing is an empty table.
     listed = ", ".join(f"'file://{percent_encode(path, safe='/')}'" for path in pinned.files)
-    options = {"format.pushdown_filters": value.pushdown, "format.enable_page_index": value.page_index}
+    options = {
+        "format.pushdown_filters": value.pushdown,
+        "format.enable_page_index": value.page_index,
+        "format.bloom_filter_on_read": value.bloom_filters,
+    }
     chosen = ", ".join(f"'{name}' '{str(on).lower()}'" for name, on in options.items())
     context.sql(
         f"CREATE EXTERNAL TABLE {quote(pinned.name)} ({declared}) "

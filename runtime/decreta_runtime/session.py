@@ -24,14 +24,14 @@ def build_session(
     config = SessionConfig().with_information_schema(True)
     settings = profile.value.settings
     try:
-        for name, value in settings.items():
+        for name, setting in settings.items():
             if not name.startswith(_RUNTIME):
-                config = config.set(name, value)
+                config = config.set(name, setting.value)
         context = SessionContext(config)
-        for name, value in settings.items():
+        for name, setting in settings.items():
             if name.startswith(_RUNTIME):
                 # The engine takes these by SQL alone.
-                context.sql(f"SET {name} = '{value}'")
+                context.sql(f"SET {name} = '{setting.value}'")
     except Exception as error:  # noqa: BLE001 - the binding raises bare Exception
         words = str(error).split("\n")[0]
         raise PolicyIncomplete(f"{profile.pointer}/value/settings/{name}", f"the engine says: {words}") from None

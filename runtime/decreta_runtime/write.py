@@ -8,7 +8,15 @@ from typing import NamedTuple
 
 import pyarrow as pa
 from datafusion import DataFrame
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import (
+    BloomFilterProperties,
+    ColumnProperties,
+    CommitProperties,
+    DeltaTable,
+    Transaction,
+    WriterProperties,
+    write_deltalake,
+)
 from deltalake.exceptions import CommitFailedError
 
 from decreta_runtime.arrow import exactly, schema_of
@@ -120,6 +128,9 @@ def _reopened(path: Path, version: int) -> DeltaTable:
 def _commit(
     target: Path | DeltaTable, reader: pa.RecordBatchReader, value: WriteValue, properties: CommitProperties
 ) -> None:
+    # No row group has more distinct values than rows; the writer's own guess is a million, and a megabyte each.
+    filters = BloomFilterProperties(True, fpp=float(value.bloom_fpp), ndv=value.row_group_rows)
+    bloom = ColumnProperties(bloom_filter_properties=filters)
     write_deltalake(
         target,
         reader,
@@ -129,6 +140,7 @@ def _commit(
         writer_properties=WriterProperties(
             compression=value.compression.upper(),  # type: ignore[arg-type]
             max_row_group_size=value.row_group_rows,
+            column_properties=dict.fromkeys(value.bloom_columns, bloom),
         ),
         commit_properties=properties,
     )

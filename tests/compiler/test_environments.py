@@ -39,8 +39,8 @@ def test_each_policy_has_its_own_budgets_thresholds_and_places(project: Path) ->
     assert local["cache_policy_by_view"][name]["value"] == {"placement": "memory"}
     assert prod["cache_policy_by_view"][name]["value"] == {"placement": "spill"}, "four readers are wanted there"
     settings = [p["session_profile_by_workload"]["interactive_query"]["value"]["settings"] for p in (local, prod)]
-    assert settings[0]["datafusion.runtime.memory_limit"] == "1G"
-    assert settings[1]["datafusion.runtime.memory_limit"] == "8G"
+    assert settings[0]["datafusion.runtime.memory_limit"]["value"] == "1G"
+    assert settings[1]["datafusion.runtime.memory_limit"]["value"] == "8G"
 
 
 def test_a_run_obeys_the_environment_it_is_given(project: Path, source: Path, tmp_path: Path) -> None:

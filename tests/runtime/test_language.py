@@ -81,7 +81,7 @@ def test_rows_do_not_depend_on_where_cut_points_are_kept(graph: Path, tmp_path: 
         def place(policy: dict, placement: str = placement) -> None:
             for entry in policy["cache_policy_by_view"].values():
                 if entry["value"]["placement"] != "none":
-                    entry |= {"value": {"placement": placement}, "requires": [], "otherwise": None}
+                    entry |= {"value": {"placement": placement, "pushdown": False}, "requires": [], "otherwise": None}
 
         edit_policy(graph, place)
         with decreta_runtime.open(graph, lake=str(tmp_path / "graph" / placement)) as pack:

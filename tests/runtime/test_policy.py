@@ -197,7 +197,8 @@ def test_staging_and_workers_have_an_effect(code_graph: Path, source: Path, tmp_
 def test_settings_reach_the_engine(shop_pack: Path) -> None:
     settings = {"datafusion.execution.batch_size": "123", "datafusion.runtime.metadata_cache_limit": "7M"}
     edit_policy(
-        shop_pack, lambda p: p["session_profile_by_workload"]["interactive_query"]["value"]["settings"].update(settings)
+        shop_pack,
+        lambda p: p["session_profile_by_workload"]["interactive_query"]["value"]["settings"].update(put(settings)),
     )
     run(shop_pack)
     with decreta_runtime.open(str(shop_pack)) as pack:
@@ -209,7 +210,7 @@ def test_settings_reach_the_engine(shop_pack: Path) -> None:
 def test_a_setting_that_the_engine_refuses_is_named(shop_pack: Path) -> None:
     settings = {"datafusion.execution.batch_size": "many"}
     edit_policy(
-        shop_pack, lambda p: p["session_profile_by_workload"]["batch_ingest"]["value"]["settings"].update(settings)
+        shop_pack, lambda p: p["session_profile_by_workload"]["batch_ingest"]["value"]["settings"].update(put(settings))
     )
     with pytest.raises(PolicyIncomplete, match="/session_profile_by_workload/batch_ingest/value/settings"):
         run(shop_pack)
@@ -419,3 +420,8 @@ def test_one_fact_flips_its_decision(project: Path, section: str, subject: str, 
     after = decision()
     assert before["rule"] != after["rule"]
     assert before["value"] != after["value"]
+
+
+def put(settings: dict[str, str]) -> dict[str, dict[str, str]]:
+    """Return settings as a policy carries them."""
+    return {name: {"value": value, "because": "tried"} for name, value in settings.items()}

@@ -209,7 +209,7 @@ def test_too_little_memory_is_an_error_with_words(shop_pack: Path) -> None:
     write_deltalake(str(shop_pack.parents[1] / "tables/sale"), many, mode="overwrite")
     settings = {"datafusion.runtime.memory_limit": "300K"}
     edit_policy(
-        shop_pack, lambda p: p["session_profile_by_workload"]["batch_ingest"]["value"]["settings"].update(settings)
+        shop_pack, lambda p: p["session_profile_by_workload"]["batch_ingest"]["value"]["settings"].update(put(settings))
     )
     with decreta_runtime.open(str(shop_pack)) as pack, pytest.raises(StatementFailed, match="cannot be computed"):
         pack.run()
@@ -223,3 +223,8 @@ def test_an_adapter_that_fails_is_named(project: Path, source: Path, decreta: Co
     assert done.returncode == 2, done.stderr
     assert "error[R104]: the adapter of `python` failed: KeyError: 'gone'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def put(settings: dict[str, str]) -> dict[str, dict[str, str]]:
+    """Return settings as a policy carries them."""
+    return {name: {"value": value, "because": "tried"} for name, value in settings.items()}

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from decreta.check import assertions, calls, cardinality, contract, cuts
 from decreta.check.comparisons import check_comparisons
+from decreta.check.filters import filters
 from decreta.check.given import check_given
 from decreta.check.recursion import check_recursion, plan_recursive
 from decreta.check.rows import Flow, Rows
@@ -56,7 +57,7 @@ class _Checker:
             keys = frozenset([frozenset(obj.key)]) if obj.key else frozenset()
             self._learn(obj.name, obj.columns, keys)
         found: dict[str, CheckedRelation] = {}
-        filters: dict[str, bool] = {}
+        filtering: dict[str, bool] = {}
         for name in self.bound.order:
             bound = self.bound.relations[name]
             if any(given not in self.known for given in bound.inputs):
@@ -64,14 +65,14 @@ class _Checker:
             if bound.statement is None:
                 relation = self._call(bound)
             else:
-                relation, filters[name] = self._relation(bound, bound.statement)
+                relation, filtering[name] = self._relation(bound, bound.statement)
             if relation is not None:
                 found[name] = relation
         queries = {name: q for name, b in self.bound.queries.items() if (q := self._query(b))}
         checked_objects = {name: self._object(obj) for name, obj in objects.items()}
         if self.report.failed:
             return None
-        places = cuts.cut_points(found, filters, self.bound.order, resolved.rules.number("check.filter_levels"))
+        places = cuts.cut_points(found, filtering, self.bound.order, resolved.rules.number("check.filter_levels"))
         strata = cuts.strata(found, self.bound.order)
         relations = {n: replace(r, cut_point=places.get(n), stratum=strata[n]) for n, r in found.items()}
         shapes = {name: cuts.reads(q, relations, objects, self.report) for name, q in queries.items()}
@@ -214,7 +215,8 @@ class _Checker:
         scoped, planned, sql = typed
         columns = contract.query_columns(bound, planned, scoped.rows, self.report)
         required = {name: tuple(sorted(used)) for name, used in sorted(scoped.required.items())}
-        return CheckedQuery(bound, sql, columns, required, ())
+        served, equal = filters(bound)
+        return CheckedQuery(bound, sql, columns, required, (), served, equal)
 
     def _object(self, obj: Object) -> CheckedObject:
         key = Key(columns=obj.key, known="checked") if obj.key else None

@@ -75,7 +75,8 @@ def _provided(
         for column in predicate.find_all(exp.Column):
             column.this.set("this", renamed.get(column.name, column.name))
         if sql := _where(relation.name, text, known, tables, engine, report, predicate):
-            found.append(Check(name=name, kind="where", summary=print_inline(predicate), sql=sql))
+            row = _of_one_row(predicate)
+            found.append(Check(name=name, kind="where", summary=print_inline(predicate), sql=sql, predicate=row))
     return tuple(found)
 
 
@@ -90,16 +91,19 @@ def _columns(name: str, columns: tuple[Column, ...], not_null: set[str]) -> tupl
             broken.append(f"length(encode(\"{column.name}\", 'hex')) <> {2 * column.length}")
     if not broken:
         return ()
-    sql = f'SELECT * FROM "{name}" WHERE ' + " OR ".join(broken)
-    return (Check(name="columns", kind="columns", summary="columns hold what the contract says", sql=sql),)
+    either = " OR ".join(broken)
+    sql, predicate = f'SELECT * FROM "{name}" WHERE {either}', f"({either}) IS NOT TRUE"
+    words = "columns hold what the contract says"
+    return (Check(name="columns", kind="columns", summary=words, sql=sql, predicate=predicate),)
 
 
 def _key(name: str, key: Key | None) -> tuple[Check, ...]:
-    if key is None or key.known == "proven":
+    if key is None:
         return ()
     listed = ", ".join(f'"{column}"' for column in key.columns)
     sql = f'SELECT {listed}, count(*) AS rows FROM "{name}" GROUP BY {listed} HAVING count(*) > 1'
-    return (Check(name="key", kind="key", summary=f"({', '.join(key.columns)}) is unique", sql=sql),)
+    words, proven = f"({', '.join(key.columns)}) is unique", key.known == "proven"
+    return (Check(name="key", kind="key", summary=words, sql=sql, proven=proven),)
 
 
 def _declared(
@@ -119,17 +123,30 @@ def _declared(
             report.error(
                 "D206", f"`{check_name}` is the name of a check of its own", written.key(*path), help="rename it"
             )
+        row = None
         if isinstance(check, WhereCheck):
             text = written.text(*path, "where")
-            sql = _where(name, text, known, tables, engine, report, columns_at=columns_at)
+            predicate = parse_expression(text, report)
+            if predicate is None:
+                continue
+            row = _of_one_row(predicate)
+            if check.on_violation == "quarantine" and row is None:
+                help = "quarantine takes single rows: use refuse or record"
+                report.error("D203", "the check is not of single rows", written.key(*path, "on_violation"), help=help)
+            sql = _where(name, text, known, tables, engine, report, predicate, columns_at=columns_at)
             kind, summary = "where", check.where
         else:
             sql = _coverage(name, check.coverage, written, path, tables, report)
             c = check.coverage
             kind, summary = "coverage", f"at least {c.at_least} of the values of {c.of} occur in {c.by}"
         if sql:
-            found.append(Check(name=check_name, kind=kind, summary=summary, sql=sql))  # type: ignore[arg-type]
+            found.append(Check(name=check_name, kind=kind, summary=summary, sql=sql, predicate=row))  # type: ignore[arg-type]
     return tuple(found)
+
+
+def _of_one_row(predicate: exp.Expr) -> str | None:
+    """Return a condition as SQL if it can be asked of each row by itself."""
+    return None if predicate.find(exp.Query, exp.AggFunc, exp.Window) else print_inline(predicate)
 
 
 def _where(
@@ -139,13 +156,10 @@ def _where(
     tables: _Tables,
     engine: Engine,
     report: Report,
-    predicate: exp.Expr | None = None,
+    predicate: exp.Expr,
     *,
     columns_at: Callable[[], tuple[Span, ...]] | None = None,
 ) -> str | None:
-    predicate = predicate or parse_expression(text, report)
-    if predicate is None:
-        return None
     # A row for which the predicate is unknown has not been shown to be right.
     tree = (
         exp.select("*")

@@ -5,30 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from decreta.decide.environment import Environment, read_environment
-from decreta.decide.rules import decide_domain
+from decreta.decide.rules import decide_domain, rule_texts
+from decreta.decide.validation import validation
 from decreta.diagnostics import Report
 from decreta.engine import Engine
 from decreta.facts import gather
 from decreta.model.program import Checked, Decided
-from decreta_runtime.contract.manifest import FORMAT, Check
+from decreta_runtime.contract.manifest import FORMAT
 from decreta_runtime.contract.policy import (
     DOMAINS,
     Capabilities,
     Decision,
     PolicyFile,
     SchemaChangeValue,
-    ValidationValue,
 )
 
 
 def decide(checked: Checked, report: Report) -> Decided | None:
     """Return the pack with its policies, or None after reporting rules and environments that do not fit."""
-    engine, base = Engine(), gather(checked)
+    engine, resolved = Engine(), checked.resolved
     policies: dict[str, PolicyFile] = {}
     for name, written in sorted(checked.resolved.environments.items()):
         environment = read_environment(name, written, checked.resolved, report)
         if environment is None:
             continue
+        base = gather(checked, resolved.evidence.get(name), resolved.rules.worth)
         sections: dict[str, dict[str, Decision]] = {}
         for domain, (section, _) in DOMAINS.items():
             sections[section] = decide_domain(
@@ -56,10 +57,9 @@ def _policy(
         inputs=environment.read_inputs(),
         bindings=environment.bindings,
         capabilities=Capabilities(engine=environment.engine, features=dict(sorted(features.items()))),
-        validation={
-            subject: {check.name: ValidationValue(on_violation="refuse") for check in checks}
-            for subject, checks in _checks(checked).items()
-        },
+        rules=rule_texts(checked.resolved.rules, environment, decisions),
+        udf_requirements_by_view={},
+        validation=validation(checked, environment.validation_mode),
         schema_change_by_dataset=_schema_changes(checked),
         **sections,
     )
@@ -69,9 +69,3 @@ def _schema_changes(checked: Checked) -> dict[str, SchemaChangeValue]:
     found = {name: SchemaChangeValue(mode=obj.object.on_change) for name, obj in checked.objects.items()}
     stored = {name: r.bound.relation.written.spec for name, r in checked.relations.items() if r.bound.relation.stored}
     return found | {name: SchemaChangeValue(mode=spec.on_schema_change) for name, spec in stored.items()}
-
-
-def _checks(checked: Checked) -> dict[str, tuple[Check, ...]]:
-    found = {name: obj.checks for name, obj in checked.objects.items()}
-    found |= {name: relation.checks for name, relation in checked.relations.items()}
-    return {name: checks for name, checks in found.items() if checks}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
 from decreta.diagnostics import Report, did_you_mean
-from decreta.model.program import Resolved, Written
-from decreta.model.spec import EnvironmentSpec
-from decreta_runtime.contract.policy import Bindings, SourceBinding, TableBinding
+from decreta.model.program import Resolved, Worth, Written
+from decreta.model.spec import DecisionSpec, EnvironmentSpec, Mode, ValidationMode
+from decreta_runtime.contract.policy import DOMAINS, Bindings, Exemption, SourceBinding, TableBinding
 
 
 @dataclass
@@ -19,15 +20,42 @@ class Environment:
     name: str
     written: Written[EnvironmentSpec]
     inputs: dict[str, int | str]
+    units: dict[str, str]
     bindings: Bindings
     engine: dict[str, str]
     features: dict[str, bool]
     settings: frozenset[str]
+    worth: Worth
+    version: str
+    """Of the pack: what exemptions expire by."""
+    pack_mode: ValidationMode
     _read: set[str] = field(default_factory=set)
+
+    def declared(self) -> Iterator[Written[DecisionSpec]]:
+        """Yield what people decided for single subjects in this environment."""
+        for i, decision in enumerate(self.written.spec.decision):
+            yield Written(decision, self.written.doc, (*self.written.path, "decision", i))
+
+    def mode(self, domain: str, subject: str) -> tuple[Mode, Exemption | None]:
+        """Return how far the decision for a subject is obeyed, and why that differs from its domain."""
+        rollout = self.written.spec.rollout
+        for exception in rollout.exception:
+            if (exception.domain, exception.subject) == (domain, subject):
+                return exception.mode, Exemption(reason=exception.because, until=exception.until)
+        return rollout.domains.get(domain, "enforce"), None
+
+    @property
+    def validation_mode(self) -> ValidationMode:
+        """How strictly checks are held: the environment's word, else the pack's."""
+        return self.written.spec.validation_mode or self.pack_mode
 
     def note(self, *names: str) -> None:
         """Note that a decision read these inputs."""
         self._read.update(names)
+
+    def unread(self) -> Environment:
+        """Return the same environment with nothing noted."""
+        return replace(self, _read=set())
 
     def read_inputs(self) -> dict[str, int | str | bool]:
         """Return the inputs that decisions or guards read."""
@@ -45,21 +73,30 @@ def read_environment(
         report.error("D410", f"no capability file for the engine `{spec.engine}`", written.place("engine"), help=hint)
     inputs = _inputs(written, resolved, report)
     bindings = _bindings(written, resolved, report)
+    _check_rollout(written, resolved, report)
     if report.failed or capability is None:
         return None
     return Environment(
         name,
         written,
         inputs,
+        _units(resolved),
         bindings,
         dict(capability["engine"]),
         dict(capability["features"]),
         frozenset(capability["settings"]),
+        resolved.rules.worth,
+        resolved.header.spec.version,
+        resolved.header.spec.validation_mode,
     )
 
 
 def _inputs(written: Written[EnvironmentSpec], resolved: Resolved, report: Report) -> dict[str, int | str]:
     inputs: dict[str, int | str] = {f"budget.{name}": value for name, value in written.spec.budgets.items()}
+    for name in written.spec.budgets:
+        if name not in resolved.rules.budgets:
+            hint = did_you_mean(name, resolved.rules.budgets)
+            report.error("D403", f"there is no budget `{name}`", written.key("budgets", name), help=hint)
     for name, threshold in resolved.rules.thresholds.items():
         inputs[name] = threshold.spec.value
         if threshold.spec.value not in threshold.spec.ladder:
@@ -79,6 +116,32 @@ def _inputs(written: Written[EnvironmentSpec], resolved: Resolved, report: Repor
         else:
             inputs[name] = value
     return inputs
+
+
+def _check_rollout(written: Written[EnvironmentSpec], resolved: Resolved, report: Report) -> None:
+    """Report modes and exceptions of domains that are none, and exceptions whose time is over."""
+    rollout = written.spec.rollout
+    named = [(name, written.key("rollout", "domains", name)) for name in rollout.domains]
+    for i, exception in enumerate(rollout.exception):
+        place = written.place("rollout", "exception", i, "until")
+        named.append((exception.domain, written.place("rollout", "exception", i, "domain")))
+        version = resolved.header.spec.version
+        if _version(version) >= _version(exception.until):
+            words = f"the exception for `{exception.subject}` ended with version {exception.until}"
+            help = f"the pack is at {version}: remove it, or give it a later end"
+            report.error("D415", words, place, help=help)
+    for name, place in named:
+        if name not in DOMAINS:
+            report.error("D205", f"unknown domain `{name}`", place, help=did_you_mean(name, DOMAINS))
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("."))
+
+
+def _units(resolved: Resolved) -> dict[str, str]:
+    units = {name: threshold.spec.unit for name, threshold in resolved.rules.thresholds.items()}
+    return units | {f"budget.{name}": budget.spec.unit for name, budget in resolved.rules.budgets.items()}
 
 
 def _rungs(ladder: list[int | str]) -> str:

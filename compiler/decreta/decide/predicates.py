@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlglot import exp
 
 from decreta.diagnostics import Report, did_you_mean
-from decreta.facts import FactInfo
+from decreta.model.facts import FactInfo
 from decreta.model.program import Statement, Written
 from decreta.model.spec import RuleSpec
 from decreta.sql import parse_expression, print_inline
@@ -27,11 +28,15 @@ class Predicate:
 
 
 def read_when(
-    rule: Written[RuleSpec], facts: Mapping[str, FactInfo], inputs: Mapping[str, int | str], report: Report
+    rule: Written[RuleSpec],
+    facts: Mapping[str, FactInfo],
+    inputs: Mapping[str, int | str],
+    units: Mapping[str, str],
+    report: Report,
 ) -> tuple[Predicate, ...]:
     """Return the predicates of a rule, reporting every unknown fact, bare constant and form that is not allowed.
 
-    `inputs` are the thresholds and budgets in force.
+    `inputs` are the thresholds and budgets in force, `units` what they count.
     """
     text = rule.text("when")
     tree = parse_expression(text, report, "D401")
@@ -39,7 +44,7 @@ def read_when(
         return ()
     statement = Statement(exp.select(tree), text, text.whole())
     parts = list(tree.flatten()) if isinstance(tree, exp.And) else [tree]
-    reader = _Reader(statement, facts, inputs, report)
+    reader = _Reader(statement, facts, inputs, units, report)
     return tuple(found for part in parts if (found := reader.predicate(part.unnest())))
 
 
@@ -49,9 +54,11 @@ class _Reader:
         statement: Statement,
         facts: Mapping[str, FactInfo],
         inputs: Mapping[str, int | str],
+        units: Mapping[str, str],
         report: Report,
     ) -> None:
-        self.statement, self.facts, self.inputs, self.report = statement, facts, inputs, report
+        self.statement, self.facts, self.inputs, self.units = statement, facts, inputs, units
+        self.report = report
 
     def predicate(self, node: exp.Expr) -> Predicate | None:
         inner = node.this.unnest() if isinstance(node, exp.Not) else node
@@ -97,7 +104,7 @@ class _Reader:
                 self._error("D403", f"there is no threshold or budget `{wanted}`", node, help=hint)
                 return None
             read.append(wanted)
-            return "int64" if isinstance(self.inputs[wanted], int) else "string"
+            return input_type(self.inputs[wanted])
         if isinstance(node, exp.Boolean):
             return "bool"
         if isinstance(node, exp.Literal) and node.is_string:
@@ -114,6 +121,7 @@ class _Reader:
         if left != right:
             self._error("D401", f"{left} is compared with {right}", node, help="compare values of one type")
         sides = node.this.unnest(), node.expression.unnest()
+        self._same_unit(node, *sides)
         for side, other in (sides, sides[::-1]):
             if isinstance(side, exp.Column) and isinstance(other, exp.Literal) and other.is_string:
                 info = self.facts[f"{side.table}.{side.name}" if side.table else side.name]
@@ -121,8 +129,28 @@ class _Reader:
                     hint = did_you_mean(other.this, info.values)
                     self._error("D412", f"`{side.name}` is never '{other.this}'", node, help=hint)
 
+    def _same_unit(self, node: exp.Expr, left: exp.Expr, right: exp.Expr) -> None:
+        """Report two numbers that count different things."""
+        units = [self._unit(side) for side in (left, right)]
+        if None not in units and units[0] != units[1]:
+            words = f"{units[0]} are compared with {units[1]}"
+            self._error("D414", words, node, help="compare what is counted in one unit, or give the threshold its unit")
+
+    def _unit(self, side: exp.Expr) -> str | None:
+        if isinstance(side, exp.Column):
+            info = self.facts.get(f"{side.table}.{side.name}" if side.table else side.name)
+            return info.unit if info else None
+        return self.units.get(input_name(side) or "")
+
     def _error(self, code: str, message: str, node: exp.Expr, *, help: str = "") -> None:
         self.report.error(code, message, self.statement.span(node), help=help)
+
+
+def input_type(value: int | str) -> str:
+    """Return the type of a threshold or budget: text that is a decimal number is one."""
+    if isinstance(value, int):
+        return "int64"
+    return "decimal" if re.fullmatch(r"\d+\.\d+", value) else "string"
 
 
 def input_name(node: exp.Expr) -> str | None:
@@ -139,6 +167,9 @@ def _as_columns(node: exp.Expr, inputs: Mapping[str, int | str]) -> exp.Expr:
         if isinstance(part, exp.Column):
             return exp.column(f"{part.table}.{part.name}" if part.table else part.name, quoted=True)
         name = input_name(part)
-        return exp.convert(inputs[name]) if name is not None else part
+        if name is None:
+            return part
+        value = inputs[name]
+        return exp.Literal.number(value) if input_type(value) == "decimal" else exp.convert(value)
 
     return node.transform(change)

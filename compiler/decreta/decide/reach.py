@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import product
 from math import prod
 
-from decreta.decide.predicates import Predicate
+from decreta.decide.predicates import Predicate, input_type
 from decreta.engine import Engine
-from decreta.facts import FactInfo, FactValue
+from decreta.model.facts import FactInfo, FactValue
 
 MAX_ROWS = 4096
 """More combinations than these are not tried."""
@@ -68,6 +69,9 @@ def _values(
     if info.type == "int64":
         asked = {v for p in mine for name in p.inputs if isinstance(v := inputs[name], int)}
         return [*sorted({v + d for v in asked for d in (-1, 0, 1)}), None]
+    if info.type == "decimal":
+        near = {Decimal(str(v)) for p in mine for name in p.inputs if input_type(v := inputs[name]) == "decimal"}
+        return [*sorted({v + d * Decimal("0.01") for v in near for d in (-1, 0, 1)}), None]
     if info.type == "list<string>":
         return [(), None]
     texts = {text.replace("''", "'") for p in mine for text in re.findall(r"'((?:[^']|'')*)'", p.sql)}

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, get_args
 
 import msgspec
@@ -19,13 +21,16 @@ from decreta.decide.predicates import CAPABILITY, Predicate, read_when
 from decreta.decide.reach import unreached
 from decreta.diagnostics import Hint, Related, Report, did_you_mean
 from decreta.engine import Engine, PlanRefused
-from decreta.facts import TABLES, FactInfo, FactValue
-from decreta.model.program import Domain, RuleBook, Written
-from decreta.model.spec import RuleSpec
+from decreta.facts import TABLES
+from decreta.model.facts import Fact, FactInfo, Rows
+from decreta.model.program import Domain, RuleBook, Worth, Written
+from decreta.model.spec import DecisionSpec, RuleSpec, ThresholdSpec
 from decreta.source import Span
-from decreta_runtime.contract.policy import DOMAINS, Decision, Evidence, Guard
+from decreta_runtime.contract.policy import DOMAINS, Decision, Evidence, Guard, RuleText
 
-UNKNOWN = "0.00"
+UNKNOWN = Worth.NOTHING
+
+Row = Mapping[str, Fact]
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class _Rule:
 
 def decide_domain(
     domain: str,
-    subjects: Mapping[str, Mapping[str, FactValue]],
+    subjects: Rows,
     book: RuleBook,
     environment: Environment,
     engine: Engine,
@@ -62,21 +67,39 @@ def decide_domain(
         report.error("D401", f"the planner says: {refusal}", written.place)
     if report.failed:
         return {}
-    base = {f"{CAPABILITY}.{name}": value for name, value in environment.features.items()}
+    worth = book.worth.of("capability")
+    base = {f"{CAPABILITY}.{n}": Fact(value, "capability", worth) for n, value in environment.features.items()}
     rows = {name: {**row, **base} for name, row in subjects.items()}
     predicates = [p for rule in rules for p in rule.predicates]
     try:
-        truths = engine.evaluate(
-            list(rows.values()), {n: f.type for n, f in facts.items()}, [p.sql for p in predicates]
-        )
+        values = [{fact: known.value for fact, known in row.items()} for row in rows.values()]
+        truths = engine.evaluate(values, {n: f.type for n, f in facts.items()}, [p.sql for p in predicates])
     except PlanRefused as refusal:
         report.error("D401", f"the planner says: {refusal}", written.place)
         return {}
-    decider = _Decider(domain, rules, facts, environment, book, written.min_confidence, report)
-    return {
+    decider = _Decider(domain, rules, facts, environment, book.thresholds, written.min_confidence, report)
+    found = {
         name: decider.decide(name, row, dict(zip(predicates, truth, strict=True)))
         for (name, row), truth in zip(rows.items(), truths, strict=True)
     }
+    for declared in (*book.decisions, *environment.declared()):
+        if declared.spec.domain == domain:
+            decider.declare(declared, rows, found)
+    if rows:
+        decider.check_values(next(iter(rows.values())))
+    return found
+
+
+def rule_texts(book: RuleBook, environment: Environment, decided: Iterable[Decision]) -> dict[str, RuleText]:
+    """Return the rules that decisions name, each as it was written."""
+    named = {name for decision in decided for name in (decision.rule, *decision.passed_over)}
+    found = {}
+    for written in book.rules.values():
+        rule = written.spec
+        if (name := f"{rule.id}@{rule.version}") in named:
+            read = sorted({n for n in re.findall(r"\$([a-z_]+\.[a-z_]+)", rule.when or "") if n in environment.inputs})
+            found[name] = RuleText(when=rule.when, inputs=tuple(read), because=rule.because)
+    return dict(sorted(found.items()))
 
 
 def _rules(
@@ -98,7 +121,14 @@ def _rules(
         if (written.spec.when is None) != last:
             what = "the last rule has no `when`" if last else "only the last rule has no `when`"
             report.error("D406", what, written.place("id"), help="the baseline always holds and comes last")
-        predicates = read_when(written, facts, environment.inputs, report) if written.spec.when is not None else ()
+        if last and written.spec.requires:
+            help = "it is what stands where nothing is known: write a value that is right for every subject"
+            report.error("D406", "the baseline stands under a guard", written.key("requires"), help=help)
+        predicates = (
+            ()
+            if written.spec.when is None
+            else read_when(written, facts, environment.inputs, environment.units, report)
+        )
         _check_guards(written, report)
         rules.append(_Rule(written, predicates))
     return rules
@@ -125,13 +155,13 @@ def _check_reached(
             report.warning("D413", words, place, help=help, related=related)
 
 
-def _check_guards(written: Written[RuleSpec], report: Report) -> None:
+def _check_guards(written: Written[RuleSpec] | Written[DecisionSpec], report: Report) -> None:
     for i, guard in enumerate(written.spec.requires):
         if guard not in get_args(Guard):
             hint = did_you_mean(guard, get_args(Guard))
             report.error("D407", f"unknown guard `{guard}`", written.place("requires", i), help=hint)
     if bool(written.spec.requires) != (written.spec.otherwise is not None):
-        report.error("D405", "`requires` and `otherwise` go together", written.place("id"))
+        report.error("D405", "`requires` and `otherwise` go together", written.place("then"))
 
 
 class _Decider:
@@ -141,16 +171,17 @@ class _Decider:
         rules: list[_Rule],
         facts: Mapping[str, FactInfo],
         environment: Environment,
-        book: RuleBook,
+        thresholds: Mapping[str, Written[ThresholdSpec]],
         min_confidence: str,
         report: Report,
     ) -> None:
         self.domain, self.rules, self.facts, self.environment = domain, rules, facts, environment
-        self.book, self.confidences = book, book.confidence
-        self.min_confidence, self.report = min_confidence, report
+        self.thresholds, self.min_confidence, self.report = thresholds, min_confidence, report
+        self.declared = environment.worth.of("declared")
         self._unknown = 0
+        self._taken: set[str] = set()
 
-    def decide(self, subject: str, row: Mapping[str, FactValue], truth: Mapping[Predicate, bool | None]) -> Decision:
+    def decide(self, subject: str, row: Row, truth: Mapping[Predicate, bool | None]) -> Decision:
         """Return the decision for one subject from its facts and the truth of each predicate."""
         passed: list[_Rule] = []
         for rule in self.rules:
@@ -163,7 +194,7 @@ class _Decider:
         read = [f for r in (*passed, rule) for p in r.predicates for f in p.facts]
         self.environment.note(*(i for r in (*passed, rule) for p in r.predicates for i in p.inputs))
         baseline = self.rules[-1]
-        unknown = any(row.get(fact) is None for fact in read)
+        unknown = any(row[fact].value is None for fact in read)
         weak = rule is not baseline and confidence < self.min_confidence
         chosen = baseline if weak else rule
         return self._decision(subject, chosen, passed, row, read, confidence, unknown, weak)
@@ -173,23 +204,23 @@ class _Decider:
         subject: str,
         rule: _Rule,
         passed: list[_Rule],
-        row: Mapping[str, FactValue],
+        row: Row,
         read: list[str],
         confidence: str,
         unknown: bool,
         weak: bool,
     ) -> Decision:
         baseline, spec = self.rules[-1], rule.written.spec
-        value = self._value(rule, "then", spec.then, row)
-        otherwise = None if spec.otherwise is None else self._value(rule, "otherwise", spec.otherwise, row)
-        if "within_memory_budget" in spec.requires and self._has_budget("cache_bytes"):
-            self.environment.note("budget.cache_bytes")
+        value, otherwise = self._values(rule.written, row)
+        self._taken.add(rule.name)
+        mode, exemption = self.environment.mode(self.domain, subject)
         return Decision(
             value=value,
-            baseline=self._value(baseline, "then", baseline.written.spec.then, row),
+            baseline=self._value(baseline.written, "then", baseline.written.spec.then, row),
             requires=tuple(spec.requires),  # type: ignore[arg-type]
             otherwise=otherwise,
-            mode="enforce",
+            mode=mode,
+            exemption=exemption,
             origin="baseline" if rule is baseline else "derived",
             rule=rule.name,
             passed_over=tuple(other.name for other in passed),
@@ -199,6 +230,48 @@ class _Decider:
             choice_id=_choice_id(self.domain, subject, rule.name, value),
         )
 
+    def check_values(self, row: Row) -> None:
+        """Report values that do not fit, also of rules that no subject of this pack takes."""
+        self.environment = self.environment.unread()  # what no decision read does not stand in the policy
+        for rule in self.rules:
+            if rule.name not in self._taken:
+                self._values(rule.written, row)
+
+    def declare(self, written: Written[DecisionSpec], rows: Rows, found: dict[str, Decision]) -> None:
+        """Put what a person decided for one subject in the place of what rules derive, which stays its evidence."""
+        spec, derived = written.spec, found.get(written.spec.subject)
+        if derived is None:
+            hint = did_you_mean(spec.subject, found)
+            words = f"the domain `{self.domain}` decides nothing for `{spec.subject}`"
+            self.report.error("D205", words, written.place("subject"), help=hint)
+            return
+        _check_guards(written, self.report)
+        value, otherwise = self._values(written, rows[spec.subject])
+        found[spec.subject] = msgspec.structs.replace(
+            derived,
+            value=value,
+            requires=tuple(spec.requires),
+            otherwise=otherwise,
+            origin="declared",
+            rule=f"declared: {spec.because}",
+            confidence_score=self.declared,
+            fallback_reason=None,
+            passed_over=(),
+            evidence_sources=(),
+            choice_id=_choice_id(self.domain, spec.subject, "declared", value),
+        )
+
+    def _values(
+        self, written: Written[RuleSpec] | Written[DecisionSpec], row: Row
+    ) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """Return the value and what is taken otherwise, noting the budget that a guard measures against."""
+        spec = written.spec
+        value = self._value(written, "then", spec.then, row)
+        otherwise = None if spec.otherwise is None else self._value(written, "otherwise", spec.otherwise, row)
+        if "within_memory_budget" in spec.requires and self._has_budget("cache_bytes"):
+            self.environment.note("budget.cache_bytes")
+        return value, otherwise
+
     def _has_budget(self, name: str) -> bool:
         known = isinstance(self.environment.inputs.get(f"budget.{name}"), int)
         if not known:
@@ -206,52 +279,61 @@ class _Decider:
             self.report.error("D403", f"the guard needs the budget `{name}`", place, help=f"write {name} = … (bytes)")
         return known
 
-    def _why_not(self, rule: _Rule, row: Mapping[str, FactValue], truth: Mapping[Predicate, bool | None]) -> str:
+    def _why_not(self, rule: _Rule, row: Row, truth: Mapping[Predicate, bool | None]) -> str:
         """Return the confidence that a rule does not hold: one false predicate suffices, so the strongest counts."""
         false = [self._weakest(p.facts, row) for p in rule.predicates if truth[p] is False]
         return max(false, default=UNKNOWN)
 
-    def _weakest(self, facts: tuple[str, ...], row: Mapping[str, FactValue]) -> str:
+    def _weakest(self, facts: tuple[str, ...], row: Row) -> str:
         return min(self._confidence(fact, row) for fact in facts)
 
-    def _confidence(self, fact: str, row: Mapping[str, FactValue]) -> str:
-        return UNKNOWN if row.get(fact) is None else self.confidences.get(self.facts[fact].source, UNKNOWN)
+    def _confidence(self, fact: str, row: Row) -> str:
+        return UNKNOWN if row[fact].value is None else row[fact].confidence
 
-    def _evidence(self, fact: str, row: Mapping[str, FactValue]) -> Evidence:
-        info = self.facts[fact]
+    def _evidence(self, fact: str, row: Row) -> Evidence:
+        info, known = self.facts[fact], row[fact]
         return Evidence(
-            fact=fact, value=row.get(fact), source=info.source, confidence=self._confidence(fact, row), unit=info.unit
+            fact=fact,
+            value=str(known.value) if isinstance(known.value, Decimal) else known.value,
+            source=known.source,
+            confidence=self._confidence(fact, row),
+            unit=info.unit,
+            version=known.version,
+            runs=known.runs,
+            derivation=known.derivation,
         )
 
-    def _value(self, rule: _Rule, key: str, then: Mapping[str, Any], row: Mapping[str, FactValue]) -> dict[str, Any]:
+    def _value(
+        self, written: Written[RuleSpec] | Written[DecisionSpec], key: str, then: Mapping[str, Any], row: Row
+    ) -> dict[str, Any]:
         """Return `then` with inputs and facts put in, as the domain's type reads it."""
         unknown = self._unknown
-        value = {name: self._filled(rule, (key, name), part, row) for name, part in then.items()}
+        value = {name: self._filled(written, (key, name), part, row) for name, part in then.items()}
         if self._unknown > unknown:
             return {}
         if "settings" in value:
-            self._check_settings(rule, key, value["settings"])
+            self._check_settings(written, key, value["settings"])
             value["settings"] = {name: _setting(setting) for name, setting in value["settings"].items()}
         try:
             typed = msgspec.convert(value, type=DOMAINS[self.domain][1])
         except msgspec.ValidationError as error:
-            self.report.error("D405", f"the value does not fit: {error}", rule.written.place(key))
+            self.report.error("D405", f"the value does not fit: {error}", written.place(key))
             return {}
         return msgspec.to_builtins(typed)  # type: ignore[no-any-return]
 
-    def _filled(self, rule: _Rule, path: tuple[str, ...], part: Any, row: Mapping[str, FactValue]) -> Any:
+    def _filled(self, written: Written[Any], path: tuple[str, ...], part: Any, row: Row) -> Any:
         if isinstance(part, dict):
-            return {name: self._filled(rule, (*path, name), inner, row) for name, inner in part.items()}
+            return {name: self._filled(written, (*path, name), inner, row) for name, inner in part.items()}
         if not isinstance(part, str) or not part.startswith("$"):
             return part
         name = part[1:]
         if name in self.facts:
-            return row.get(name)
+            return row[name].value
         if name in self.environment.inputs:
             self.environment.note(name)
             return self.environment.inputs[name]
         self._unknown += 1
-        self._no_input(name, rule.written.place(*path))
+        self._no_input(name, written.place(*path))
         return None
 
     def _no_input(self, name: str, asked: Span) -> None:
@@ -265,20 +347,24 @@ class _Decider:
             place, help = environment.entry("budgets"), f"write {budget} = …"
             self.report.error("D403", words, place, help=help, related=related, cause=cause)
             return
-        near = self.book.thresholds.get(hint.near) if isinstance(hint, Hint) else None
+        near = self.thresholds.get(hint.near) if isinstance(hint, Hint) else None
         related = [Related(near.place("id"), "the nearest name")] if near else []
         self.report.error("D403", f"there is no threshold, budget or fact `{name}`", asked, help=hint, related=related)
 
-    def _check_settings(self, rule: _Rule, key: str, settings: Mapping[str, Any]) -> None:
+    def _check_settings(self, written: Written[Any], key: str, settings: Mapping[str, Any]) -> None:
         for name in settings:
             if name not in self.environment.settings:
                 hint = did_you_mean(name, self.environment.settings)
-                place = rule.written.key(key, "settings", name)
+                place = written.key(key, "settings", name)
                 self.report.error("D411", f"the engine has no setting `{name}`", place, help=hint)
 
 
-def _setting(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _setting(setting: Any) -> Any:
+    """Return a setting as the policy carries it: its value as the engine's text."""
+    if not isinstance(setting, dict) or "value" not in setting:
+        return setting
+    value = setting["value"]
+    return setting | {"value": str(value).lower() if isinstance(value, bool) else str(value)}
 
 
 def _choice_id(domain: str, subject: str, rule: str, value: Mapping[str, Any]) -> str:

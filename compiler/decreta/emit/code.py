@@ -92,13 +92,13 @@ def tests(program: Checked) -> dict[str, str]:
             spec=relation.bound.relation.written.doc.name,
             laws=relation.bound.relation.call is None,
             pools=pools(relation.bound),
-            checked=[check.kind for check in relation.checks if check.kind in ("columns", "key")],
+            checked=[check.kind for check in relation.checks if check.kind in ("columns", "key") and not check.proven],
             examples=examples(relation),
         )
         for name, relation in program.relations.items()
     }
     for name, obj in program.objects.items():
-        kinds = [check.kind for check in obj.checks if check.kind in ("columns", "key")]
+        kinds = [check.kind for check in obj.checks if check.kind in ("columns", "key") and not check.proven]
         found[f"tests/test_{name}.py"] = object_test.render(name=name, spec=obj.object.doc.name, checked=kinds)
     return found
 

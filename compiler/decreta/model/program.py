@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import ROUND_DOWN, Decimal
 from typing import Any, Generic, Literal, TypeVar
 
 from sqlglot import exp
 
 from decreta.model.spec import (
+    BudgetSpec,
     CheckSpec,
+    ConfidenceSpec,
+    DecisionSpec,
     EnvironmentSpec,
     ExampleSpec,
     ObjectTemplateSpec,
@@ -26,8 +30,9 @@ from decreta.model.spec import (
     ThresholdSpec,
 )
 from decreta.source import Document, Embedded, Path, SourceText, Span
+from decreta_runtime.contract.evidence import EvidenceLock
 from decreta_runtime.contract.manifest import Check, Column, Join, Key, Locality, Source
-from decreta_runtime.contract.policy import PolicyFile
+from decreta_runtime.contract.policy import FactSource, PolicyFile
 
 S = TypeVar("S", covariant=True)
 
@@ -203,6 +208,38 @@ class Domain:
     place: Span
 
 
+class Worth:
+    """What facts are worth by where they come from: decimals of two places, rounded down. Unsaid is nothing."""
+
+    NOTHING = "0.00"
+
+    def __init__(self, spec: ConfidenceSpec) -> None:
+        self._spec = spec
+
+    def of(self, source: FactSource) -> str:
+        """Return what a fact of this source is worth by itself."""
+        found = self._spec.outcome[-1] if source == "outcome" and self._spec.outcome else getattr(self._spec, source)
+        return found if isinstance(found, str) else self.NOTHING
+
+    def share(self, share: str | None) -> str:
+        """Return what a statistic is worth that so many of the files say; None: the table itself says it."""
+        return self._times(self._spec.statistics, share or "1.00")
+
+    def outcome(self, runs: int | None) -> str:
+        """Return what an outcome of so many runs is worth."""
+        steps = self._spec.outcome
+        return steps[min(runs, len(steps)) - 1] if steps and runs else self.NOTHING
+
+    def estimate(self, weakest: str) -> str:
+        """Return what is worth that was derived from facts of which this is the weakest."""
+        return self._times(self._spec.estimate, weakest)
+
+    def _times(self, one: str | None, other: str) -> str:
+        if one is None:
+            return self.NOTHING
+        return str((Decimal(one) * Decimal(other)).quantize(Decimal("0.01"), rounding=ROUND_DOWN))
+
+
 @dataclass(frozen=True)
 class RuleBook:
     """All rules, thresholds and confidences that bear on a pack, the library's with the pack's laid over them."""
@@ -210,7 +247,10 @@ class RuleBook:
     domains: Mapping[str, Domain]
     rules: Mapping[str, Written[RuleSpec]]
     thresholds: Mapping[str, Written[ThresholdSpec]]
-    confidence: Mapping[str, str]
+    budgets: Mapping[str, Written[BudgetSpec]]
+    decisions: tuple[Written[DecisionSpec], ...]
+    """What people decided for single subjects, in all environments."""
+    worth: Worth
 
     def number(self, threshold: str) -> int:
         """Return the value of an integer threshold that the compiler itself obeys."""
@@ -232,6 +272,8 @@ class Resolved:
     functions: Mapping[str, Function]
     rules: RuleBook
     environments: Mapping[str, Written[EnvironmentSpec]]
+    evidence: Mapping[str, EvidenceLock]
+    """What was seen of each environment's lake, as far as somebody looked."""
     capabilities: Mapping[str, Mapping[str, Any]]
     code: Mapping[str, SourceText]
 
@@ -328,6 +370,10 @@ class CheckedQuery:
     columns: tuple[Column, ...]
     datasets: Mapping[str, tuple[str, ...]]
     views: tuple[str, ...]
+    filters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Dataset or view → its columns that predicates compare with values."""
+    equalities: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The same, of those that are compared by equality."""
 
 
 @dataclass(frozen=True)

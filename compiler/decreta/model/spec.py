@@ -128,18 +128,25 @@ class CoverageSpec(Spec):
     at_least: float = Field(ge=0, le=1)
 
 
+OnViolation = Literal["refuse", "quarantine", "record"]
+"""What a violated check does: the run is refused, the rows go to a table beside, or the violation is recorded."""
+
+
 class WhereCheck(Spec):
     """A predicate that every row satisfies."""
 
     where: str
-    on_violation: Literal["refuse"] = "refuse"
+    on_violation: OnViolation = "refuse"
+    relaxed: OnViolation | None = None
+    """What it does where an environment's `validation_mode` is `relaxed`; without it the contract allows no less."""
 
 
 class CoverageCheck(Spec):
     """A share of another relation's values that must be reached."""
 
     coverage: CoverageSpec
-    on_violation: Literal["refuse"] = "refuse"
+    on_violation: Literal["refuse", "record"] = "refuse"
+    relaxed: Literal["record"] | None = None
 
 
 def _check_form(value: Any) -> str:
@@ -410,22 +417,75 @@ class RuleSpec(Spec):
     because: str
 
 
+class DecisionSpec(Spec):
+    """A decision that a person makes for one subject: it stands above what rules derive."""
+
+    domain: Name
+    subject: Name
+    then: dict[str, Any]
+    requires: list[str] = Field(default_factory=list)
+    otherwise: dict[str, Any] | None = None
+    because: str
+
+
+class BudgetSpec(Spec):
+    """A budget that environments set, and its unit."""
+
+    id: Name
+    unit: str
+    because: str
+
+
+Confidence = Annotated[str, StringConstraints(pattern=r"^[01]\.\d\d$")]
+
+
+class ConfidenceSpec(Spec):
+    """What facts are worth by where they come from."""
+
+    assumed: Confidence | None = None
+    capability: Confidence | None = None
+    declared: Confidence | None = None
+    lineage: Confidence | None = None
+    statistics: Confidence | None = None
+    """Of a fact that all files of the table say; the share of those that do multiplies it."""
+    bound: Confidence | None = None
+    """Of a bound that statistics give where the value itself is unknown; the share of files multiplies it."""
+    estimate: Confidence | None = None
+    """Multiplies the weakest fact that an estimate is made from."""
+    outcome: list[Confidence] | None = None
+    """By the number of runs seen: the first is for one run, the last for as many or more."""
+
+
 class RulesSpec(Spec):
     """`rules/<name>.toml`."""
 
     domain: dict[Name, DomainSpec] = Field(default_factory=dict)
     threshold: list[ThresholdSpec] = Field(default_factory=list)
+    budget: list[BudgetSpec] = Field(default_factory=list)
     rule: list[RuleSpec] = Field(default_factory=list)
-    confidence: dict[
-        Literal["assumed", "capability", "declared", "lineage"],
-        Annotated[str, StringConstraints(pattern=r"^[01]\.\d\d$")],
-    ] = Field(default_factory=dict)
+    decision: list[DecisionSpec] = Field(default_factory=list)
+    confidence: ConfidenceSpec = Field(default_factory=ConfidenceSpec)
 
 
 class WorkloadSpec(Spec):
-    """A workload class: whether its statements read whole tables or few rows of them."""
+    """A workload class: whether its statements read whole tables or few rows, and must come out the same each time."""
 
     reads: Literal["whole", "selective"]
+    repeatable: bool = False
+
+
+class GateSpec(Spec):
+    """What a domain must show in `warn` before it may be set to `enforce`."""
+
+    runs: int = Field(ge=1)
+    agreement: Annotated[str, StringConstraints(pattern=r"^[01]\.\d\d$")]
+    """The least share of decisions that are what the baseline is."""
+    failures: int = Field(ge=0)
+    """The most guards that failed where the decision would have stood."""
+
+
+ValidationMode = Literal["strict", "declared", "relaxed"]
+"""`strict` refuses on every violation and asks what was proven too; `relaxed` does what contracts allow at least."""
 
 
 class PackSpec(Spec):
@@ -436,6 +496,8 @@ class PackSpec(Spec):
     summary: str
     imports: list[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*@\d+$")]] = Field(default_factory=list)
     workloads: dict[Name, WorkloadSpec] = Field(default_factory=dict)
+    validation_mode: ValidationMode = "declared"
+    gates: dict[Name, GateSpec] = Field(default_factory=dict)
 
 
 class BindingSpec(Spec):
@@ -446,6 +508,27 @@ class BindingSpec(Spec):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+Mode = Literal["off", "warn", "enforce"]
+"""`off`: the baseline runs; `warn`: it runs, and the decision is recorded beside it; `enforce`: the decision runs."""
+
+
+class ExceptionSpec(Spec):
+    """One subject whose mode differs from its domain's, for a reason and until a version of the pack."""
+
+    domain: Name
+    subject: Name
+    mode: Mode
+    because: str
+    until: Version
+
+
+class RolloutSpec(Spec):
+    """How far decisions are obeyed, by domain; a domain that is not named is enforced."""
+
+    domains: dict[Name, Mode] = Field(default_factory=dict)
+    exception: list[ExceptionSpec] = Field(default_factory=list)
+
+
 class EnvironmentSpec(Spec):
     """`env/<env>.toml`: one environment."""
 
@@ -454,6 +537,10 @@ class EnvironmentSpec(Spec):
     budgets: dict[Name, int | str]
     bindings: dict[Name, BindingSpec] = Field(default_factory=dict)
     thresholds: dict[str, int | str] = Field(default_factory=dict)
+    rollout: RolloutSpec = Field(default_factory=RolloutSpec)
+    validation_mode: ValidationMode | None = None
+    """Over the pack's."""
+    decision: list[DecisionSpec] = Field(default_factory=list)
 
 
 LATER: dict[str, tuple[str, ...]] = {
@@ -461,7 +548,5 @@ LATER: dict[str, tuple[str, ...]] = {
     "RelationSpec": ("indexes", "refresh", "owner"),
     "QuerySpec": ("payoff",),
     "LayoutSpec": ("files", "partition_by", "z_order"),
-    "EnvironmentSpec": ("rollout",),
-    "PackSpec": ("gates", "validation_mode"),
 }
 """Fields of the design that nothing obeys yet: refused by name, so that nobody relies on them."""

@@ -302,7 +302,7 @@ def _frugal(policy: bytes) -> bytes:
     """Return a policy whose sessions have little memory: a recursion that a mutant made endless fails at once."""
     found = json.loads(policy)
     for decision in found["session_profile_by_workload"].values():
-        decision["value"]["settings"]["datafusion.runtime.memory_limit"] = _MEMORY
+        decision["value"]["settings"]["datafusion.runtime.memory_limit"]["value"] = _MEMORY
     return json.dumps(found).encode()
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
 from decreta.diagnostics import Related, Report, did_you_mean
 from decreta.model import spec
 from decreta.model.files import PackFiles
-from decreta.model.program import Domain, RuleBook, Written
+from decreta.model.program import Domain, RuleBook, Worth, Written
 from decreta.validate import validate
 
 M = TypeVar("M", bound=BaseModel)
 
-OBEYED = ("check.filter_levels",)
+OBEYED = ("check.filter_levels", "facts.small_file_bytes", "facts.text_bytes")
 """Whole numbers that the compiler itself obeys, so that no environment sets them."""
 
 
@@ -23,14 +23,19 @@ def rule_book(sources: tuple[PackFiles, ...], report: Report) -> RuleBook:
     domains: dict[str, Domain] = {}
     rules: dict[str, Written[spec.RuleSpec]] = {}
     thresholds: dict[str, Written[spec.ThresholdSpec]] = {}
-    confidence: dict[str, str] = {}
+    budgets: dict[str, Written[spec.BudgetSpec]] = {}
+    decisions: list[Written[spec.DecisionSpec]] = []
+    confidence: dict[str, Any] = {}
     for files in sources:
         own_rules: dict[str, Written[spec.RuleSpec]] = {}
         own_thresholds: dict[str, Written[spec.ThresholdSpec]] = {}
         for doc in files.documents.get("rules", {}).values():
             if (book := validate(doc, spec.RulesSpec, report)) is None:
                 continue
-            confidence |= book.confidence
+            confidence |= book.confidence.model_dump(exclude_unset=True)
+            decisions += [Written(d, doc, ("decision", i)) for i, d in enumerate(book.decision)]
+            for i, budget in enumerate(book.budget):
+                _once(report, budgets, budget.id, Written(budget, doc, ("budget", i)))
             for name, domain in book.domain.items():
                 place = doc.place("domain", name, "order")
                 domains[name] = Domain(name, tuple(domain.order), domain.min_confidence, place)
@@ -42,7 +47,8 @@ def rule_book(sources: tuple[PackFiles, ...], report: Report) -> RuleBook:
         thresholds |= own_thresholds
     for name in OBEYED:
         _whole_number(name, thresholds, sources[0], report)
-    return RuleBook(domains, rules, thresholds, confidence)
+    worth = Worth(spec.ConfidenceSpec(**confidence))
+    return RuleBook(domains, rules, thresholds, budgets, tuple(decisions), worth)
 
 
 def _whole_number(

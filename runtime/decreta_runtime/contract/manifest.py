@@ -9,7 +9,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-FORMAT = 1  # of the manifest and policy files; raised when a reader of the old form would misread the new
+FORMAT = 2  # of the manifest and policy files; raised when a reader of the old form would misread the new
 
 
 RUN_WORKLOAD = "batch_ingest"
@@ -87,13 +87,17 @@ class FunctionEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     volatility: Literal["immutable", "stable", "volatile"]
 
 
-class Check(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Check(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A statement that returns the rows which violate a promise: no row, no violation."""
 
     name: str
     kind: Literal["columns", "key", "where", "coverage", "cardinality"]
     summary: str
     sql: str
+    predicate: str | None = None
+    """Of a check on single rows: the condition that a right row satisfies, over the columns of its own dataset."""
+    proven: bool = False
+    """Whether the compiler has shown that it cannot be violated while the checks of its inputs hold."""
 
 
 class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -191,6 +195,24 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Return the columns of an object or relation; KeyError if the pack has none of that name."""
         entry = self.objects[name] if name in self.objects else self.relations[name]
         return entry.columns
+
+    def read_by_shapes(self, dataset: str, workload: str) -> tuple[Column, ...]:
+        """Return the columns of a dataset that the query shapes of a workload read, directly or through views."""
+        shapes = (query for query in self.queries.values() if query.workload == workload)
+        wanted = {column for query in shapes for column in query.datasets.get(dataset, ())}
+        return self._narrowed(dataset, wanted)
+
+    def read_by_run(self, dataset: str) -> tuple[Column, ...]:
+        """Return the columns of a dataset that relations read; all of them if a check looks at it too."""
+        if any(f'"{dataset}"' in check.sql for checks in self.checks().values() for check in checks):
+            return self.columns_of(dataset)
+        readers = (relation.required.get(dataset, ()) for relation in self.relations.values())
+        return self._narrowed(dataset, {column for used in readers for column in used})
+
+    def _narrowed(self, dataset: str, wanted: set[str]) -> tuple[Column, ...]:
+        columns = self.columns_of(dataset)
+        # A table has at least one column, also for those who only count its rows.
+        return tuple(column for column in columns if column.name in wanted) or columns[:1]
 
     def everything(self) -> tuple[str, ...]:
         """Return the names of all objects and relations."""

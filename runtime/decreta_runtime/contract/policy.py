@@ -21,20 +21,28 @@ Guard = Literal["engine_as_probed", "no_column_mapping", "no_deletion_vectors", 
 Mode = Literal["off", "warn", "enforce"]
 Origin = Literal["declared", "calibrated", "derived", "baseline"]
 FallbackReason = Literal["unknown_fact", "low_confidence"]
+FactSource = Literal["declared", "lineage", "statistics", "outcome", "capability", "assumed"]
+OnViolation = Literal["refuse", "quarantine", "record"]
+CheckTime = Literal["compile", "write", "run"]
 
 
 class ScanValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How one table is read. `pushdown` and `page_index` bear on the native path alone."""
+    """How one table is read. All but `path` and `columns` bear on the native path alone."""
 
     path: Literal["native", "delta"]
     pushdown: bool
     page_index: bool
+    bloom_filters: bool
+    columns: Literal["required", "all"]
+    """Which columns a session takes: those that the statements of its workload read, or all of the contract."""
 
 
 class CacheValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where a view's rows are kept for the length of a run; `none` computes it where it is used."""
 
     placement: Literal["none", "memory", "spill"]
+    pushdown: bool
+    """Whether readers of a spill filter inside its scan."""
 
 
 class WriteValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,19 +54,46 @@ class WriteValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     target_file_bytes: int
     row_group_rows: int
     compression: Literal["snappy", "zstd", "uncompressed"]
+    bloom_columns: tuple[str, ...]
+    bloom_fpp: str
+    """The share of false answers that a bloom filter may give, a decimal."""
+
+
+class Setting(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The value of one engine setting, and why it is that."""
+
+    value: str
+    because: str
 
 
 class SessionValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The engine settings of a workload class, by the engine's own names, and the worker processes of a source."""
+    """The engine settings of a workload class, by the engine's own names, and what the runtime holds beside them."""
 
-    settings: dict[str, str]
+    settings: dict[str, Setting]
     source_workers: int
+    """Processes that read a source."""
+    spill_buffer_bytes: int
+    """Bytes that a spill gathers before it appends them: one commit and one file each."""
+    ledger_buffer_rows: int
+    """Rows of the ledger that an open pack gathers before it writes them."""
 
 
 class ValidationValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a violated check does."""
+    """What a violated check does, and when it is asked; `compile` was answered by proof."""
 
-    on_violation: Literal["refuse"]
+    on_violation: OnViolation
+    when: CheckTime
+
+
+class FunctionRequirement(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One function that a view calls: of the engine, or of the pack with the digest of its module."""
+
+    origin: Literal["engine", "pack"]
+    arguments: tuple[str, ...] | None
+    """Spec types of a pack's function; null for the engine's, which take several."""
+    returns: str | None
+    volatility: Literal["immutable", "stable", "volatile"]
+    digest: str | None
 
 
 class SchemaChangeValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -100,19 +135,44 @@ class Evidence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
 
     fact: str
     value: bool | int | str | tuple[str, ...] | None
-    source: Literal["declared", "lineage", "capability", "assumed"]
+    source: FactSource
     confidence: str
     unit: str | None = None
+    version: int | None = None
+    """Table version, or `run_seq` of an outcome, at which the value was seen."""
+    runs: int | None = None
+    derivation: str | None = None
+    """How an estimate was made."""
+
+
+class RuleText(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A rule as it was written, once for all decisions that name it."""
+
+    when: str | None
+    inputs: tuple[str, ...]
+    """Thresholds and budgets that it reads; their values stand under `inputs` of the policy."""
+    because: str
+
+
+class Exemption(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why a subject's mode differs from its domain's, and the pack version at which that ends."""
+
+    reason: str
+    until: str
 
 
 class Decision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One decision with everything that explains it. `value`, `baseline` and `otherwise` have the domain's type."""
+    """One decision with everything that explains it. `value`, `baseline` and `otherwise` have the domain's type.
+
+    A baseline stands without guards: it is right for every subject.
+    """
 
     value: dict[str, Any]
     baseline: dict[str, Any]
     requires: tuple[Guard, ...]
     otherwise: dict[str, Any] | None
     mode: Mode
+    exemption: Exemption | None
     origin: Origin
     rule: str
     passed_over: tuple[str, ...]
@@ -131,10 +191,13 @@ class PolicyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     inputs: dict[str, int | str | bool]
     bindings: Bindings
     capabilities: Capabilities
+    rules: dict[str, RuleText]
     scan_policy_by_dataset: dict[str, Decision]
     cache_policy_by_view: dict[str, Decision]
     write_policy_by_dataset: dict[str, Decision]
     session_profile_by_workload: dict[str, Decision]
+    udf_requirements_by_view: dict[str, dict[str, FunctionRequirement]]
+    """View or query shape → function → what it must be."""
     validation: dict[str, dict[str, ValidationValue]]
     schema_change_by_dataset: dict[str, SchemaChangeValue]
 
@@ -149,12 +212,16 @@ DOMAINS: dict[str, tuple[str, type[Struct]]] = {
 
 
 class Choice(NamedTuple, Generic[V]):
-    """A policy value and where it stands. `otherwise` is what holds when a guard in `requires` fails."""
+    """A policy value and where it stands. `otherwise` is what holds when a guard in `requires` fails.
+
+    `shadow` is the decision that a domain in `warn` does not yet obey: `value` is the baseline then.
+    """
 
     value: V
     pointer: str
     requires: tuple[Guard, ...] = ()
     otherwise: V | None = None
+    shadow: V | None = None
 
 
 def pointer_to(*parts: str) -> str:
@@ -200,6 +267,11 @@ class Policy:
         pointer = pointer_to("validation", subject, check)
         return Choice(self.__entry(self.__file.validation.get(subject, {}), check, pointer), pointer)
 
+    def functions(self, view: str) -> Choice[dict[str, FunctionRequirement]]:
+        """Return the functions that a view or query shape calls."""
+        pointer = pointer_to("udf_requirements_by_view", view)
+        return Choice(self.__entry(self.__file.udf_requirements_by_view, view, pointer), pointer)
+
     def schema_change(self, dataset: str) -> Choice[SchemaChangeValue]:
         """Return what is done when the table of `dataset` and its contract differ."""
         pointer = pointer_to("schema_change_by_dataset", dataset)
@@ -236,7 +308,9 @@ class Policy:
         pointer = pointer_to(section, subject)
         decision: Decision = self.__entry(getattr(self.__file, section), subject, pointer)
         if decision.mode != "enforce":
-            raise PolicyIncomplete(pointer + "/mode", f"mode `{decision.mode}` is not in format {FORMAT}")
+            decided = _decode(decision.value, kind, pointer + "/value")
+            shadow = decided if decision.mode == "warn" else None
+            return Choice(_decode(decision.baseline, kind, pointer + "/baseline"), pointer, shadow=shadow)
         if decision.requires and decision.otherwise is None:
             raise PolicyIncomplete(pointer + "/otherwise", "a decision with guards has no value to take when one fails")
         otherwise = None if decision.otherwise is None else _decode(decision.otherwise, kind, pointer + "/otherwise")

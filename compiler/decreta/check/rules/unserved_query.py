@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from sqlglot import exp
-
 from decreta.diagnostics import Report
 from decreta.model.program import Bound, BoundQuery, Checked
-
-_SERVED = (exp.EQ, exp.LT, exp.LTE, exp.GT, exp.GTE, exp.Between, exp.In)
 
 
 def check(program: Checked, bound: Bound, report: Report) -> None:
@@ -21,7 +15,7 @@ def check(program: Checked, bound: Bound, report: Report) -> None:
 
 
 def _check_query(program: Checked, query: BoundQuery, name: str, report: Report) -> None:
-    filtered = _filtered(query)
+    filtered = program.queries[name].filters
     sorts = {table: _sort(program, table) for table in query.inputs}
     served = any(sort and sort[0] in filtered.get(table, ()) for table, sort in sorts.items())
     for table, columns in sorted(filtered.items()):
@@ -33,29 +27,6 @@ def _check_query(program: Checked, query: BoundQuery, name: str, report: Report)
         words = f"`{name}` reads all of `{table}`: it asks for {listed}, and {order}"
         help = f"sort `{table}` by one of them, or accept the whole scan"
         report.warning("D606", words, query.query.written.place("query"), help=help)
-
-
-def _filtered(query: BoundQuery) -> dict[str, set[str]]:
-    """Return the columns that predicates compare with values, by table."""
-    tree = query.statement.tree
-    tables = {t.alias_or_name: t.name for t in tree.find_all(exp.Table) if t.name in query.inputs}
-    found: dict[str, set[str]] = {}
-    for where in tree.find_all(exp.Where):
-        for node in where.find_all(*_SERVED):
-            for column in _asked(node):
-                only = next(iter(tables.values())) if len(set(tables.values())) == 1 else ""
-                table = tables.get(column.table, only)
-                if table:
-                    found.setdefault(table, set()).add(column.name)
-    return found
-
-
-def _asked(node: exp.Expr) -> Iterator[exp.Column]:
-    """Yield the bare column of a predicate whose other side reads no column."""
-    sides = [node.this, node.args.get("expression")]
-    for column, other in (sides, sides[::-1]):
-        if isinstance(column, exp.Column) and (other is None or not other.find(exp.Column)):
-            yield column
 
 
 def _sort(program: Checked, table: str) -> tuple[str, ...] | None:
