@@ -87,7 +87,7 @@ def _counters(leaves: list[Any]) -> dict[str, int]:
         metrics = leaf.metrics()
         for metric in metrics.metrics() if metrics is not None else ():
             if metric.name in _COUNTS:
-                found[metric.name] = found.get(metric.name, 0) + int(metric.value or 0)
+                found[metric.name] = found.get(metric.name, 0) + (0 if metric.value is None else int(metric.value))
             elif metric.name in (_ROW_GROUPS, _PAGES) and (hit := _PRUNING.search(repr(metric))):
                 total, unit, kept, kept_unit = hit.groups()
                 for key, number, scale in (("total", total, unit), ("kept", kept, kept_unit)):
