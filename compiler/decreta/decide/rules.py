@@ -22,11 +22,11 @@ from decreta.decide.reach import unreached
 from decreta.diagnostics import Hint, Related, Report, did_you_mean
 from decreta.engine import Engine, PlanRefused
 from decreta.facts import TABLES
-from decreta.model.facts import Fact, FactInfo, Rows
+from decreta.model.facts import Fact, FactInfo, FactValue, Rows
 from decreta.model.program import Domain, RuleBook, Worth, Written
 from decreta.model.spec import DecisionSpec, RuleSpec, ThresholdSpec
 from decreta.source import Span
-from decreta_runtime.contract.policy import DOMAINS, Decision, Evidence, Guard, RuleText
+from decreta_runtime.contract.policy import DOMAINS, Decision, Evidence, FallbackReason, Guard, RuleText
 
 UNKNOWN = Worth.NOTHING
 
@@ -180,6 +180,8 @@ class _Decider:
         self.declared = environment.worth.of("declared")
         self._unknown = 0
         self._taken: set[str] = set()
+        self._made: dict[tuple[int, str, tuple[FactValue, ...]], dict[str, Any]] = {}
+        self._facts_of: dict[tuple[int, str], tuple[str, ...]] = {}
 
     def decide(self, subject: str, row: Row, truth: Mapping[Predicate, bool | None]) -> Decision:
         """Return the decision for one subject from its facts and the truth of each predicate."""
@@ -194,10 +196,15 @@ class _Decider:
         read = [f for r in (*passed, rule) for p in r.predicates for f in p.facts]
         self.environment.note(*(i for r in (*passed, rule) for p in r.predicates for i in p.inputs))
         baseline = self.rules[-1]
-        unknown = any(row[fact].value is None for fact in read)
         weak = rule is not baseline and confidence < self.min_confidence
+        if weak:
+            passed.append(rule)
         chosen = baseline if weak else rule
-        return self._decision(subject, chosen, passed, row, read, confidence, unknown, weak)
+        # A rule with a false predicate does not hold, whatever else is unknown.
+        asked = any(not any(truth[p] is False for p in r.predicates) for r in passed if r is not rule)
+        unknown = chosen is baseline and (asked or any(row[f].value is None for p in rule.predicates for f in p.facts))
+        reason: FallbackReason | None = "unknown_fact" if unknown else "low_confidence" if weak else None
+        return self._decision(subject, chosen, passed, row, read, confidence, reason)
 
     def _decision(
         self,
@@ -207,8 +214,7 @@ class _Decider:
         row: Row,
         read: list[str],
         confidence: str,
-        unknown: bool,
-        weak: bool,
+        reason: FallbackReason | None,
     ) -> Decision:
         baseline, spec = self.rules[-1], rule.written.spec
         value, otherwise = self._values(rule.written, row)
@@ -225,7 +231,7 @@ class _Decider:
             rule=rule.name,
             passed_over=tuple(other.name for other in passed),
             confidence_score=confidence,
-            fallback_reason="unknown_fact" if unknown else "low_confidence" if weak else None,
+            fallback_reason=reason,
             evidence_sources=tuple(self._evidence(fact, row) for fact in sorted(set(read))),
             choice_id=_choice_id(self.domain, subject, rule.name, value),
         )
@@ -307,6 +313,21 @@ class _Decider:
         self, written: Written[RuleSpec] | Written[DecisionSpec], key: str, then: Mapping[str, Any], row: Row
     ) -> dict[str, Any]:
         """Return `then` with inputs and facts put in, as the domain's type reads it."""
+        facts = tuple(row[name].value for name in self._named(written, key, then))
+        if (found := self._made.get((id(written), key, facts))) is None:
+            found = self._made[(id(written), key, facts)] = self._typed(written, key, then, row)
+        return found
+
+    def _named(self, written: Written[Any], key: str, then: Any) -> tuple[str, ...]:
+        """Return the facts that a value takes over, so that it is made once for all subjects alike in them."""
+        if (id(written), key) not in self._facts_of:
+            texts = re.findall(r"\$([a-z_.]+)", repr(then))
+            self._facts_of[(id(written), key)] = tuple(name for name in texts if name in self.facts)
+        return self._facts_of[(id(written), key)]
+
+    def _typed(
+        self, written: Written[RuleSpec] | Written[DecisionSpec], key: str, then: Mapping[str, Any], row: Row
+    ) -> dict[str, Any]:
         unknown = self._unknown
         value = {name: self._filled(written, (key, name), part, row) for name, part in then.items()}
         if self._unknown > unknown:
