@@ -10,9 +10,9 @@ from typing import Any, get_args, get_origin
 
 import msgspec
 import pytest
+from tests.conftest import ROOT
 
 from decreta_runtime.contract import manifest, policy, records
-from tests.conftest import ROOT
 
 RUNTIME = ROOT / "runtime/decreta_runtime"
 APART = ("contract", "cli", "testing", "probe.py", "__main__.py")

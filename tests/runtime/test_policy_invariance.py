@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.conftest import ROOT, edit_policy, rows_of
 
 import decreta_runtime
 from decreta.diagnostics import Report
 from decreta.pipeline import compile_pack
 from decreta.project import Project
-from tests.conftest import ROOT, edit_policy, rows_of
 
 QUIET = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 Decision = dict[str, Any]
