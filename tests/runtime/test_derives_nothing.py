@@ -82,9 +82,10 @@ def found_in(name: str, tree: ast.Module) -> list[str]:
                     found.append(f"{name}:{node.lineno}: a number of its own: {ast.unparse(node)}")
         elif isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or) and policy_value(node.values[0]):
             found.append(f"{name}:{node.lineno}: a default for a policy value: {ast.unparse(node)}")
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr":
-            if len(node.args) == 3 and policy_value(node.args[0]):
-                found.append(f"{name}:{node.lineno}: a default for a policy value: {ast.unparse(node)}")
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "getattr" and policy_value(node.args[0]):
+            found += [f"{name}:{node.lineno}: a default for a policy value: {ast.unparse(node)}"] * (
+                len(node.args) == 3
+            )
     return found
 
 
