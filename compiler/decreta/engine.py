@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-from datafusion import SessionConfig, SessionContext, udf
+from datafusion import ScalarUDF, SessionConfig, SessionContext, udf
 
 from decreta_runtime.contract import types
 from decreta_runtime.contract.manifest import Column
@@ -33,11 +34,15 @@ class Engine:
         config = SessionConfig().with_target_partitions(1)
         # The session's zone decides what TIMESTAMP WITH TIME ZONE means (`engine-facts` 2a); the runtime sets the same.
         self._types: dict[str, pa.DataType] = {}
-        self._context = SessionContext(config.set("datafusion.execution.time_zone", "UTC"))
+        self._config = config.set("datafusion.execution.time_zone", "UTC")
+        self._context = SessionContext(self._config)
+        self._columns: dict[str, pa.Schema] = {}
+        self._functions: list[ScalarUDF] = []
 
     def register(self, name: str, columns: Iterable[Column]) -> None:
         """Make an empty table of that name and contract."""
         schema = pa.schema([pa.field(c.name, self._arrow(c.type), c.nullable) for c in columns])
+        self._columns[name] = schema
         self._context.register_record_batches(name, [[pa.RecordBatch.from_pylist([], schema=schema)]])
 
     @contextmanager
@@ -64,7 +69,8 @@ class Engine:
             raise AssertionError(name)
 
         *inputs, output = [self._arrow(t) for t in (*arguments, returns)]
-        self._context.register_udf(udf(never, inputs, output, volatility, name))
+        self._functions.append(udf(never, inputs, output, volatility, name))
+        self._context.register_udf(self._functions[-1])
 
     def _arrow(self, spec: str) -> pa.DataType:
         """Return the Arrow type that the engine gives a column of a spec type."""
@@ -81,6 +87,30 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - the binding raises bare Exception; its words are the finding
             raise PlanRefused(_words(error)) from None
         return [PlannedColumn(f.name, types.from_arrow(str(f.type)), str(f.type), f.nullable) for f in schema]
+
+    def scans(self, sql: str, views: Mapping[str, str]) -> list[tuple[str, str | None]]:
+        """Return each table that the optimized plan of `sql` scans, with the filter that stands right above the scan.
+
+        `views` are made of their statements, in order. Raises PlanRefused.
+        """
+        context = SessionContext(self._config)
+        try:
+            for name, columns in self._columns.items():
+                if name not in views:
+                    context.register_record_batches(name, [[pa.RecordBatch.from_pylist([], schema=columns)]])
+            for function in self._functions:
+                context.register_udf(function)
+            for name, statement in views.items():
+                context.register_table(name, context.sql(statement).into_view())
+            lines = context.sql(sql).optimized_logical_plan().display_indent().split("\n")
+        except Exception as error:  # noqa: BLE001 - as above
+            raise PlanRefused(_words(error)) from None
+        found = []
+        for before, line in zip(["", *lines], lines, strict=False):
+            if match := re.match(r"\s*TableScan: (\S+)", line):
+                above = re.match(r"\s*Filter: (.*)", before)
+                found.append((match[1].strip('"'), above[1] if above else None))
+        return found
 
     def evaluate(
         self, rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, str], expressions: Sequence[str]

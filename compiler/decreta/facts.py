@@ -153,10 +153,10 @@ def _datasets(checked: Checked, lock: EvidenceLock | None, worth: Worth) -> Rows
     for name, found in rows.items():
         assert isinstance(found, _Row)
         sort = checked.objects[name].object.sort if name in checked.objects else checked.relations[name].sort
-        asked = sorted({c for query in selective for c in query.equalities.get(name, ())} - set(sort[:1]))
+        asked = sorted({c for query in selective for c in query.asked(name, "=", "in")} - set(sort[:1]))
         found.know(sorted=bool(sort), readers=readers[name], selective_readers=looking[name])
         found.know(equality_columns=tuple(asked), looked_up=bool(asked))
-        filtered = {c for query in selective for c in query.filters.get(name, ())}
+        filtered = {c for query in selective for c in query.asked(name)}
         if lock is not None and name in lock.datasets:
             _observed(found, lock.datasets[name], filtered, asked, sort)
     return rows

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from decreta.check import assertions, calls, cardinality, contract, cuts
+from decreta.check.asks import asks
 from decreta.check.comparisons import check_comparisons
-from decreta.check.filters import filters
 from decreta.check.given import check_given
 from decreta.check.recursion import check_recursion, plan_recursive
 from decreta.check.rows import Flow, Rows
@@ -78,6 +78,7 @@ class _Checker:
         shapes = {name: cuts.reads(q, relations, objects, self.report) for name, q in queries.items()}
         if self.report.failed:
             return None
+        shapes = {name: replace(q, asks=asks(q, relations, self.engine)) for name, q in shapes.items()}
         program = Checked(resolved, checked_objects, relations, shapes, self.bound.order)
         apply_rules(program, self.bound, self.report)
         return None if self.report.failed else program
@@ -215,8 +216,7 @@ class _Checker:
         scoped, planned, sql = typed
         columns = contract.query_columns(bound, planned, scoped.rows, self.report)
         required = {name: tuple(sorted(used)) for name, used in sorted(scoped.required.items())}
-        served, equal = filters(bound)
-        return CheckedQuery(bound, sql, columns, required, (), served, equal)
+        return CheckedQuery(bound, sql, columns, required, ())
 
     def _object(self, obj: Object) -> CheckedObject:
         key = Key(columns=obj.key, known="checked") if obj.key else None

@@ -86,6 +86,7 @@ def _query(checked: CheckedQuery) -> QueryEntry:
         example=dict(query.written.spec.example),
         columns=checked.columns,
         datasets=dict(checked.datasets),
+        asks=dict(checked.asks),
         views=checked.views,
     )
 

@@ -31,7 +31,7 @@ from decreta.model.spec import (
 )
 from decreta.source import Document, Embedded, Path, SourceText, Span
 from decreta_runtime.contract.evidence import EvidenceLock
-from decreta_runtime.contract.manifest import Check, Column, Join, Key, Locality, Source
+from decreta_runtime.contract.manifest import Ask, Check, Column, Join, Key, Locality, Source
 from decreta_runtime.contract.policy import FactSource, PolicyFile
 
 S = TypeVar("S", covariant=True)
@@ -370,10 +370,13 @@ class CheckedQuery:
     columns: tuple[Column, ...]
     datasets: Mapping[str, tuple[str, ...]]
     views: tuple[str, ...]
-    filters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Dataset or view → its columns that predicates compare with values."""
-    equalities: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """The same, of those that are compared by equality."""
+    asks: Mapping[str, tuple[tuple[Ask, ...], ...]] = field(default_factory=dict)
+    """Dataset → for each scan of it the conditions that the optimizer brings down to it."""
+
+    def asked(self, dataset: str, *operators: str) -> set[str]:
+        """Return the columns of a dataset that conditions name, or those with one of `operators`."""
+        found = (ask for scan in self.asks.get(dataset, ()) for ask in scan)
+        return {ask.column for ask in found if not operators or ask.op in operators}
 
 
 @dataclass(frozen=True)

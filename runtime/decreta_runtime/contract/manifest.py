@@ -148,6 +148,22 @@ class RelationEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     checks: tuple[Check, ...]
 
 
+class AskValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One side of a condition: a parameter of the shape, or a literal."""
+
+    parameter: str | None = None
+    literal: bool | int | str | None = None
+    """As JSON has it: dates and decimals as text, timestamps as microseconds since the epoch."""
+
+
+class Ask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A condition that every row satisfies which a scan can give to the result."""
+
+    column: str
+    op: Literal["=", "<", "<=", ">", ">=", "in", "like"]
+    values: tuple[AskValue, ...]
+
+
 class QueryEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A query shape; its SQL stands in the generated `queries.py` under `SQL[name]`."""
 
@@ -160,6 +176,8 @@ class QueryEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     columns: tuple[Column, ...]
     datasets: dict[str, tuple[str, ...]]
     """Dataset -> the columns of it that the shape reads, directly or through views."""
+    asks: dict[str, tuple[tuple[Ask, ...], ...]]
+    """Dataset -> for each scan of it the conditions that all hold; a dataset whose scans do not all ask is not here."""
     views: tuple[str, ...]
     """Relations that are not stored, in the order in which they must be registered."""
 

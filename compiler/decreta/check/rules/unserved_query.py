@@ -15,8 +15,9 @@ def check(program: Checked, bound: Bound, report: Report) -> None:
 
 
 def _check_query(program: Checked, query: BoundQuery, name: str, report: Report) -> None:
-    filtered = program.queries[name].filters
-    sorts = {table: _sort(program, table) for table in query.inputs}
+    shape = program.queries[name]
+    filtered = {table: shape.asked(table) for table in shape.asks}
+    sorts = {table: _sort(program, table) for table in shape.datasets}
     served = any(sort and sort[0] in filtered.get(table, ()) for table, sort in sorts.items())
     for table, columns in sorted(filtered.items()):
         sort = sorts.get(table)

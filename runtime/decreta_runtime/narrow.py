@@ -1,0 +1,100 @@
+"""Which files of a snapshot can hold rows that a query shape asks for, by the statistics of the Delta log.
+
+A file is left out only where its statistics show that no row satisfies the conditions. Without statistics, or with ones
+that do not bound a value (floats: NaN stands in no bound), it is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import date
+from decimal import Decimal
+from functools import reduce
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from decreta_runtime.contract.manifest import Ask, AskValue
+from decreta_runtime.scan import Pinned
+
+_MILLISECOND = 1000
+"""Microseconds. The log cuts timestamps down to milliseconds, so that a greatest value may lie so much higher."""
+
+
+def matching(pinned: Pinned, scans: Iterable[Iterable[Ask]], given: Mapping[str, pa.Scalar]) -> tuple[str, ...]:
+    """Return the snapshot's files that may hold rows for one of `scans`, each with conditions that all hold.
+
+    `given` are the values of the shape's parameters.
+    """
+    kept = [reduce(pc.and_, (_may_match(pinned.actions, ask, given) for ask in asks)) for asks in scans]
+    mask = reduce(pc.or_, kept).to_pylist()
+    return tuple(path for path, keep in zip(pinned.files, mask, strict=True) if keep)
+
+
+def _may_match(actions: pa.Table, ask: Ask, given: Mapping[str, pa.Scalar]) -> pa.Array:
+    every = pa.array([True] * actions.num_rows)
+    least, most = (_bound(actions, f"{side}.{ask.column}") for side in ("min", "max"))
+    if least is None or most is None:
+        return every
+    try:
+        values = [_scalar(value, given, least.type) for value in ask.values]
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, ValueError, OverflowError):
+        return every
+    if any(not value.is_valid for value in values):
+        return every
+    found = reduce(pc.or_, (_within(ask.op, least, most, value) for value in values))
+    return pc.and_(pc.fill_null(found, True), pc.invert(_all_null(actions, ask.column)))
+
+
+def _within(op: str, least: pa.ChunkedArray, most: pa.ChunkedArray, value: pa.Scalar) -> Any:
+    """Say of each file whether a value between its bounds may satisfy the condition."""
+    if op == "like":
+        prefix = _prefix(value.as_py())
+        starts = pc.utf8_slice_codeunits(least, 0, len(prefix)) if prefix else least
+        return pc.or_kleene(pc.and_(pc.less_equal(starts, prefix), pc.greater_equal(most, prefix)), not prefix)
+    low, high = pc.less_equal(least, value), pc.greater_equal(most, value)
+    if op in ("=", "in"):
+        return pc.and_(low, high)
+    if op in ("<", "<="):
+        return pc.less(least, value) if op == "<" else low
+    return pc.greater(most, value) if op == ">" else high
+
+
+def _bound(actions: pa.Table, name: str) -> Any:
+    """Return the least or greatest values of a column by file, None if they bound nothing."""
+    if name not in actions.column_names:
+        return None
+    found = actions[name]
+    if pa.types.is_floating(found.type) or pa.types.is_nested(found.type):
+        return None
+    if pa.types.is_timestamp(found.type) and name.startswith("max."):
+        return pc.add(found.cast(pa.int64()), _MILLISECOND).cast(found.type)
+    return found.cast(pa.string()) if pa.types.is_string_view(found.type) else found
+
+
+def _all_null(actions: pa.Table, column: str) -> Any:
+    """Say of each file whether it is known to hold nothing but nulls, which satisfy no condition."""
+    nulls, rows = f"null_count.{column}", "num_records"
+    if nulls not in actions.column_names or rows not in actions.column_names:
+        return pa.array([False] * actions.num_rows)
+    return pc.fill_null(pc.equal(actions[nulls], actions[rows]), False)
+
+
+def _scalar(value: AskValue, given: Mapping[str, pa.Scalar], kind: pa.DataType) -> pa.Scalar:
+    """Return one side of a condition in the type of the statistics."""
+    if value.parameter is not None:
+        return given[value.parameter].cast(kind)
+    literal: Any = value.literal
+    if pa.types.is_date(kind):
+        literal = date.fromisoformat(literal)
+    elif pa.types.is_decimal(kind):
+        literal = Decimal(str(literal))
+    elif pa.types.is_timestamp(kind):
+        return pa.scalar(literal, pa.timestamp("us", kind.tz)).cast(kind)
+    return pa.scalar(literal, kind)
+
+
+def _prefix(pattern: str) -> str:
+    """Return the text that everything which is LIKE the pattern begins with."""
+    return next((pattern[:i] for i, letter in enumerate(pattern) if letter in "%_\\"), pattern)
