@@ -37,11 +37,8 @@ def _may_match(actions: pa.Table, ask: Ask, given: Mapping[str, pa.Scalar]) -> p
     least, most = (_bound(actions, f"{side}.{ask.column}") for side in ("min", "max"))
     if least is None or most is None:
         return every
-    try:
-        values = [_scalar(value, given, least.type) for value in ask.values]
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, ValueError, OverflowError):
-        return every
-    if any(not value.is_valid for value in values):
+    values = [scalar_of(value, given, least.type) for value in ask.values]
+    if any(value is None or not value.is_valid for value in values):
         return every
     found = reduce(pc.or_, (_within(ask.op, least, most, value) for value in values))
     return pc.and_(pc.fill_null(found, True), pc.invert(_all_null(actions, ask.column)))
@@ -50,7 +47,7 @@ def _may_match(actions: pa.Table, ask: Ask, given: Mapping[str, pa.Scalar]) -> p
 def _within(op: str, least: pa.ChunkedArray, most: pa.ChunkedArray, value: pa.Scalar) -> Any:
     """Say of each file whether a value between its bounds may satisfy the condition."""
     if op == "like":
-        prefix = _prefix(value.as_py())
+        prefix = prefix_of(value.as_py())
         starts = pc.utf8_slice_codeunits(least, 0, len(prefix)) if prefix else least
         return pc.or_kleene(pc.and_(pc.less_equal(starts, prefix), pc.greater_equal(most, prefix)), not prefix)
     low, high = pc.less_equal(least, value), pc.greater_equal(most, value)
@@ -81,8 +78,15 @@ def _all_null(actions: pa.Table, column: str) -> Any:
     return pc.fill_null(pc.equal(actions[nulls], actions[rows]), False)
 
 
+def scalar_of(value: AskValue, given: Mapping[str, pa.Scalar], kind: pa.DataType) -> pa.Scalar | None:
+    """Return one side of a condition as a value of `kind`, None if it is none."""
+    try:
+        return _scalar(value, given, kind)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, ValueError, OverflowError):
+        return None
+
+
 def _scalar(value: AskValue, given: Mapping[str, pa.Scalar], kind: pa.DataType) -> pa.Scalar:
-    """Return one side of a condition in the type of the statistics."""
     if value.parameter is not None:
         return given[value.parameter].cast(kind)
     literal: Any = value.literal
@@ -95,6 +99,6 @@ def _scalar(value: AskValue, given: Mapping[str, pa.Scalar], kind: pa.DataType) 
     return pa.scalar(literal, kind)
 
 
-def _prefix(pattern: str) -> str:
+def prefix_of(pattern: str) -> str:
     """Return the text that everything which is LIKE the pattern begins with."""
     return next((pattern[:i] for i, letter in enumerate(pattern) if letter in "%_\\"), pattern)

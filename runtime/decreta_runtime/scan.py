@@ -111,7 +111,7 @@ def register_scan(context: SessionContext, pinned: Pinned, columns: Sequence[Col
 def _native(context: SessionContext, pinned: Pinned, columns: Sequence[Column], value: ScanValue) -> None:
     # Columns are declared, never inferred, so that files of an older schema read as null where a column is new.
     # Not-null is a promise that checks must be able to find broken, so the scan does not take it for granted.
-    declared = ", ".join(f"{quote(c.name)} {_sql(c)}" for c in columns)
+    declared = ", ".join(f"{quote(c.name)} {sql_type(c)}" for c in columns)
     # As URLs, because in a path `*`, `?` and `[` are patterns, and one that matches nothing is an empty table.
     listed = ", ".join(f"'file://{percent_encode(path, safe='/')}'" for path in pinned.files)
     options = {
@@ -144,7 +144,8 @@ def quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _sql(column: Column) -> str:
+def sql_type(column: Column) -> str:
+    """Return a column's type as the engine writes it."""
     names = types.names_of(column.type)
     assert names is not None  # the compiler knows no other types
     return names.sql
