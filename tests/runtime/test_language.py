@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -63,6 +64,27 @@ def test_rows_are_those_of_plain_python(graph: Path, tmp_path: Path) -> None:
         labels = rows(pack, "SELECT source, target_label, source_label FROM labelled WHERE map_id = 2")
         assert labels == [(20, "N21!", "N20!"), (20, "N22!", "N20!"), (22, "N21!", "N22!")]
         assert rows(pack, "SELECT shout('a') AS a") == [("A!",)]
+
+
+def test_with_clauses_neither_capture_nor_get_lost(graph: Path, tmp_path: Path) -> None:
+    specs = tmp_path / "graph/specs/graph/relations"
+    # `reached` is the name of a WITH clause in the body of `std/closure`.
+    (specs / "reached.yaml").write_text("relation: reached\nbody: SELECT e.source, e.target FROM edge AS e\n")
+    for name, bound in (("again", ""), ("again_near", "  max_hops: 4\n")):
+        given = "  edge: {relation: reached, columns: {source: source, target: target}}\n"
+        text = f"relation: {name}\nstore: true\nuse: std/closure@1\nwith:\n{given}{bound}"
+        (specs / f"{name}.yaml").write_text(text)
+    (specs / "signal.yaml").write_text(
+        "relation: signal\nstore: true\nrounds: 3\nbody: |\n"
+        "  WITH start AS (SELECT n.node_id AS start, n.node_id AS reached FROM node AS n),\n"
+        "  step AS (SELECT s.start, e.target AS reached FROM signal AS s JOIN edge AS e ON e.source = s.reached)\n"
+        "  SELECT b.start, b.reached FROM start AS b\n  UNION\n  SELECT s.start, s.reached FROM step AS s\n"
+    )
+    with decreta_runtime.open(compiled(tmp_path / "graph", "graph"), lake=str(tmp_path / "graph/lake")) as pack:
+        pack.run()
+        assert rows(pack, "SELECT * FROM again") == rows(pack, "SELECT * FROM reaches")
+        assert rows(pack, "SELECT * FROM again_near") == rows(pack, "SELECT * FROM near")
+        assert rows(pack, "SELECT * FROM signal") == rows(pack, "SELECT * FROM spread")
 
 
 def test_overflow_of_a_bounded_closure_refuses_the_run(graph: Path, tmp_path: Path) -> None:
@@ -159,6 +181,68 @@ def test_manifest_says_what_was_found(graph: Path) -> None:
         ),
         (
             "bad",
+            "relation: bad\nbody: SELECT e.map_id FROM edge AS e EXCEPT SELECT n.node_id AS map_id FROM node AS n\n",
+            "D309",
+            2,
+        ),
+        (
+            "bad",
+            "relation: bad\nbody: |\n  SELECT x.c FROM (SELECT e.map_id AS c FROM edge AS e) AS x\n"
+            "  JOIN (SELECT n.node_id AS c FROM node AS n) AS y USING (c)\n",
+            "D309",
+            4,
+        ),
+        (
+            "bad",
+            "relation: bad\nbody: SELECT CASE e.map_id WHEN e.source THEN 1 ELSE 2 END AS c FROM edge AS e\n",
+            "D309",
+            2,
+        ),
+        (
+            "bad",
+            "relation: bad\nbody: SELECT e.map_id FROM edge AS e WHERE (e.map_id, e.source) IN ((1, 'a'))\n",
+            "D308",
+            2,
+        ),
+        (
+            "bad",
+            "relation: bad\nbody: SELECT e.map_id FROM edge AS e WHERE e.source IN (SELECT n.label FROM node AS n)\n",
+            "D308",
+            2,
+        ),
+        ("bad", "relation: bad\nbody: SELECT e.source FROM edge AS e NATURAL JOIN node AS n\n", "D313", 2),
+        (
+            "bad",
+            "relation: bad\nbody: SELECT e.source FROM edge AS e\nchecks:\n"
+            "  a: {coverage: {of: node.label, by: source, at_least: 1}}\n",
+            "D308",
+            4,
+        ),
+        (
+            "bad",
+            "relation: bad\nbody: SELECT e.source FROM edge AS e\nchecks:\n"
+            "  a: {coverage: {of: node.map_id, by: source, at_least: 1}}\n",
+            "D309",
+            4,
+        ),
+        ("bad", "relation: bad\nbody: WITH edge AS (SELECT 1 AS c) SELECT e.c FROM edge AS e\n", "D206", 2),
+        (
+            "bad",
+            "relation: bad\nuse: std/closure@1\nwith:\n"
+            "  edge: {relation: edge, columns: {source: source, target: target}}\n  max_hops: 2\nchecks:\n"
+            "  within_max_hops: {where: hop < 9}\n",
+            "D206",
+            7,
+        ),
+        (
+            "bad",
+            "relation: bad\nuse: std/equi_join@1\nwith:\n  left: {relation: edge, columns: {equal: [target]}}\n"
+            "  right: {relation: edge, columns: {equal: [source]}}\n",
+            "D209",
+            2,
+        ),
+        (
+            "bad",
             "relation: bad\nbody: SELECT e.map_id, COUNT(*) OVER (PARTITION BY e.source) AS c FROM edge AS e\n"
             "local_to: map_id\n",
             "D318",
@@ -177,6 +261,6 @@ def test_what_cannot_hold_is_refused(
         assert done.returncode == 0, done.stderr
         return
     assert done.returncode == 1
-    assert f"[{code}]" in done.stderr
+    assert set(re.findall(r"error\[(\w+)\]", done.stderr)) == {code}, "one cause, one code"
     if line:
         assert f"relations/{relation}.yaml:{line}:" in done.stderr
