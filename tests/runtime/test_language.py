@@ -12,7 +12,7 @@ from deltalake import write_deltalake
 from tests.conftest import ROOT, compiled, edit_policy, run_command
 
 import decreta_runtime
-from decreta_runtime.contract.errors import CheckViolated
+from decreta_runtime.contract.errors import CheckViolated, DecretaError, FunctionFailed, SchemaMismatch
 
 EDGES = [(1, 10, 11), (1, 11, 12), (1, 12, 13), (1, 13, 10), (2, 20, 21), (2, 20, 22), (2, 22, 21)]
 NODES = [(m, n, f"n{n}") for m, n in sorted({(m, n) for m, s, t in EDGES for n in (s, t)})]
@@ -93,6 +93,29 @@ def test_overflow_of_a_bounded_closure_refuses_the_run(graph: Path, tmp_path: Pa
         decreta_runtime.open(graph, lake=str(tmp_path / "graph/lake")) as pack,
         pytest.raises(CheckViolated, match="within_max_hops"),
     ):
+        pack.run()
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "words"),
+    [
+        ("return pa.table({'map_id': [1]})", FunctionFailed, "returned a Table, not a RecordBatchReader"),
+        ("return None", FunctionFailed, "returned a NoneType, not a RecordBatchReader"),
+        ("raise KeyError('oh')", FunctionFailed, "`depths` raised KeyError: 'oh'"),
+        (
+            "return pa.table({'m': [1]}).to_reader()",
+            SchemaMismatch,
+            "`(far|depth)` came with the columns `m`, its contract has `map_id`, `node_id`, `depth`",
+        ),
+    ],
+)
+def test_what_a_table_function_returns_is_held_against_its_contract(
+    graph: Path, tmp_path: Path, code: str, error: type[DecretaError], words: str
+) -> None:
+    module = tmp_path / "graph/specs/graph/code/walks.py"
+    module.write_text(module.read_text().replace('    """Walk each group', f'    {code}\n    """Walk each group'))
+    folder = compiled(tmp_path / "graph", "graph")
+    with decreta_runtime.open(folder, lake=str(tmp_path / "graph/lake")) as pack, pytest.raises(error, match=words):
         pack.run()
 
 
