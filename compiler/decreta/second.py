@@ -75,9 +75,12 @@ def _pools(pack: LoadedPack, folder: Path, name: str) -> Pools:
 
 def _untied(test: RelationTest, given: Mapping[str, list[Row]]) -> bool:
     """Whether the rows do not depend on the order of the input, in which an engine meets what a window finds equal."""
-    orders: list[Callable[[list[Row]], list[Row]]] = [lambda r: r[::-1], lambda r: r[len(r) // 2 :] + r[: len(r) // 2]]
+    shuffles: list[Callable[[list[Row]], list[Row]]] = [
+        lambda r: r[::-1],
+        lambda r: r[len(r) // 2 :] + r[: len(r) // 2],
+    ]
     rows = multiset(test.rows(given))
-    return all(multiset(test.rows({n: order(r) for n, r in given.items()})) == rows for order in orders)
+    return all(multiset(test.rows({n: shuffle(r) for n, r in given.items()})) == rows for shuffle in shuffles)
 
 
 def _agree(connection: Any, statement: str, test: RelationTest, given: Mapping[str, list[Row]]) -> bool:
