@@ -233,6 +233,21 @@ def test_manifest_says_what_was_found(graph: Path) -> None:
             "D308",
             2,
         ),
+        (
+            "bad",
+            "relation: bad\nbody: SELECT e.source AS x FROM edge AS e UNION ALL SELECT n.label AS x FROM node AS n\n",
+            "D308",
+            2,
+        ),
+        ("bad", "relation: bad\nbody: SELECT * FROM edge AS e JOIN edge AS f ON e.target = f.source\n", "D306", 2),
+        ("bad", "relation: bad\nbody: SELECT * FROM edge AS e JOIN node AS n USING (map_id)\n", None, None),
+        (
+            "bad",
+            "relation: bad\nuse: std/equi_join@1\nwith:\n  left: {relation: edge, columns: {equal: [target]}}\n"
+            '  right: {relation: edge, columns: {equal: [source]}}\ncarry: {left: "*", right: "*"}\n',
+            "D306",
+            None,
+        ),
         ("bad", "relation: bad\nbody: SELECT e.source FROM edge AS e NATURAL JOIN node AS n\n", "D313", 2),
         (
             "bad",

@@ -111,6 +111,7 @@ class _Walker:
             count = f"{len(left.columns)} and {len(right.columns)}"
             self._error("D307", f"the branches have {count} columns", node)
             return left
+        self._same_types(node)
         names = list(zip(left.columns, right.columns, strict=True))
         local = NOT_LOCAL if _is_cut(node) else united(left.local, right.local, names)
         if not isinstance(node, exp.Union):
@@ -125,6 +126,15 @@ class _Walker:
             columns[name] = Flow(a.lineage | b.lineage, domain)
         keys = frozenset([frozenset(columns)]) if node.args.get("distinct") else frozenset()
         return Rows(columns, keys, local)
+
+    def _same_types(self, node: exp.SetOperation) -> None:
+        """Hold the columns that a set operation puts under each other as the comparisons that they are."""
+        selects = [_first_select(branch) for branch in (node.left, node.right)]
+        if not any(s is None or s.is_star for s in selects):
+            mine, theirs = (s.expressions for s in selects if s is not None)
+            for left, right in zip(mine, theirs, strict=False):
+                pair = left.unalias(), right.unalias()
+                self.comparisons.append(Comparison(right, *pair, *(s for s in selects if s is not None)))
 
     def _select(self, node: exp.Select, ctes: Mapping[str, Rows], outer: SelectScope | None) -> Rows:
         select = SelectScope(node, outer=outer)
@@ -244,7 +254,12 @@ class _Walker:
             if isinstance(projection, exp.Star) or (
                 isinstance(projection, exp.Column) and isinstance(projection.this, exp.Star)
             ):
-                outputs += self._star(select, projection)
+                for output in self._star(select, projection):
+                    if output[0] in {n for n, _, _ in outputs}:
+                        words, cause = f"two output columns are called `{output[0]}`", f"{id(projection)}"
+                        help = "list the columns, and rename one with AS"
+                        self._error("D306", words, projection, help=help, cause=cause)
+                    outputs.append(output)
                 continue
             name = projection.alias_or_name
             if not _is_named(select.node) and not isinstance(projection, exp.Alias | exp.Column):
@@ -260,13 +275,15 @@ class _Walker:
 
     def _star(self, select: SelectScope, star: exp.Expr) -> Iterator[tuple[str, Flow, exp.Expr]]:
         table = star.table if isinstance(star, exp.Column) else ""
+        told: set[str] = set()
         excluded = {e.name for e in (star.args.get("except_") or star.args.get("except") or [])}
         for alias, rows in select.sources.items():
             if table and alias != table:
                 continue
             for name, flow in rows.columns.items():
-                if name in excluded:
+                if name in excluded or (not table and name in told & select.merged):
                     continue
+                told.add(name)
                 if source := select.tables.get(alias):
                     self.required[source].add(name)
                 yield name, flow, exp.column(name, table=alias)
@@ -373,6 +390,13 @@ def _own(select: exp.Select) -> Iterator[exp.Expr]:
             continue
         for value in node.args.values():
             stack += _nodes(value)
+
+
+def _first_select(query: exp.Expr) -> exp.Select | None:
+    """Return the SELECT that names the columns of a query."""
+    while isinstance(query, exp.SetOperation | exp.Subquery):
+        query = query.left if isinstance(query, exp.SetOperation) else query.this
+    return query if isinstance(query, exp.Select) else None
 
 
 def _is_cut(query: exp.Expr) -> bool:
