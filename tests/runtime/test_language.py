@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -64,6 +66,31 @@ def test_rows_are_those_of_plain_python(graph: Path, tmp_path: Path) -> None:
         labels = rows(pack, "SELECT source, target_label, source_label FROM labelled WHERE map_id = 2")
         assert labels == [(20, "N21!", "N20!"), (20, "N22!", "N20!"), (22, "N21!", "N22!")]
         assert rows(pack, "SELECT shout('a') AS a") == [("A!",)]
+
+
+def test_values_given_to_a_template_are_of_their_types(graph: Path, tmp_path: Path) -> None:
+    specs = tmp_path / "graph/specs/graph"
+    (specs / "templates").mkdir()
+    (specs / "templates/valued.yaml").write_text(
+        "template: valued\nversion: 1.0.0\nkind: relation\nsummary: Rows with values.\nparameters:\n"
+        '  input: {relation: {id: "@identity", label: column}}\n  label: {type: string}\n  share: {type: decimal}\n'
+        "  within: {type: duration, default: 7 days}\n  live: {type: bool}\nbody: |\n"
+        "  SELECT i.id, $label AS label, $share AS share, DATE '2024-01-01' + $within AS day, $live AS live\n"
+        "  FROM input AS i\n  WHERE i.label <> $label AND $share < 0.5\n"
+    )
+    relation = specs / "relations/given.yaml"
+    given = '  input: {relation: node, columns: {label: label}}\n  label: "it\'s; -- $x"\n  live: false\n'
+    text = f"relation: given\nstore: true\nuse: graph/valued@1\nwith:\n{given}"
+    relation.write_text(f'{text}  share: "much"\n')
+    done = run_command("check", cwd=tmp_path / "graph")
+    assert "given.yaml:8:10: error[D209]: `share` needs a decimal in quotes" in done.stderr
+    relation.write_text(f'{text}  share: "-0.25"\n')
+    with decreta_runtime.open(compiled(tmp_path / "graph", "graph"), lake=str(tmp_path / "graph/lake")) as pack:
+        pack.run()
+        columns = pack.manifest.relations["given"].columns
+        assert [c.type for c in columns] == ["int64", "string", "decimal(2,2)", "date", "bool"]
+        found = rows(pack, "SELECT DISTINCT label, share, day, live FROM given")
+        assert found == [("it's; -- $x", Decimal("-0.25"), date(2024, 1, 8), False)]
 
 
 def test_with_clauses_neither_capture_nor_get_lost(graph: Path, tmp_path: Path) -> None:

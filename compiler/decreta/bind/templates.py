@@ -10,7 +10,7 @@ from sqlglot import exp
 from decreta.diagnostics import Fix, Report, did_you_mean
 from decreta.model.program import Application, Relation, RelationArgument, Statement
 from decreta.source import Embedded, Span
-from decreta.sql import asked_for, parse_expression, parse_query
+from decreta.sql import asked_for, literal, parse_expression, parse_query
 
 _MACROS = ("CARRY", "COLS", "EQ_ALL", "SAME_ALL")
 
@@ -251,7 +251,7 @@ class _Binding:
     def _bind_value(self, parameter: exp.Parameter, aliases: Mapping[str, tuple[str, RelationArgument]]) -> None:
         name, given = parameter.name, self.application.arguments
         if name in given.scalars:
-            parameter.replace(exp.convert(given.scalars[name]))
+            parameter.replace(literal(given.scalars[name]))
         elif name in given.durations:
             number, unit = given.durations[name].split()
             interval = exp.Interval(this=exp.Literal.string(number), unit=exp.var(unit.rstrip("s").upper()))

@@ -15,7 +15,7 @@ from decreta.engine import Engine, PlanRefused
 from decreta.model.program import Object, Relation, Statement, Written
 from decreta.model.spec import CheckSpec, CoverageSpec, WhereCheck
 from decreta.source import Embedded, Span
-from decreta.sql import parse_expression, print_inline, print_query
+from decreta.sql import literal, parse_expression, print_inline, print_query
 from decreta_runtime.contract.manifest import Check, Column, Key
 
 _Tables = Mapping[str, tuple[Column, ...]]
@@ -72,7 +72,7 @@ def _provided(
             continue
         for parameter in list(predicate.find_all(exp.Parameter)):
             if parameter.name in application.arguments.scalars:
-                value = exp.convert(application.arguments.scalars[parameter.name])
+                value = literal(application.arguments.scalars[parameter.name])
                 predicate = predicate.transform(lambda n, p=parameter, v=value: v if n is p else n, copy=False)
         for column in predicate.find_all(exp.Column):
             column.this.set("this", renamed.get(column.name, column.name))

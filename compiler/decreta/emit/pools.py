@@ -74,7 +74,10 @@ def _neighbours(constant: exp.Expr) -> list[Any]:
     if isinstance(constant, exp.Cast):
         if constant.this.is_string and constant.to.this in exp.DataType.TEMPORAL_TYPES:
             return _moments(constant.this.name)
-        return _neighbours(constant.this) if constant.this.is_number else []
+        inner = constant.this
+        if inner.is_string and constant.to.this in exp.DataType.NUMERIC_TYPES:
+            inner = exp.Literal.number(inner.name)
+        return _neighbours(inner) if inner.is_number else []
     if isinstance(constant, exp.Neg):
         return [-v if isinstance(v, int) else str(-Decimal(v)) for v in _neighbours(constant.this)]
     if constant.is_string:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Generic, Literal, TypeVar
 
 from sqlglot import exp
@@ -116,7 +117,7 @@ class Arguments:
     united: Mapping[str, tuple[RelationArgument, ...]]
     """Parameter → the relations that the body is repeated for."""
     choices: Mapping[str, str]
-    scalars: Mapping[str, bool | int | str]
+    scalars: Mapping[str, bool | int | str | Decimal]
     durations: Mapping[str, str]
     columns: Mapping[str, tuple[str, ...]]
     expressions: Mapping[str, Expressions]

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -121,9 +122,12 @@ def _of_arguments(resolved: Resolved, relation: Relation, application: Applicati
     given, template = application.arguments, application.template
     place = relation.written.place("with")
     for name, value in given.scalars.items():
-        if isinstance(value, int) and not isinstance(value, bool):
-            other = replace(given, scalars={**given.scalars, name: value + 1})
-            yield _applied(resolved, relation, replace(application, arguments=other), f"`{name}` is {value + 1}", place)
+        if isinstance(value, int | Decimal) and not isinstance(value, bool):
+            more = (
+                value + Decimal(1).scaleb(int(value.as_tuple().exponent)) if isinstance(value, Decimal) else value + 1
+            )
+            other = replace(given, scalars={**given.scalars, name: more})
+            yield _applied(resolved, relation, replace(application, arguments=other), f"`{name}` is {more}", place)
     for name, expressions in given.expressions.items():
         for key, text in expressions.texts.items():
             for mutated, words, at in _of_expression(text):
