@@ -28,8 +28,21 @@ class DataFusion(Postgres):
         The compiled generator classes cannot be subclassed, so the one instance forgets that rewriting.
         """
         found = super().generator(**opts)
-        found._dispatch = {**found._dispatch, exp.Select: lambda generator, node: generator.select_sql(node)}
+        found._dispatch = {
+            **found._dispatch,
+            exp.Select: lambda generator, node: generator.select_sql(node),
+            exp.Identifier: _identifier,
+        }
         return found
+
+
+_NEVER_PLAIN = {"false", "not", "null", "select", "true"}
+"""Words that are no name even after a dot, to the engine or to whoever parses what was printed."""
+
+
+def _identifier(generator: Generator, node: exp.Identifier) -> str:
+    quoted = f'"{node.name}"' if node.name.lower() in _NEVER_PLAIN else None
+    return quoted or generator.identifier_sql(node)
 
 
 _PRETTY = DataFusion().generator(pretty=True, normalize_functions=False)

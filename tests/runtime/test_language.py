@@ -93,6 +93,31 @@ def test_values_given_to_a_template_are_of_their_types(graph: Path, tmp_path: Pa
         assert found == [("it's; -- $x", Decimal("-0.25"), date(2024, 1, 8), False)]
 
 
+def test_reserved_words_are_names_and_a_sum_beside_a_distinct_count_keeps_its_type(graph: Path, tmp_path: Path) -> None:
+    """DataFusion plans such a sum as decimal(20,2) and runs it, rewritten, as decimal(30,2)."""
+    specs = tmp_path / "graph/specs/graph"
+    (specs / "objects/order.yaml").write_text(
+        "object: order\nversion: 1.0.0\nsummary: Words.\ncolumns:\n  select: {type: int64}\n  group: {type: string}\n"
+        '  end: {type: "decimal(10,2)", nullable: true}\n  limit: {type: bool}\nkey: [select]\nsource: {table: true}\n'
+    )
+    (specs / "relations/from.yaml").write_text(
+        "relation: from\nstore: true\nuse: std/aggregate@1\nwith:\n  input: order\n  group: [group, limit]\n"
+        "  measures: {table: 'SUM(\"end\")', having: 'COUNT(DISTINCT \"select\")'}\n"
+    )
+    env = specs / "env/local.toml"
+    env.write_text(env.read_text() + 'order = { table = "../tables/order" }\n')
+    ends = pa.array([Decimal("1.00"), Decimal("2.50"), None], pa.decimal128(10, 2))
+    table = pa.table({"select": [1, 2, 3], "group": ["a", "a", "b"], "end": ends, "limit": [True, True, False]})
+    write_deltalake(str(tmp_path / "graph/tables/order"), table)
+    folder = compiled(tmp_path / "graph", "graph")
+    with decreta_runtime.open(folder, lake=str(tmp_path / "graph/lake")) as pack:
+        pack.run()
+        found = rows(pack, 'SELECT "group", "table", "having" FROM "from"')
+        assert found == [("a", Decimal("3.50"), 2), ("b", None, 1)]
+    done = run_command("test", "graph", cwd=tmp_path / "graph")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_with_clauses_neither_capture_nor_get_lost(graph: Path, tmp_path: Path) -> None:
     specs = tmp_path / "graph/specs/graph/relations"
     # `reached` is the name of a WITH clause in the body of `std/closure`.
