@@ -130,7 +130,7 @@ class _Walker:
     def _same_types(self, node: exp.SetOperation) -> None:
         """Hold the columns that a set operation puts under each other as the comparisons that they are."""
         selects = [_first_select(branch) for branch in (node.left, node.right)]
-        if not any(s is None or s.is_star for s in selects):
+        if not any(s is None or any(map(_is_star, s.expressions)) for s in selects):
             mine, theirs = (s.expressions for s in selects if s is not None)
             for left, right in zip(mine, theirs, strict=False):
                 pair = left.unalias(), right.unalias()
@@ -251,9 +251,7 @@ class _Walker:
     def _outputs(self, select: SelectScope, ctes: Mapping[str, Rows]) -> list[tuple[str, Flow, exp.Expr]]:
         outputs: list[tuple[str, Flow, exp.Expr]] = []
         for projection in select.node.expressions:
-            if isinstance(projection, exp.Star) or (
-                isinstance(projection, exp.Column) and isinstance(projection.this, exp.Star)
-            ):
+            if _is_star(projection):
                 for output in self._star(select, projection):
                     if output[0] in {n for n, _, _ in outputs}:
                         words, cause = f"two output columns are called `{output[0]}`", f"{id(projection)}"
@@ -397,6 +395,10 @@ def _first_select(query: exp.Expr) -> exp.Select | None:
     while isinstance(query, exp.SetOperation | exp.Subquery):
         query = query.left if isinstance(query, exp.SetOperation) else query.this
     return query if isinstance(query, exp.Select) else None
+
+
+def _is_star(projection: exp.Expr) -> bool:
+    return isinstance(projection.this if isinstance(projection, exp.Column) else projection, exp.Star)
 
 
 def _is_cut(query: exp.Expr) -> bool:
