@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 
 import sqlglot
@@ -27,8 +28,21 @@ class DataFusion(Postgres):
         The compiled generator classes cannot be subclassed, so the one instance forgets that rewriting.
         """
         found = super().generator(**opts)
-        found._dispatch = {**found._dispatch, exp.Select: lambda generator, node: generator.select_sql(node)}
+        found._dispatch = {
+            **found._dispatch,
+            exp.Select: lambda generator, node: generator.select_sql(node),
+            exp.Identifier: _identifier,
+        }
         return found
+
+
+_NEVER_PLAIN = {"false", "not", "null", "select", "true"}
+"""Words that are no name even after a dot, to the engine or to whoever parses what was printed."""
+
+
+def _identifier(generator: Generator, node: exp.Identifier) -> str:
+    quoted = f'"{node.name}"' if node.name.lower() in _NEVER_PLAIN else None
+    return quoted or generator.identifier_sql(node)
 
 
 _PRETTY = DataFusion().generator(pretty=True, normalize_functions=False)
@@ -85,6 +99,16 @@ def parse_type(spec: str) -> exp.DataType:
 def print_query(tree: exp.Expr) -> str:
     """Return `tree` as text for DataFusion, laid out for people."""
     return _PRETTY.generate(tree, copy=False)
+
+
+def literal(value: bool | int | str | Decimal) -> exp.Expr:
+    """Return a value as SQL; a decimal with its type, because the engine takes a plain 0.1 for a float."""
+    if not isinstance(value, Decimal):
+        return exp.convert(value)
+    _, digits, exponent = value.as_tuple()
+    scale = max(0, -int(exponent))
+    kind = exp.DataType.build(f"DECIMAL({max(len(digits), scale, 1)}, {scale})", dialect=DataFusion)
+    return exp.Cast(this=exp.Literal.string(str(value)), to=kind)
 
 
 def print_inline(tree: exp.Expr) -> str:

@@ -113,9 +113,13 @@ def _wrong_value(doc: Document, path: Path, error: Any, report: Report) -> None:
 
 
 def _path(doc: Document, loc: tuple[int | str, ...]) -> Path:
-    """Strip from pydantic's location the tags of unions, which are no part of the document."""
-    path: Path = ()
-    for part in loc:
-        if (*path, part) in doc.values or (*path, part) in doc.keys:
-            path = (*path, part)
-    return path
+    """Strip from pydantic's location the tags of unions, which are no part of the document.
+
+    A tag may be spelt as a key beside the one that is meant: of two ways as deep, the one that ends later is meant.
+    """
+    found: dict[Path, int] = {(): -1}
+    for i, part in enumerate(loc):
+        for path in list(found):
+            if (*path, part) in doc.values or (*path, part) in doc.keys:
+                found[*path, part] = i
+    return max(found, key=lambda path: (len(path), found[path]))

@@ -112,7 +112,7 @@ class Execution:
         """Begin to gather rows that come from outside SQL, where the write policy says."""
         otherwise = choice.otherwise.staging if choice.otherwise else None
         wanted = Wanted(choice.value.staging, choice.requires, otherwise, choice.pointer)
-        return Place(self.places, f"{name}__staged", columns, wanted)
+        return Place(self.places, f"{name}__staged", columns, wanted, subject=name)
 
     def store_staged(self, name: str, staged: Place, columns: tuple[Column, ...], choice: Choice[WriteValue]) -> None:
         """Write the rows that were gathered as the dataset `name`."""

@@ -9,7 +9,7 @@ import pyarrow as pa
 from datafusion import ScalarUDF, SessionContext, udf
 
 from decreta_runtime.arrow import arrow_type
-from decreta_runtime.contract.errors import StatementFailed
+from decreta_runtime.contract.errors import FunctionFailed
 from decreta_runtime.contract.manifest import Call
 from decreta_runtime.load import LoadedPack
 from decreta_runtime.scan import quote
@@ -29,14 +29,18 @@ def call_table_function(pack: LoadedPack, name: str, call: Call, context: Sessio
     """Yield the rows that a table function computes from the inputs registered in `context`.
 
     The function is called as `(inputs: dict[str, RecordBatchReader], arguments: dict) -> RecordBatchReader`.
-    Raises StatementFailed.
+    Raises FunctionFailed.
     """
     function: Callable[..., Any] = getattr(pack.module(f"code.{call.module}"), call.function)
     inputs = {parameter: _reader(context, given.relation, given.columns) for parameter, given in call.inputs.items()}
     try:
-        yield from function(inputs, dict(call.arguments))
+        rows = function(inputs, dict(call.arguments))
+        if isinstance(rows, pa.RecordBatchReader):
+            yield from rows
+            return
     except Exception as error:  # noqa: BLE001 - a pack's own code may fail in any way
-        raise StatementFailed(name, error) from None
+        raise FunctionFailed(name, call.function, f"raised {type(error).__name__}: {error}") from None
+    raise FunctionFailed(name, call.function, f"returned a {type(rows).__name__}, not a RecordBatchReader")
 
 
 def _reader(context: SessionContext, relation: str, columns: dict[str, str]) -> pa.RecordBatchReader:

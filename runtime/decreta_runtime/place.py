@@ -70,7 +70,10 @@ class Places:
 class Place:
     """A table in the making. Memory is counted while rows come; at the budget all of them go to a spill."""
 
-    def __init__(self, places: Places, name: str, columns: tuple[Column, ...], wanted: Wanted) -> None:
+    def __init__(
+        self, places: Places, name: str, columns: tuple[Column, ...], wanted: Wanted, *, subject: str = ""
+    ) -> None:
+        self._subject = subject or name
         self._places, self._name, self._columns, self._wanted = places, name, columns, wanted
         self._schema = schema_of(columns)
         self._kept: list[pa.RecordBatch] = []
@@ -86,7 +89,7 @@ class Place:
         Raises SchemaMismatch and CheckViolated if they are not as the contract says, PreconditionFailed if they do not
         fit and the policy names nothing to do instead.
         """
-        for exact in exactly([batch], self._schema, self._name):
+        for exact in exactly([batch], self._schema, self._subject):
             self._kept.append(exact)
             self._rows += exact.num_rows
             self._size += exact.nbytes  # of the slice: batches may share their buffers

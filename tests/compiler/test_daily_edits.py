@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -27,10 +29,10 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Files]:
     return folder, generated(folder)
 
 
-def generated(folder: Path) -> Files:
+def generated(folder: Path, pack: str = "wide") -> Files:
     """Compile; the evidence of decisions, which tells why and decides nothing, is left out of the policy."""
     report = Report()
-    found = compile_pack(Project(folder), "wide", report)
+    found = compile_pack(Project(folder), pack, report)
     assert found is not None, report.diagnostics()
     policy = json.loads(found.files["policy/local.json"])
     for section in policy.values():
@@ -93,3 +95,59 @@ def test_change_a_threshold(wide: tuple[Path, Files]) -> None:
     # The threshold itself, and in each of the 1,000 decisions that take their value from it: value, baseline and otherwise
     # say it, and the choice is another one.
     assert 2 < found["policy/local.json"] <= 2 + 1000 * 8
+
+
+@pytest.mark.parametrize(
+    ("page", "pack", "policies"),
+    [("add-a-column", "retail", True), ("add-a-relation", "retail", False), ("change-a-threshold", "code_graph", True)],
+)
+def test_pages_show_the_diff_that_is_made(tmp_path: Path, page: str, pack: str, policies: bool) -> None:
+    """A page's edit of the specs, made again, changes the lines that the page shows, digests apart."""
+    shutil.copytree(ROOT / "specs", tmp_path / "specs")
+    (tmp_path / "decreta.toml").touch()
+    before = generated(tmp_path, pack)
+    text = (ROOT / f"docs/daily/{page}.md").read_text().split("```diff\n")[1].split("```")[0]
+    shown = diff_of(text)
+    (spec,) = (path for path in shown if path.startswith("specs/"))
+    at = re.search(r"@@ -\S+ \+(\d+)", text.partition(f"+++ b/{spec}")[2])
+    assert at is not None
+    edit(tmp_path / spec, int(at[1]), *shown.pop(spec))
+    after = generated(tmp_path, pack)
+    made = {
+        f"generated/{pack}/{path}": (digestless(before, path), digestless(after, path))
+        for path in {*before, *after}
+        if before.get(path) != after.get(path) and (policies or not path.startswith(("manifest", "policy")))
+    }
+    assert made.keys() == shown.keys()
+    for path, (old, new) in made.items():
+        removed, added = (Counter(plain(line) for line in lines) for lines in shown[path])
+        assert (new - old, old - new) == (added - removed, removed - added), path
+
+
+def diff_of(text: str) -> dict[str, tuple[list[str], list[str]]]:
+    """Return for each file of a diff the lines taken away and put in."""
+    found: dict[str, tuple[list[str], list[str]]] = {}
+    path = ""
+    for line in text.splitlines():
+        if line.startswith("+++ b/"):
+            path = line.removeprefix("+++ b/")
+            found[path] = ([], [])
+        elif line.startswith(("+", "-")):
+            found[path]["-+".index(line[0])].append(line[1:])
+    return found
+
+
+def edit(path: Path, line: int, removed: list[str], added: list[str]) -> None:
+    """Put lines in the place of those removed, from a line on."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    assert lines[line - 1 : line - 1 + len(removed)] == removed
+    lines[line - 1 : line - 1 + len(removed)] = added
+    path.write_text("\n".join(lines) + "\n")
+
+
+def digestless(files: Files, path: str) -> Counter[str]:
+    return Counter(plain(line) for line in files.get(path, b"").decode().splitlines())
+
+
+def plain(line: str) -> str:
+    return re.sub(r"sha256:[0-9a-f]{64}", "sha256:", line)

@@ -16,10 +16,12 @@ TABLES = {
     "a": Rows(
         {c: Flow(frozenset([f"a.{c}"]), frozenset({"thing"} if c == "id" else ())) for c in ("id", "g", "v")},
         frozenset([frozenset(["id"])]),
+        {c: {"a": c} for c in ("id", "g", "v")},
     ),
     "b": Rows(
         {c: Flow(frozenset([f"b.{c}"]), frozenset({"thing"} if c == "aid" else ())) for c in ("bid", "aid", "w")},
         frozenset([frozenset(["bid"])]),
+        {c: {"b": c} for c in ("bid", "aid", "w")},
     ),
 }
 
@@ -34,7 +36,7 @@ def rows_of(sql: str) -> Rows:
     report = Report()
     statement = parse_query(text, text.whole(), report)
     assert statement is not None, report.diagnostics()
-    found = scope(statement, TABLES, report)
+    found = scope(statement, TABLES, report, local=True)
     assert not report.failed, report.diagnostics()
     return found.rows
 
@@ -54,6 +56,10 @@ def rows_of(sql: str) -> Rows:
         ("SELECT a.id FROM a FULL JOIN b ON b.aid = a.id", {"id"}, False),
         ("SELECT a.g, count(*) AS n FROM a GROUP BY a.g", {"g"}, True),
         ("SELECT a.g, count(*) AS n FROM a GROUP BY a.g, a.v", {"g"}, False),
+        ("SELECT a.g % 2 AS g, count(*) AS n FROM a GROUP BY a.g", {"g"}, False),
+        ("SELECT a.g % 2 AS g, count(*) AS n FROM a GROUP BY g", {"g"}, False),
+        ("SELECT a.g % 2 AS h, count(*) AS n FROM a GROUP BY h", {"h"}, True),
+        ("SELECT a.g AS h, count(*) AS n FROM a GROUP BY g", {"h"}, True),
         ("SELECT max(a.v) AS m FROM a", set(), True),
         ("SELECT a.g, (SELECT max(b.w) FROM b) AS m FROM a", set(), False),
         ("SELECT DISTINCT a.g, a.v FROM a", {"g", "v"}, True),
@@ -101,6 +107,35 @@ def test_no_small_tables_contradict_a_proof(data: st.DataObject) -> None:
     for key in keys_of(sql):
         values = [tuple(row[names.index(c)] for c in sorted(key)) for row in found]
         assert len(values) == len(set(values)), (sql, key, a, b, found)
+
+
+@pytest.mark.parametrize(
+    ("sql", "local"),
+    [
+        ("SELECT a.g FROM a", True),
+        ("SELECT a.g, b.w FROM a JOIN b ON b.w = a.g", True),
+        ("SELECT a.g, (SELECT count(*) FROM b) AS n FROM a", False),
+        ("SELECT a.g FROM a JOIN b ON b.w = a.g AND EXISTS (SELECT 1 AS x FROM b AS c WHERE c.bid = b.aid)", False),
+        ("SELECT a.g FROM a UNION SELECT b.w FROM b", True),
+        ("SELECT a.g FROM a UNION SELECT b.w FROM b LIMIT 2", False),
+        ("(SELECT a.g FROM a UNION SELECT b.w FROM b) LIMIT 2", False),
+    ],
+)
+def test_locality(sql: str, local: bool) -> None:
+    assert ("g" in rows_of(sql).local) == local
+
+
+def test_keys_of_the_first_branch_are_none_of_a_recursion() -> None:
+    source = SourceText(
+        "test.sql",
+        "WITH RECURSIVE r AS (SELECT a.id AS x, a.id AS y FROM a UNION SELECT r.x, b.bid AS y FROM b JOIN r ON r.x = b.aid) "
+        "SELECT r.x, r.y FROM r",
+    )
+    text = Embedded(source, source.text, (0,))
+    statement = parse_query(text, text.whole(), Report())
+    assert statement is not None
+    found = scope(statement, TABLES, Report())
+    assert [join.one_right for join in found.joins if join.alias == "r"] == [False]
 
 
 def test_lineage_and_domains_follow_values() -> None:

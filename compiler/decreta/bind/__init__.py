@@ -51,10 +51,17 @@ class _Binder:
             statement = parse_query(relation.body, relation.written.place("body"), self.report)
             if statement is None:
                 return None
+            self.check_clauses(statement)
             self.check_parameters(statement, {}, relation.name)
         else:
             statement = self.templates.apply(relation, relation.application)
             if statement is None:
+                return None
+            if not statement.tree.selects:
+                words = (
+                    f"`{relation.name}` has no columns: `{relation.application.template.name}` gives what it carries"
+                )
+                self.report.error("D209", words, relation.written.place("use"), help="list columns under `carry`")
                 return None
         _rename_outputs(statement.tree, {n: o.as_ for n, o in relation.outputs.items() if o.as_})
         return BoundRelation(relation, statement, self.inputs(statement))
@@ -83,6 +90,15 @@ class _Binder:
         for lateral in statement.tree.find_all(exp.Lateral):
             self.report.error("D313", "LATERAL is not allowed", statement.span(lateral), help="write a plain join")
         return tuple(sorted(found))
+
+    def check_clauses(self, statement: Statement) -> None:
+        """Report every WITH clause that bears the name of an object or relation: which is read would be a guess."""
+        for cte in statement.tree.find_all(exp.CTE):
+            if cte.alias in self.known:
+                name = cte.args["alias"].this
+                help = "give the WITH clause another name"
+                words = f"`{cte.alias}` is an object or relation of the pack"
+                self.report.error("D206", words, statement.span(name), help=help)
 
     def check_parameters(self, statement: Statement, known: Mapping[str, str], owner: str) -> None:
         """Report every `$name` that is no parameter, and every parameter that no `$name` uses."""
@@ -115,6 +131,8 @@ class _Binder:
         return tuple(order)
 
     def _cycle(self, cycle: list[str], relations: Mapping[str, BoundRelation]) -> None:
+        if self.report.failed and any(relations[n].relation.written.spec.rounds is not None for n in cycle):
+            return  # it would have been unrolled, but for another mistake
         start = cycle.index(min(cycle[:-1]))
         names = [*cycle[start:-1], *cycle[:start], cycle[start]]
         first, *others = (relations[n] for n in dict.fromkeys(names))

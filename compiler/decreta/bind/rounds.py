@@ -75,7 +75,22 @@ def _branches(tree: exp.Query) -> list[exp.Query]:
 
 
 def _base(statement: Statement, members: set[str] | frozenset[str]) -> list[exp.Query]:
-    return [b for b in _branches(statement.tree) if not {t.name for t in tables_of(b)} & members]
+    """Return the branches that read nothing of the cycle, neither themselves nor through a WITH clause."""
+    return [
+        b
+        for b in _branches(statement.tree)
+        if not {t.name for n in _parts(b, statement.tree) for t in tables_of(n)} & members
+    ]
+
+
+def _parts(branch: exp.Query, tree: exp.Query) -> list[exp.Expr]:
+    """Return a branch and the WITH clauses of the whole that it needs, in the order in which they are written."""
+    clause = tree.args.get("with_")
+    clauses = {cte.alias: cte for cte in clause.expressions} if clause is not None else {}
+    needs = {name: {t.name for t in cte.find_all(exp.Table)} for name, cte in clauses.items()}
+    read = {t.name for t in branch.find_all(exp.Table)}
+    needed = read.union(*(_reach(name, needs) for name in read)) if clauses else set()
+    return [branch, *(cte for name, cte in clauses.items() if name in needed)]
 
 
 class _Cycle:
@@ -101,9 +116,13 @@ class _Cycle:
         tree: exp.Query = statement.tree.copy()
         before = i - 1 if name == self.name else i
         if before == 0:
-            base = [branch.copy() for branch in _base(statement, self.members)]
+            found = _base(statement, self.members)
             distinct = bool(statement.tree.args.get("distinct"))
+            clauses = [part.copy() for part in dict.fromkeys(p for b in found for p in _parts(b, statement.tree)[1:])]
+            base = [branch.copy() for branch in found]
             tree = exp.union(*base, distinct=distinct, copy=False) if len(base) > 1 else base[0]
+            if clauses:
+                tree.set("with_", exp.With(expressions=clauses))
         for table in tables_of(tree):
             if table.name in self.members:
                 if not table.alias:

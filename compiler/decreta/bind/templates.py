@@ -10,7 +10,7 @@ from sqlglot import exp
 from decreta.diagnostics import Fix, Report, did_you_mean
 from decreta.model.program import Application, Relation, RelationArgument, Statement
 from decreta.source import Embedded, Span
-from decreta.sql import asked_for, parse_expression, parse_query
+from decreta.sql import asked_for, literal, parse_expression, parse_query
 
 _MACROS = ("CARRY", "COLS", "EQ_ALL", "SAME_ALL")
 
@@ -70,6 +70,7 @@ class _Binding:
     def bind(self) -> Statement:
         """Bind the tree in place and return it with the texts that were put into it."""
         tree = self.statement.tree
+        self._rename_clauses(tree)
         aliases = self._bind_tables(tree)
         # What a macro expands to is in the pack's own names already, so it comes after the renaming.
         for column in list(tree.find_all(exp.Column)):
@@ -83,6 +84,23 @@ class _Binding:
         if where is not None and isinstance(where.this, exp.Boolean) and where.this.this:
             tree.set("where", None)  # the default of a filter
         return replace(self.statement, grafts=tuple(self.grafts))
+
+    def _rename_clauses(self, tree: exp.Query) -> None:
+        """Give a WITH clause another name where a relation given bears its name: it would be read in its place."""
+        taken = {argument.relation for argument in self.relations.values()}
+        local = {cte.alias for cte in tree.find_all(exp.CTE)}
+        for cte in list(tree.find_all(exp.CTE)):
+            old = new = cte.alias
+            while new in taken or (new != old and new in local):
+                new += "_"
+            if new == old:
+                continue
+            for table in tree.find_all(exp.Table):
+                if table.name == old:
+                    if not table.alias:
+                        table.set("alias", exp.TableAlias(this=exp.to_identifier(old)))
+                    table.this.set("this", new)
+            cte.args["alias"].this.set("this", new)
 
     def _bind_tables(self, tree: exp.Query) -> dict[str, tuple[str, RelationArgument]]:
         aliases: dict[str, tuple[str, RelationArgument]] = {}
@@ -233,7 +251,7 @@ class _Binding:
     def _bind_value(self, parameter: exp.Parameter, aliases: Mapping[str, tuple[str, RelationArgument]]) -> None:
         name, given = parameter.name, self.application.arguments
         if name in given.scalars:
-            parameter.replace(exp.convert(given.scalars[name]))
+            parameter.replace(literal(given.scalars[name]))
         elif name in given.durations:
             number, unit = given.durations[name].split()
             interval = exp.Interval(this=exp.Literal.string(number), unit=exp.var(unit.rstrip("s").upper()))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from decimal import Decimal
 
 from sqlglot import exp
 
-from decreta.check.comparisons import check_comparisons
+from decreta.check.comparisons import alike, check_comparisons
 from decreta.check.rows import Rows
 from decreta.check.scope import scope
 from decreta.diagnostics import Report, did_you_mean
@@ -15,7 +15,7 @@ from decreta.engine import Engine, PlanRefused
 from decreta.model.program import Object, Relation, Statement, Written
 from decreta.model.spec import CheckSpec, CoverageSpec, WhereCheck
 from decreta.source import Embedded, Span
-from decreta.sql import parse_expression, print_inline, print_query
+from decreta.sql import literal, parse_expression, print_inline, print_query
 from decreta_runtime.contract.manifest import Check, Column, Key
 
 _Tables = Mapping[str, tuple[Column, ...]]
@@ -47,7 +47,9 @@ def of_relation(
     if relation.round is not None:
         return contract
     written = relation.written
-    declared = _declared(relation.name, written.spec.checks, written, known, tables, engine, report)
+    own = {f"cardinality_of_{name}" for name in written.spec.cardinality}
+    own |= {*relation.application.provides.checks} if relation.application else set()
+    declared = _declared(relation.name, written.spec.checks, written, known, tables, engine, report, own=own)
     return (*contract, *declared, *_provided(relation, known, tables, engine, report))
 
 
@@ -70,7 +72,7 @@ def _provided(
             continue
         for parameter in list(predicate.find_all(exp.Parameter)):
             if parameter.name in application.arguments.scalars:
-                value = exp.convert(application.arguments.scalars[parameter.name])
+                value = literal(application.arguments.scalars[parameter.name])
                 predicate = predicate.transform(lambda n, p=parameter, v=value: v if n is p else n, copy=False)
         for column in predicate.find_all(exp.Column):
             column.this.set("this", renamed.get(column.name, column.name))
@@ -115,11 +117,14 @@ def _declared(
     engine: Engine,
     report: Report,
     columns_at: Callable[[], tuple[Span, ...]] | None = None,
+    *,
+    own: Set[str] = frozenset(),
 ) -> tuple[Check, ...]:
+    """Compile the checks that a spec declares; `own` are the names of those that it has besides."""
     found: list[Check] = []
     for check_name, check in checks.items():
         path = ("checks", check_name)
-        if check_name in ("columns", "key"):
+        if check_name in {"columns", "key", *own}:
             report.error(
                 "D206", f"`{check_name}` is the name of a check of its own", written.key(*path), help="rename it"
             )
@@ -184,7 +189,7 @@ def _coverage(
     name: str, coverage: CoverageSpec, written: Written[object], path: tuple[str, ...], tables: _Tables, report: Report
 ) -> str | None:
     table, _, column = coverage.of.partition(".")
-    columns = {t: [c.name for c in cs] for t, cs in tables.items()}
+    columns = {t: {c.name: c for c in cs} for t, cs in tables.items()}
     place = written.place(*path, "coverage", "of")
     if table not in columns:
         report.error("D205", f"unknown relation `{table}`", place, help=did_you_mean(table, columns))
@@ -198,6 +203,8 @@ def _coverage(
             "D303", f"`{name}` has no column `{coverage.by}`", place, help=did_you_mean(coverage.by, columns[name])
         )
         return None
+    if not _comparable(columns[table][column], columns[name][coverage.by], written, path, report):
+        return None
     share = Decimal(str(coverage.at_least))
     parts = 10 ** max(0, -int(share.as_tuple().exponent))
     return (
@@ -206,3 +213,18 @@ def _coverage(
         f'LEFT JOIN (SELECT DISTINCT "{coverage.by}" AS v FROM "{name}") AS b ON a.v = b.v) AS counted '
         f"WHERE total > 0 AND covered * {parts} < total * {int(share * parts)}"
     )
+
+
+def _comparable(of: Column, by: Column, written: Written[object], path: tuple[str, ...], report: Report) -> bool:
+    """Report a coverage that compares unlike types or keys of unlike domains."""
+    place = written.place(*path, "coverage", "by")
+    if not alike(of.type, by.type):
+        report.error(
+            "D308", f"`{of.name}` is {of.type}, `{by.name}` is {by.type}", place, help="compare like with like"
+        )
+        return False
+    if of.domain and by.domain and not {*of.domain} & {*by.domain}:
+        a, b = (" + ".join(f"`{d}`" for d in sorted(side)) for side in (of.domain, by.domain))
+        report.error("D309", f"a key of {a} is compared with a key of {b}", place, help="compare keys of one domain")
+        return False
+    return True

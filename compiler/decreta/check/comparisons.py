@@ -28,7 +28,8 @@ def check_comparisons(
     """Report each comparison whose operands are of unlike types."""
     typer = _Typer(tables, parameters, engine)
     for comparison in comparisons:
-        left, right = (typer.type_of(side, comparison.select) for side in (comparison.left, comparison.right))
+        left = typer.type_of(comparison.left, comparison.select)
+        right = typer.type_of(comparison.right, comparison.inner or comparison.select)
         if left and right and not alike(left, right):
             report.error(
                 "D308",

@@ -6,6 +6,8 @@ each run. Generated tests search for counter-models of every claim.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlglot import exp
 
 from decreta.check.rows import Flow, JoinFound, Qualified, SelectScope
@@ -23,7 +25,7 @@ def proven_keys(select: SelectScope, outputs: list[tuple[str, Flow, exp.Expr]]) 
     group = select.node.args.get("group")
     windows = [(n, node) for n, _, node in outputs if isinstance(node, exp.Window)]
     if group is not None:
-        keys = _group_key(group, outputs)
+        keys = _group_key(select, group, outputs, names)
     elif any(aggregates(node) for _, _, node in outputs):
         keys = {frozenset()}
     if any(node.find(exp.Explode, exp.Unnest) for _, _, node in outputs):
@@ -51,14 +53,21 @@ def qualified(select: SelectScope, node: exp.Column) -> Qualified:
     return next((a, node.name) for a in [*select.sources, ""] if not a or node.name in select.sources[a].columns)
 
 
-def _group_key(group: exp.Expr, outputs: list[tuple[str, Flow, exp.Expr]]) -> set[frozenset[str]]:
+def _group_key(
+    select: SelectScope, group: exp.Expr, outputs: list[tuple[str, Flow, exp.Expr]], names: Mapping[Qualified, str]
+) -> set[frozenset[str]]:
     if any(group.args.get(kind) for kind in ("rollup", "cube", "grouping_sets", "all", "totals")):
         return set()
     by_node = {node: name for name, _, node in outputs}
-    names = {name for name, _, _ in outputs}
-    found = [
-        by_node.get(e) or (e.name if isinstance(e, exp.Column) and e.name in names else None) for e in group.expressions
-    ]
+    columns = {name for rows in select.sources.values() for name in rows.columns}
+    found = []
+    for e in group.expressions:
+        name = by_node.get(e)
+        if name is None and isinstance(e, exp.Column):
+            # A column of a table is meant before an output of the same name, which may be computed from it.
+            is_output = not e.table and e.name not in columns and e.name in by_node.values()
+            name = e.name if is_output else names.get(qualified(select, e))
+        found.append(name)
     return {frozenset(f for f in found if f)} if all(found) else set()
 
 
@@ -78,10 +87,10 @@ def _candidates(select: SelectScope, equal: Equalities) -> set[frozenset[Qualifi
         covered = [on.reach(key, {alias}) for key in keys]
         if kind not in ("SEMI", "ANTI"):
             select.joins.append(_joined(select, join, seen, any(reaches), any(covered)))
-        if kind in ("SEMI", "ANTI"):
-            continue
         if side in ("RIGHT", "FULL"):
             return set()
+        if kind in ("SEMI", "ANTI"):
+            continue
         if any(reaches):
             pass  # each row meets at most one of theirs: our keys stay keys
         elif any(covered) and not side:

@@ -23,7 +23,7 @@ def local_columns(select: SelectScope, outputs: list[tuple[str, Flow, exp.Expr]]
         or any(node.args.get(clause) for clause in ("limit", "offset"))
         or any(join.side.upper() in ("RIGHT", "FULL") for join in joins.values())
         or (node.args.get("distinct") is not None and node.args["distinct"].args.get("on"))
-        or any(inner is not node for clause in ("where", "having", "qualify") for inner in _queries(node, clause))
+        or _has_inner_query(node)
     ):
         return NOT_LOCAL
     equal = Equalities(select)
@@ -47,9 +47,11 @@ def united(left: Local, right: Local, names: list[tuple[str, str]]) -> Local:
     return found
 
 
-def _queries(node: exp.Select, clause: str) -> list[exp.Expr]:
-    inside = node.args.get(clause)
-    return list(inside.find_all(exp.Query)) if inside is not None else []
+def _has_inner_query(node: exp.Select) -> bool:
+    """Whether an expression of a SELECT holds a query, whose tables are not among those that its joins equate."""
+    clauses = [*node.expressions, *(node.args.get(clause) for clause in ("where", "group", "having", "qualify"))]
+    clauses += [join.args.get("on") for join in node.args.get("joins") or []]
+    return any(clause is not None and clause.find(exp.Query) for clause in clauses)
 
 
 def _keeps_apart(select: SelectScope, same: set[Qualified], outputs: list[tuple[str, Flow, exp.Expr]]) -> bool:

@@ -6,7 +6,7 @@ The planner knows types but gives no places; this walk knows places, and what fl
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
@@ -29,6 +29,8 @@ class Comparison:
     left: exp.Expr
     right: exp.Expr
     select: exp.Select
+    inner: exp.Select | None = None
+    """The SELECT whose tables the right operand sees, if it is the output of a query."""
 
 
 @dataclass
@@ -79,7 +81,8 @@ class _Walker:
 
     def query(self, node: exp.Expr, ctes: Mapping[str, Rows], outer: SelectScope | None) -> Rows:
         if isinstance(node, exp.Subquery):
-            return self.query(node.this, self._with(node, ctes, outer), outer)
+            rows = self.query(node.this, self._with(node, ctes, outer), outer)
+            return replace(rows, local=NOT_LOCAL) if _is_cut(node) else rows
         if isinstance(node, exp.SetOperation):
             return self._set_operation(node, self._with(node, ctes, outer), outer)
         if isinstance(node, exp.Select):
@@ -96,7 +99,9 @@ class _Walker:
             names = [column.name for column in cte.args["alias"].args.get("columns") or []]
             if clause.args.get("recursive") and isinstance(cte.this, exp.SetOperation):
                 # The recursive branch sees what the first branch gives; a fixed point of flows needs no second look.
-                known[cte.alias] = _renamed(self.query(cte.this.left, known, outer), names)
+                # Keys of the first branch are none of the rows that the recursion adds.
+                first = self.query(cte.this.left, known, outer)
+                known[cte.alias] = _renamed(replace(first, keys=frozenset([frozenset(first.columns)])), names)
             known[cte.alias] = _renamed(self.query(cte.this, known, outer), names)
         return known
 
@@ -106,9 +111,13 @@ class _Walker:
             count = f"{len(left.columns)} and {len(right.columns)}"
             self._error("D307", f"the branches have {count} columns", node)
             return left
+        self._same_types(node)
+        names = list(zip(left.columns, right.columns, strict=True))
+        local = NOT_LOCAL if _is_cut(node) else united(left.local, right.local, names)
         if not isinstance(node, exp.Union):
-            names = list(zip(left.columns, right.columns, strict=True))
-            return Rows(left.columns, left.keys, united(left.local, right.local, names))
+            for (_, a), (_, b) in zip(left.columns.items(), right.columns.items(), strict=True):
+                self._same_domain(node, a.domain, b.domain)
+            return Rows(left.columns, left.keys, local)
         columns = {}
         for (name, a), (_, b) in zip(left.columns.items(), right.columns.items(), strict=True):
             domain = a.domain if a.domain == b.domain else frozenset()
@@ -116,8 +125,16 @@ class _Walker:
                 domain = a.domain | b.domain
             columns[name] = Flow(a.lineage | b.lineage, domain)
         keys = frozenset([frozenset(columns)]) if node.args.get("distinct") else frozenset()
-        local = united(left.local, right.local, list(zip(left.columns, right.columns, strict=True)))
         return Rows(columns, keys, local)
+
+    def _same_types(self, node: exp.SetOperation) -> None:
+        """Hold the columns that a set operation puts under each other as the comparisons that they are."""
+        selects = [_first_select(branch) for branch in (node.left, node.right)]
+        if not any(s is None or any(map(_is_star, s.expressions)) for s in selects):
+            mine, theirs = (s.expressions for s in selects if s is not None)
+            for left, right in zip(mine, theirs, strict=False):
+                pair = left.unalias(), right.unalias()
+                self.comparisons.append(Comparison(right, *pair, *(s for s in selects if s is not None)))
 
     def _select(self, node: exp.Select, ctes: Mapping[str, Rows], outer: SelectScope | None) -> Rows:
         select = SelectScope(node, outer=outer)
@@ -137,6 +154,9 @@ class _Walker:
         for join in select.node.args.get("joins") or []:
             nodes.append(join.this)
             select.merged |= {column.name for column in join.args.get("using") or []}
+            if join.args.get("method"):
+                words = f"a {join.args['method'].lower()} join"
+                self._error("D313", f"{words} is not allowed", join.this, help="write what is equal after ON")
         for node in nodes:
             alias = node.alias_or_name
             if alias in select.sources:
@@ -153,6 +173,18 @@ class _Walker:
             else:
                 continue
             select.sources[alias] = rows
+        for join in select.node.args.get("joins") or []:
+            for column in join.args.get("using") or []:
+                self._using(select, join, column)
+
+    def _using(self, select: SelectScope, join: exp.Join, column: exp.Expr) -> None:
+        """Hold a column of USING as the comparison that it is."""
+        mine, name = join.this.alias_or_name, column.name
+        others = [a for a, rows in select.sources.items() if a != mine and name in rows.columns]
+        if others and mine in select.sources and name in select.sources[mine].columns:
+            left, right = exp.column(name, table=others[0]), exp.column(name, table=mine)
+            self.comparisons.append(Comparison(join.this, left, right, select.node))
+            self._same_domain(join.this, self.domain(select, left), self.domain(select, right))
 
     def _expressions(self, select: SelectScope, ctes: Mapping[str, Rows]) -> None:
         """Resolve every column in the SELECT's own clauses; queries inside expressions see this SELECT around them."""
@@ -219,10 +251,13 @@ class _Walker:
     def _outputs(self, select: SelectScope, ctes: Mapping[str, Rows]) -> list[tuple[str, Flow, exp.Expr]]:
         outputs: list[tuple[str, Flow, exp.Expr]] = []
         for projection in select.node.expressions:
-            if isinstance(projection, exp.Star) or (
-                isinstance(projection, exp.Column) and isinstance(projection.this, exp.Star)
-            ):
-                outputs += self._star(select, projection)
+            if _is_star(projection):
+                for output in self._star(select, projection):
+                    if output[0] in {n for n, _, _ in outputs}:
+                        words, cause = f"two output columns are called `{output[0]}`", f"{id(projection)}"
+                        help = "list the columns, and rename one with AS"
+                        self._error("D306", words, projection, help=help, cause=cause)
+                    outputs.append(output)
                 continue
             name = projection.alias_or_name
             if not _is_named(select.node) and not isinstance(projection, exp.Alias | exp.Column):
@@ -238,13 +273,15 @@ class _Walker:
 
     def _star(self, select: SelectScope, star: exp.Expr) -> Iterator[tuple[str, Flow, exp.Expr]]:
         table = star.table if isinstance(star, exp.Column) else ""
+        told: set[str] = set()
         excluded = {e.name for e in (star.args.get("except_") or star.args.get("except") or [])}
         for alias, rows in select.sources.items():
             if table and alias != table:
                 continue
             for name, flow in rows.columns.items():
-                if name in excluded:
+                if name in excluded or (not table and name in told & select.merged):
                     continue
+                told.add(name)
                 if source := select.tables.get(alias):
                     self.required[source].add(name)
                 yield name, flow, exp.column(name, table=alias)
@@ -289,7 +326,14 @@ class _Walker:
             pairs = [(node.this, value) for value in node.expressions]
             if (query := node.args.get("query")) is not None:
                 self._same_domain(node, self.domain(select, node.this), self._domains.get(id(query), frozenset()))
-        for left, right in pairs:
+                if isinstance(inner := query.unnest(), exp.Select) and len(inner.expressions) == 1:
+                    output = inner.expressions[0].unalias()
+                    self.comparisons.append(Comparison(node, node.this, output, select.node, inner))
+        elif isinstance(node, exp.Nullif):
+            pairs = [(node.this, node.expression)]
+        elif isinstance(node, exp.Case) and node.this is not None:
+            pairs = [(node.this, branch.this) for branch in node.args["ifs"]]
+        for left, right in [p for pair in pairs for p in _apart(*pair)]:
             self.comparisons.append(Comparison(node, left, right, select.node))
             self._same_domain(node, self.domain(select, left), self.domain(select, right))
 
@@ -344,6 +388,29 @@ def _own(select: exp.Select) -> Iterator[exp.Expr]:
             continue
         for value in node.args.values():
             stack += _nodes(value)
+
+
+def _first_select(query: exp.Expr) -> exp.Select | None:
+    """Return the SELECT that names the columns of a query."""
+    while isinstance(query, exp.SetOperation | exp.Subquery):
+        query = query.left if isinstance(query, exp.SetOperation) else query.this
+    return query if isinstance(query, exp.Select) else None
+
+
+def _is_star(projection: exp.Expr) -> bool:
+    return isinstance(projection.this if isinstance(projection, exp.Column) else projection, exp.Star)
+
+
+def _is_cut(query: exp.Expr) -> bool:
+    """Whether a query keeps only some of its rows, however many groups they fall into."""
+    return any(query.args.get(clause) for clause in ("limit", "offset"))
+
+
+def _apart(left: exp.Expr, right: exp.Expr) -> list[tuple[exp.Expr, exp.Expr]]:
+    """Return the pairs of two rows in parentheses that are compared, or the pair itself."""
+    if isinstance(left, exp.Tuple) and isinstance(right, exp.Tuple):
+        return list(zip(left.expressions, right.expressions, strict=False))
+    return [(left, right)]
 
 
 def _nodes(value: object) -> Iterable[exp.Expr]:

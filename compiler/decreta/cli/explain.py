@@ -55,9 +55,7 @@ def _examples(code: str) -> str:
 def _decision(project: Project, what: str, env: str) -> str:
     parts = what.strip("/").split("/")
     if len(parts) != 3:
-        raise InputInvalid(
-            f"`{what}` names no decision", help="write PACK/DOMAIN/SUBJECT, such as code_graph/cache/defines"
-        )
+        raise InputInvalid(f"`{what}` names no decision", help="write PACK/DOMAIN/SUBJECT, such as PACK/cache/RELATION")
     pack, domain, subject = parts
     (pack,) = project.chosen([pack])
     sections = {name: section for name, (section, _) in DOMAINS.items()} | {s: s for s, _ in DOMAINS.values()}

@@ -34,9 +34,11 @@ def main(args: argparse.Namespace) -> int:
         for name, template in sorted(found.items()):
             print(f"{name:<{width}}  {template.written.spec.summary}")
         return EXIT_DONE
+    if args.name is None:
+        raise InputInvalid("no template is named", help="write `decreta template show LIBRARY/NAME`")
     wanted = [n for n in found if args.name in (n, n.partition("@")[0], n.partition("@")[0].partition("/")[2])]
     if not wanted:
-        raise InputInvalid(f"there is no template `{args.name}`", help=did_you_mean(args.name or "", found))
+        raise InputInvalid(f"there is no template `{args.name}`", help=did_you_mean(args.name, found))
     for name in wanted:
         print(_shown(name, found[name]))
     return EXIT_DONE

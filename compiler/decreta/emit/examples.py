@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from decreta.model.program import Application, CheckedRelation
@@ -36,7 +37,8 @@ def examples(relation: CheckedRelation) -> list[Example]:
 def _applied(relation: CheckedRelation, application: Application, example: ExampleSpec) -> Example | None:
     """Return a template's example in the relation's names, or None if the relation uses the template otherwise."""
     arguments = application.arguments
-    chosen = {**arguments.choices, **arguments.scalars, **arguments.durations}
+    scalars = {n: str(v) if isinstance(v, Decimal) else v for n, v in arguments.scalars.items()}
+    chosen = {**arguments.choices, **scalars, **arguments.durations}
     lists: dict[str, str] = {}
     for name, value in example.with_.items():
         actual = arguments.columns.get(name)

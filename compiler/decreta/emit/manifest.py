@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 
 from decreta.model.program import Arguments, CheckedObject, CheckedQuery, CheckedRelation, Decided, Function
 from decreta.model.program import Call as BoundCall
@@ -133,4 +134,5 @@ def _columns(given: Mapping[str, str | tuple[str, ...]]) -> dict[str, str]:
 
 
 def _values(arguments: Arguments) -> dict[str, bool | int | str | tuple[str, ...]]:
-    return {**arguments.choices, **arguments.scalars, **arguments.durations, **arguments.columns}
+    scalars = {n: str(v) if isinstance(v, Decimal) else v for n, v in arguments.scalars.items()}
+    return {**arguments.choices, **scalars, **arguments.durations, **arguments.columns}

@@ -13,7 +13,7 @@ class PackFiles:
 
     name: str
     prefix: str
-    """What file names in messages begin with, such as `specs/retail`."""
+    """What file names in messages begin with, such as `specs/shop`."""
     header: Document | None = None
     documents: dict[str, dict[str, Document]] = field(default_factory=dict)
     texts: dict[str, SourceText] = field(default_factory=dict)

@@ -121,7 +121,7 @@ class Arguments:
     united: Mapping[str, tuple[RelationArgument, ...]]
     """Parameter → the relations that the body is repeated for."""
     choices: Mapping[str, str]
-    scalars: Mapping[str, bool | int | str]
+    scalars: Mapping[str, bool | int | str | Decimal]
     durations: Mapping[str, str]
     columns: Mapping[str, tuple[str, ...]]
     expressions: Mapping[str, Expressions]

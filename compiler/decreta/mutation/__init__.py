@@ -11,9 +11,12 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+
+from sqlglot import exp
 
 from decreta.bind import bind
 from decreta.check import check
@@ -21,13 +24,13 @@ from decreta.diagnostics import Report
 from decreta.emit import digest, emit
 from decreta.emit.examples import examples
 from decreta.emit.pools import pools
-from decreta.model.program import Application, Checked, Decided, Relation, Resolved
+from decreta.model.program import Application, Checked, Decided, Relation, Resolved, Statement
 from decreta.mutation.operators import mutants
 from decreta.project import Project
 from decreta.read import read_pack
 from decreta.resolve import resolve
 from decreta.source import Embedded, Span
-from decreta.sql import parse_query, print_query
+from decreta.sql import parse_expression, parse_query, print_inline, print_query
 from decreta.toolchain import toolchain
 from decreta_runtime.contract.manifest import Manifest
 from decreta_runtime.load import LoadedPack, decode, serve
@@ -38,7 +41,11 @@ SEARCH = 150
 """Small databases that are tried before a surviving mutant is called equal to the original."""
 _PROCESSES = 2
 """The cores of the smallest machine that decreta is run on in CI."""
-_MEMORY = "16M"
+_FRUGAL = {
+    "datafusion.runtime.memory_limit": "16M",
+    # Of this each sort takes its part before it begins: by default so much that two of them would not fit.
+    "datafusion.execution.sort_spill_reservation_bytes": "65536",
+}
 """What a session of a mutant may use: a thousand times its tables."""
 _LAWS = 12
 """Databases on which laws are tried for each mutant; the generated tests try more."""
@@ -115,9 +122,18 @@ def _of_arguments(resolved: Resolved, relation: Relation, application: Applicati
     given, template = application.arguments, application.template
     place = relation.written.place("with")
     for name, value in given.scalars.items():
-        if isinstance(value, int) and not isinstance(value, bool):
-            other = replace(given, scalars={**given.scalars, name: value + 1})
-            yield _applied(resolved, relation, replace(application, arguments=other), f"`{name}` is {value + 1}", place)
+        if isinstance(value, int | Decimal) and not isinstance(value, bool):
+            more = (
+                value + Decimal(1).scaleb(int(value.as_tuple().exponent)) if isinstance(value, Decimal) else value + 1
+            )
+            other = replace(given, scalars={**given.scalars, name: more})
+            yield _applied(resolved, relation, replace(application, arguments=other), f"`{name}` is {more}", place)
+    for name, expressions in given.expressions.items():
+        for key, text in expressions.texts.items():
+            for mutated, words, at in _of_expression(text):
+                texts = replace(expressions, texts={**expressions.texts, key: mutated})
+                other = replace(given, expressions={**given.expressions, name: texts})
+                yield _applied(resolved, relation, replace(application, arguments=other), words, at)
     for name, pick in given.choices.items():
         parameter = template.written.spec.parameters[name]
         for other_pick in getattr(parameter, "one_of", ()):
@@ -126,6 +142,15 @@ def _of_arguments(resolved: Resolved, relation: Relation, application: Applicati
                 choices = replace(given, choices={**given.choices, name: other_pick})
                 changed = replace(application, arguments=choices, branch=branch)
                 yield _applied(resolved, relation, changed, f"`{name}` is `{other_pick}`", place)
+
+
+def _of_expression(text: Embedded) -> Iterator[tuple[Embedded, str, Span]]:
+    tree = parse_expression(text, Report())
+    if tree is None:
+        return
+    statement = Statement(exp.select(exp.Paren(this=tree)), text, text.whole())
+    for node, words, changed in mutants(statement.tree):
+        yield replace(text, text=print_inline(changed.expressions[0].this)), words, statement.span(node)
 
 
 def _applied(resolved: Resolved, relation: Relation, changed: Application, words: str, place: Span) -> Mutant:
@@ -302,7 +327,8 @@ def _frugal(policy: bytes) -> bytes:
     """Return a policy whose sessions have little memory: a recursion that a mutant made endless fails at once."""
     found = json.loads(policy)
     for decision in found["session_profile_by_workload"].values():
-        decision["value"]["settings"]["datafusion.runtime.memory_limit"]["value"] = _MEMORY
+        for name, value in _FRUGAL.items():
+            decision["value"]["settings"][name] = {"value": value, "because": "mutants are many"}
     return json.dumps(found).encode()
 
 

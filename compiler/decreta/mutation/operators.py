@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from decimal import Decimal, InvalidOperation
 from functools import partial
 
 from sqlglot import exp
@@ -19,12 +21,16 @@ _SWAPPED: dict[type[exp.Expr], type[exp.Expr]] = {
     exp.Add: exp.Sub,
     exp.Sub: exp.Add,
     exp.Or: exp.And,
+    exp.NEQ: exp.EQ,
 }
 _CLAUSES = ("where", "having", "qualify")
 
 
-def mutants(tree: exp.Query) -> Iterator[tuple[exp.Expr, str, exp.Query]]:
-    """Yield each mutant of `tree` with the node that differs and words for it; `tree` itself is left as it is."""
+def mutants(tree: exp.Expr) -> Iterator[tuple[exp.Expr, str, exp.Expr]]:
+    """Yield each mutant of `tree` with the node that differs and words for it; `tree` itself is left as it is.
+
+    A tree whose root may change must stand in parentheses.
+    """
     for i, node in enumerate(tree.walk()):
         for words, change in _changes(node):
             copy = tree.copy()
@@ -55,6 +61,8 @@ def _join(node: exp.Expr) -> Iterator[tuple[str, _Change]]:
         return
     if node.kind.upper() == "ANTI":
         yield "the anti join becomes a semi join", lambda n: n.set("kind", "SEMI")
+    elif node.kind.upper() == "SEMI":
+        yield "the semi join becomes an anti join", lambda n: n.set("kind", "ANTI")
     elif node.side.upper() == "LEFT":
         yield "the left join becomes an inner join", lambda n: n.set("side", None)
     elif not node.side:
@@ -80,12 +88,29 @@ def _predicate(node: exp.Expr) -> Iterator[tuple[str, _Change]]:
 
 
 def _literal(node: exp.Expr) -> Iterator[tuple[str, _Change]]:
-    if not isinstance(node, exp.Literal) or node.find_ancestor(exp.Interval, exp.DataType, exp.Cast):
+    if not isinstance(node, exp.Literal) or node.find_ancestor(exp.DataType):
         return
-    if node.is_int:
-        yield f"{node.name} becomes {int(node.name) + 1}", lambda n: n.set("this", str(int(n.name) + 1))
-    elif node.is_string and isinstance(node.parent, exp.EQ | exp.NEQ | exp.In | exp.Like):
+    if node.is_string and isinstance(node.parent, exp.EQ | exp.NEQ | exp.In | exp.Like | exp.ILike):
         yield f"'{node.name}' becomes another text", lambda n: n.set("this", n.name + "?")
+    elif (other := _next(node)) is not None:
+        yield f"{node.name} becomes {other}", lambda n: n.set("this", other)
+
+
+def _next(node: exp.Literal) -> str | None:
+    """Return what a number, day or length of time is one step further, as it is written; None if it is none."""
+    parent = node.parent
+    try:
+        if node.is_string and isinstance(parent, exp.Cast) and parent.to.this in exp.DataType.TEMPORAL_TYPES:
+            moment = datetime.fromisoformat(node.name)
+            return (moment + timedelta(days=1)).isoformat(sep=" ")[: len(node.name)]
+        if node.is_int or isinstance(parent, exp.Interval):
+            return str(int(node.name) + 1)
+        if node.is_number:
+            number = Decimal(node.name)
+            return str(number + Decimal(1).scaleb(int(number.as_tuple().exponent)))
+    except (ValueError, OverflowError, InvalidOperation):
+        pass
+    return None
 
 
 def _order(node: exp.Expr) -> Iterator[tuple[str, _Change]]:
@@ -110,6 +135,6 @@ def _become(kind: type[exp.Expr]) -> _Change:
 
 
 def _name(kind: type[exp.Expr]) -> str:
-    return {"LT": "<", "LTE": "<=", "GT": ">", "GTE": ">=", "Add": "+", "Sub": "-"}.get(
+    return {"LT": "<", "LTE": "<=", "GT": ">", "GTE": ">=", "Add": "+", "Sub": "-", "EQ": "=", "NEQ": "<>"}.get(
         kind.__name__, kind.__name__.upper()
     )

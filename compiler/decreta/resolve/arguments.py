@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from decreta.diagnostics import Hint, Related, Report, did_you_mean
@@ -22,8 +23,10 @@ from decreta.model.program import (
 )
 from decreta.resolve.names import find
 from decreta.resolve.templates import Templates
+from decreta_runtime.contract import types
 
 _DURATION = re.compile(r"^\d+ (second|minute|hour|day|week|month|year)s?$")
+_DECIMAL = re.compile(rf"^-?(?=[\d.]{{1,{types.MAX_DECIMAL_PRECISION}}}$)\d+(\.\d+)?$")
 _WANTS = {
     "bool": "`true` or `false`",
     "int": "a whole number",
@@ -124,7 +127,7 @@ class _Found:
     relations: dict[str, RelationArgument] = field(default_factory=dict)
     united: dict[str, tuple[RelationArgument, ...]] = field(default_factory=dict)
     choices: dict[str, str] = field(default_factory=dict)
-    scalars: dict[str, bool | int | str] = field(default_factory=dict)
+    scalars: dict[str, bool | int | str | Decimal] = field(default_factory=dict)
     durations: dict[str, str] = field(default_factory=dict)
     columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
     expressions: dict[str, Expressions] = field(default_factory=dict)
@@ -307,7 +310,7 @@ class _Given:
             texts = {output: self.written.text("with", name, output) for output in value}
             found.expressions[name] = Expressions(parameter.over or "", texts)
         else:
-            found.scalars[name] = value
+            found.scalars[name] = Decimal(value) if kind == "decimal" else value
 
     def _missing(self, name: str, what: str) -> None:
         if name in self.misspelt:
@@ -338,4 +341,6 @@ def _is_value(value: Any, kind: str) -> bool:
         return isinstance(value, dict) and bool(value) and all(isinstance(v, str) for v in value.values())
     if kind == "duration":
         return isinstance(value, str) and _DURATION.match(value) is not None
+    if kind == "decimal":
+        return isinstance(value, str) and _DECIMAL.match(value) is not None
     return isinstance(value, str)

@@ -36,7 +36,7 @@ def test_a_name_bound_in_the_package_wins_over_its_submodule_of_that_name() -> N
             ],
         },
         expect=[
-            {"import_id": 1000, "src_file_id": 3, "dst_file_id": 1, "target": "app", "via": "binding"},
+            {"import_id": 1000, "src_file_id": 3, "dst_file_id": 1, "target": "app", "via": "binding", "tier": 2},
         ],
     )
 

@@ -16,8 +16,8 @@ def test_laws() -> None:
     TEST.laws()
 
 
-def test_a_package_wins_then_source_over_a_stub_then_the_first_path() -> None:
-    """Example: a package wins then source over a stub then the first path."""
+def test_a_package_wins_then_source_over_a_stub_then_the_first_path_then_the_least_id() -> None:
+    """Example: a package wins then source over a stub then the first path then the least id."""
     TEST.example(
         given={
             "file": [
@@ -27,11 +27,14 @@ def test_a_package_wins_then_source_over_a_stub_then_the_first_path() -> None:
                 {"file_id": 4, "module": "b", "is_package": False, "is_stub": False, "path": "z/b.py"},
                 {"file_id": 5, "module": "c", "is_package": False, "is_stub": False, "path": "y/c.py"},
                 {"file_id": 6, "module": "c", "is_package": False, "is_stub": False, "path": "x/c.py"},
+                {"file_id": 8, "module": "d", "is_package": False, "is_stub": False, "path": "d.py"},
+                {"file_id": 7, "module": "d", "is_package": False, "is_stub": False, "path": "d.py"},
             ],
         },
         expect=[
             {"module": "a", "file_id": 2},
             {"module": "b", "file_id": 4},
             {"module": "c", "file_id": 6},
+            {"module": "d", "file_id": 7},
         ],
     )

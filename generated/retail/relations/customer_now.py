@@ -31,7 +31,7 @@ SELECT
   i.*
 FROM customer_seen AS i
 QUALIFY
-  ROW_NUMBER() OVER (PARTITION BY i.c_custkey ORDER BY i.seen_on DESC) = 1
+  ROW_NUMBER() OVER (PARTITION BY i.c_custkey ORDER BY i.seen_on DESC NULLS LAST) = 1
 """
 
 

@@ -36,7 +36,7 @@ FROM kept_order AS l
 LEFT JOIN customer_history AS r
   ON l.o_custkey = r.c_custkey AND r.valid_from <= l.o_orderdate
 QUALIFY
-  ROW_NUMBER() OVER (PARTITION BY l.o_orderkey ORDER BY r.valid_from DESC) = 1
+  ROW_NUMBER() OVER (PARTITION BY l.o_orderkey ORDER BY r.valid_from DESC NULLS LAST) = 1
 """
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from decreta_runtime.contract.errors import InputInvalid
 
@@ -49,3 +51,26 @@ def _nearest_generated() -> Path:
         if (folder / "generated").is_dir():
             return folder / "generated"
     return here / "generated"
+
+
+def value_of(kind: str, text: str) -> Any:
+    """Return the value of a spec type that `text` stands for. Raises ValueError or InvalidOperation."""
+    if kind == "bool":
+        return {"true": True, "false": False}[text.lower()] if text.lower() in ("true", "false") else _refuse(text)
+    if kind.startswith("int"):
+        return int(text)
+    if kind.startswith("float"):
+        return float(text)
+    if kind.startswith("decimal"):
+        return Decimal(text)
+    if kind == "date":
+        return date.fromisoformat(text)
+    if kind.startswith("timestamp"):
+        return datetime.fromisoformat(text)
+    if kind == "binary":
+        return bytes.fromhex(text)
+    return text
+
+
+def _refuse(text: str) -> Any:
+    raise ValueError(text)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import InvalidOperation
 from typing import Any
 
-from decreta_runtime.cli.arguments import add_pack, open_pack
+from decreta_runtime.cli.arguments import add_pack, open_pack, value_of
 from decreta_runtime.contract.errors import EXIT_DONE, InputInvalid
 
 HELP = "run a query shape over the last complete run"
@@ -40,28 +39,6 @@ def _parameter(text: str, kinds: dict[str, str]) -> tuple[str, Any]:
         raise InputInvalid(f"`{text}` is no parameter", help="write --param NAME=VALUE")
     kind = kinds.get(name, "string")
     try:
-        return name, _value(kind, value)
+        return name, value_of(kind, value)
     except (ValueError, InvalidOperation):
         raise InputInvalid(f"`{value}` is no {kind}", help=f"give `{name}` a value of type {kind}") from None
-
-
-def _value(kind: str, text: str) -> Any:
-    if kind == "bool":
-        return {"true": True, "false": False}[text.lower()] if text.lower() in ("true", "false") else _refuse(text)
-    if kind.startswith("int"):
-        return int(text)
-    if kind.startswith("float"):
-        return float(text)
-    if kind.startswith("decimal"):
-        return Decimal(text)
-    if kind == "date":
-        return date.fromisoformat(text)
-    if kind.startswith("timestamp"):
-        return datetime.fromisoformat(text)
-    if kind == "binary":
-        return bytes.fromhex(text)
-    return text
-
-
-def _refuse(text: str) -> Any:
-    raise ValueError(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 
-from decreta_runtime.cli.arguments import add_pack, open_pack
+from decreta_runtime.cli.arguments import add_pack, open_pack, value_of
 from decreta_runtime.contract.errors import EXIT_DONE
 
 HELP = "show what a lake holds: rows a table, and each query shape with its example"
@@ -32,7 +32,8 @@ def main(args: argparse.Namespace) -> int:
                 continue
             given = " ".join(f"--param {shlex.quote(f'{k}={v}')}" for k, v in shape.example.items())
             print(f"\n{shape.summary}\n  decreta query {args.pack} {name} {given} --lake {lake}")
-            answer = pack.answer(name, shape.example)
+            typed = {k: value_of(shape.parameters[k], v) if isinstance(v, str) else v for k, v in shape.example.items()}
+            answer = pack.answer(name, typed)
             print_rows(answer.rows.slice(0, _SHOWN))
             more = answer.rows.num_rows - _SHOWN
             print(f"  {describe(answer)}" + (f"; {more:,} more rows" if more > 0 else ""))

@@ -73,6 +73,18 @@ class StatementFailed(DecretaError):
         )
 
 
+class FunctionFailed(DecretaError):
+    """A table function of the pack raised, or returned something else than rows."""
+
+    code = "R108"
+
+    def __init__(self, subject: str, function: str, words: str) -> None:
+        super().__init__(
+            f"`{subject}` cannot be computed, the pack's function `{function}` {words}",
+            help="mend the function; nothing of this run is visible",
+        )
+
+
 class PolicyIncomplete(DecretaError):
     """The policy has no entry for something the runtime must decide; nothing is guessed."""
 

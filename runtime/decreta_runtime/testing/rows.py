@@ -78,10 +78,17 @@ def _value(column: Column, i: int) -> Any:
 
 
 def random_table(
-    columns: Sequence[Column], key: Sequence[str], draw: random.Random, pools: Mapping[str, Sequence[Any]]
+    columns: Sequence[Column],
+    key: Sequence[str],
+    draw: random.Random,
+    pools: Mapping[str, Sequence[Any]],
+    one_in: int = 2,
 ) -> list[Row]:
-    """Return a few rows that obey a contract and its key, with values that meet, repeat and lie on boundaries."""
-    rows = [{c.name: _random_value(c, draw, pools) for c in columns} for _ in range(draw.randrange(ROWS + 1))]
+    """Return a few rows that obey a contract and its key, with values that meet, repeat and lie on boundaries.
+
+    One value in `one_in` of a column that has a pool is not of it.
+    """
+    rows = [{c.name: _random_value(c, draw, pools, one_in) for c in columns} for _ in range(draw.randrange(ROWS + 1))]
     unique: dict[tuple[Any, ...], Row] = {}
     for row in rows:
         unique.setdefault(tuple(row[c] for c in key) if key else (len(unique),), row)
@@ -98,11 +105,11 @@ def within_checks(context: SessionContext, name: str, rows: list[Row], checks: S
     return kept
 
 
-def _random_value(column: Column, draw: random.Random, pools: Mapping[str, Sequence[Any]]) -> Any:
+def _random_value(column: Column, draw: random.Random, pools: Mapping[str, Sequence[Any]], one_in: int) -> Any:
     if column.nullable and not draw.randrange(4):
         return None
     pool = pools.get(column.name, ())
-    if pool and draw.randrange(2):
+    if pool and draw.randrange(one_in):
         return _from_text(column.type, draw.choice(pool))
     return _value(column, draw.randrange(VALUES))
 
@@ -118,8 +125,12 @@ def _from_text(kind: str, value: Any) -> Any:
         return Decimal(str(value)) if kind.startswith("decimal") and value is not None else value
     if kind.startswith("decimal"):
         return Decimal(value)
+    if kind.startswith("int"):
+        return int(Decimal(value).to_integral_value())
+    if kind.startswith("float"):
+        return float(value)
     if kind == "date":
-        return date.fromisoformat(value)
+        return datetime.fromisoformat(value).date()
     if kind.startswith("timestamp"):
         return datetime.fromisoformat(value)
     return bytes.fromhex(value) if kind == "binary" else value

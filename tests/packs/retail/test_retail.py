@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_command
 from tests.packs.retail.conftest import TABLES, generate
 
 import decreta_runtime
+from decreta_runtime.arrow import arrow_type
 from decreta_runtime.pack import Pack
 
 _SHOP_QUERIES = {"open_orders", "history_of", "revenue_between"}
@@ -92,6 +95,19 @@ def test_scale_1_agrees_with_duckdb_and_with_published_answers(retail: Path, tmp
         assert revenue == [{"revenue": Decimal("123141078.2283")}]
         urgent = pack.query("order_priority", **arguments(pack, "order_priority")).to_pylist()[0]
         assert urgent == {"o_orderpriority": "1-URGENT", "order_count": 10594}
+
+
+def test_an_empty_load_gives_empty_tables_and_a_tour(retail: Path, tmp_path: Path) -> None:
+    with decreta_runtime.open(retail, lake=str(tmp_path / "lake")) as pack:
+        for name, entry in pack.manifest.objects.items():
+            schema = pa.schema([(c.name, arrow_type(c.type)) for c in entry.columns])
+            (tmp_path / "load").mkdir(exist_ok=True)
+            pq.write_table(pa.Table.from_pylist([], schema), tmp_path / "load" / f"{name}.parquet")
+        pack.run({"tpch": str(tmp_path / "load")})
+        assert pack.sql("SELECT count(*) AS n FROM daily_revenue").rows.to_pylist() == [{"n": 0}]
+    done = run_command("tour", str(retail), "--lake", str(tmp_path / "lake"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "TPC-H 22" in done.stdout, "examples are text in a spec, and decimals and days to a query"
 
 
 def test_relations_follow_daily_batches(retail: Path, days: Path, tmp_path: Path) -> None:
