@@ -12,13 +12,22 @@ from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from decreta.diagnostics import Fix, Related, Report
 from decreta.source import Document, Embedded, Extent, Path, SourceText
 
-# Plain scalars that YAML 1.1 readers turn into booleans, octal or base-60 numbers (yaml.org/type/{bool,int}.html).
+# Plain scalars that YAML 1.1 readers turn into something else than 1.2's do (yaml.org/type/{bool,int,float}.html):
+# booleans; octal, binary and base-60 numbers and such with underscores; exponents without a point or a sign; dates.
 _AMBIGUOUS = re.compile(
-    r"yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF|y|Y|n|N"
-    r"|[-+]?0o?[0-9_]+|[-+]?0b[01_]+|[-+]?[0-9][0-9_]*_[0-9_]*|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"
+    r"yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF|y|Y|n|N|="
+    r"|[-+]?0o?[0-9_]+|[-+]?0b[01_]+|[-+]?0x[0-9a-fA-F_]*_[0-9a-fA-F_]*"
+    r"|[-+]?[0-9][0-9_]*_[0-9_]*|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"
+    r"|[-+]?(?=[0-9_.]*_)[0-9._]*[0-9][0-9._]*([eE][-+]?[0-9]+)?"
+    r"|[-+]?([0-9]+[eE][-+]?|[0-9]*\.[0-9]*[eE])[0-9]+"
     r"|\d{4}-\d{1,2}-\d{1,2}.*"
 )
 _TAG = "tag:yaml.org,2002:"
+
+
+def is_ambiguous(text: str) -> bool:
+    """Whether `text`, written without quotes, means different things to different YAML readers."""
+    return _AMBIGUOUS.fullmatch(text) is not None
 
 
 def read_yaml(source: SourceText, report: Report) -> Document | None:
@@ -118,7 +127,7 @@ class _Reader:
                 help = "the two say the same: remove one" if again else ""
                 self.report.error("D105", f"`{key}` is written twice", place, help=help, related=[first], fix=again)
                 continue
-            if not key_node.style and _AMBIGUOUS.fullmatch(key):
+            if not key_node.style and is_ambiguous(key):
                 self._ambiguous(key, extent)
             self.keys[(*path, key)] = extent
             data[key] = self.convert(value_node, (*path, key))
@@ -127,7 +136,7 @@ class _Reader:
     def _scalar(self, node: ScalarNode, path: Path, extent: Extent) -> Any:
         text: str = node.value
         self._scalars.append(extent)
-        if not node.style and _AMBIGUOUS.fullmatch(text):
+        if not node.style and is_ambiguous(text):
             self._ambiguous(text, extent)
             return text
         kind = str(node.tag).removeprefix(_TAG) if not node.style else "str"

@@ -96,6 +96,9 @@ class _Resolver:
                 doc.place("name"),
                 help="rename one",
             )
+        if keyword.iskeyword(header.name):
+            words, help = f"`{header.name}` is a word of Python", "the pack becomes a Python package: rename it"
+            self.report.error("D210", words, doc.place("name"), help=help)
         return Written(header, doc)
 
     def _imports(self, header: Written[spec.PackSpec] | None) -> None:
