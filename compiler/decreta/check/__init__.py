@@ -240,6 +240,7 @@ class _Checker:
 
     def _object(self, obj: Object) -> CheckedObject:
         key = Key(columns=obj.key, known="checked") if obj.key else None
+        contract.check_renames(obj.columns, Written(None, obj.doc), {}, self.report)
         return CheckedObject(
             obj, key, assertions.of_object(obj, key, self.known, self.columns, self.engine, self.report)
         )

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]
 """A name becomes a file, an SQL and a Python name; 63 is the shortest limit among the engines we print for."""
 Version = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+$")]
 Reference = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*/[a-z][a-z0-9_]*@\d+$")]
+
+
+class _InSchema:
+    """Says in a JSON Schema what `_once` asks for."""
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {**handler(schema), "uniqueItems": True}
+
+
+def _once(values: list[str]) -> list[str]:
+    for i, value in enumerate(values):
+        if value in values[:i]:
+            raise ValueError(f"`{value}` stands in it twice")
+    return values
+
+
+Names = Annotated[list[Name], Field(min_length=1), AfterValidator(_once), _InSchema()]
+"""A list of columns, such as a key; an empty one would say nothing."""
 
 
 class Spec(BaseModel):
@@ -72,7 +90,7 @@ class ColumnSpec(Spec):
     nullable: bool = False
     role: str | None = None
     domain: Domain | None = None
-    values: list[str] | None = None
+    values: Annotated[list[str], Field(min_length=1), AfterValidator(_once), _InSchema()] | None = None
     length: int | None = Field(default=None, gt=0)
     renamed_from: Name | None = None
 
@@ -117,7 +135,7 @@ ObjectSource = Annotated[
 class LayoutSpec(Spec):
     """The order of the rows inside a dataset's files."""
 
-    sort: list[Name] = Field(min_length=1)
+    sort: Names
 
 
 class CoverageSpec(Spec):
@@ -162,7 +180,7 @@ class ObjectSpec(Spec):
     summary: str
     extends: Reference | None = None
     columns: dict[Name, ColumnSpec] = Field(default_factory=dict)
-    key: list[Name] | None = None
+    key: Names | None = None
     source: ObjectSource
     on_schema_change: OnSchemaChange = "rebuild"
     layout: LayoutSpec | None = None
@@ -197,7 +215,7 @@ class RelationsParameter(Spec):
 class OneOfParameter(Spec):
     """A parameter with listed values; `body` may have a branch for each."""
 
-    one_of: list[Name] = Field(min_length=1)
+    one_of: Names
     default: Name | None = None
     summary: str | None = None
 
@@ -327,7 +345,7 @@ class RelationSpec(Spec):
     rounds: Annotated[int, Field(ge=1, le=16)] | None = None
     """How often a relation that reads itself, or is read by what it reads, is unrolled. 16: plans grow with each."""
     columns: dict[Name, OutputSpec] = Field(default_factory=dict)
-    key: list[Name] | None = None
+    key: Names | None = None
     cardinality: dict[Name, Literal["1:1", "n:1", "1:n", "n:m"]] = Field(default_factory=dict)
     local_to: Name | None = None
     layout: LayoutSpec | None = None

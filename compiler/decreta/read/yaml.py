@@ -10,7 +10,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from decreta.diagnostics import Fix, Related, Report
-from decreta.source import Document, Embedded, Extent, Path, SourceText
+from decreta.source import Document, Embedded, Extent, Path, SourceText, Span
 
 # Plain scalars that YAML 1.1 readers turn into something else than 1.2's do (yaml.org/type/{bool,int,float}.html):
 # booleans; octal, binary and base-60 numbers and such with underscores; exponents without a point or a sign; dates.
@@ -23,6 +23,8 @@ _AMBIGUOUS = re.compile(
     r"|\d{4}-\d{1,2}-\d{1,2}.*"
 )
 _TAG = "tag:yaml.org,2002:"
+_DIRECTIVE = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\n)*%")
+"""A line that begins with `%` before anything else than comments: it can change what all others mean."""
 
 
 def is_ambiguous(text: str) -> bool:
@@ -32,8 +34,9 @@ def is_ambiguous(text: str) -> bool:
 
 def read_yaml(source: SourceText, report: Report) -> Document | None:
     """Return the document in `source`, or None after reporting why there is none."""
-    if source.text.startswith("%"):
-        report.error("D104", "directives are not used in specs", source.span(0, 1), help="remove the `%` line")
+    if directive := _DIRECTIVE.match(source.text):
+        place = source.span(directive.end() - 1, directive.end())
+        report.error("D104", "directives are not used in specs", place, help="remove the `%` line")
         return None
     try:
         # One loader a file: ruamel keeps state from a failed document.
@@ -48,7 +51,10 @@ def read_yaml(source: SourceText, report: Report) -> Document | None:
         report.error("D103", f"not YAML: {error.problem}", place, help=_advice(error), related=related)
         return None
     except YAMLError as error:
-        report.error("D103", f"not YAML: {str(error).splitlines()[0]}", source.span(0, 0))
+        # A character that no YAML may hold; its place comes in bytes or in characters, so it is looked for.
+        named = re.search(r"#x([0-9a-f]+)", str(error))
+        at = max(0, source.text.find(chr(int(named[1], 16)))) if named else 0
+        report.error("D103", f"not YAML: {str(error).splitlines()[0]}", source.span(at, at + 1))
         return None
     except RecursionError:
         report.error("D103", "not YAML: nested too deeply", source.span(0, 0))
@@ -60,6 +66,11 @@ def read_yaml(source: SourceText, report: Report) -> Document | None:
     data = reader.convert(node, ())
     reader.refuse_tabs()
     return Document(source, data, reader.values, reader.keys, reader.texts)
+
+
+def refuse_nul(place: Span, report: Report) -> None:
+    """Report a text that holds a NUL by an escape: Python, SQL and paths end at it or refuse it."""
+    report.error("D101", "the text holds a NUL", place, help="remove it")
 
 
 def _advice(error: MarkedYAMLError) -> str:
@@ -120,6 +131,8 @@ class _Reader:
                 self.report.error("D104", "a key is plain text", place, help="merge keys and complex keys are not used")
                 continue
             key = key_node.value
+            if "\0" in key:
+                refuse_nul(self.source.span(*extent), self.report)
             if key in data:
                 first = Related(self.source.span(*self.keys[(*path, key)]), "first written here")
                 place = self.source.span(*extent)
@@ -148,6 +161,8 @@ class _Reader:
             return int(text, 0)
         if kind == "float":
             return float(text) if re.search(r"\d", text) else text
+        if "\0" in text:
+            refuse_nul(self.source.span(*extent), self.report)
         self.texts[path] = Embedded(self.source, text, self._line_offsets(node))
         return text
 
