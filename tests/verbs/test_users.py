@@ -169,6 +169,11 @@ def test_suggested_joins_name_their_evidence(project: Path) -> None:
     found = run_command("suggest", "join", "code_graph", "definition", "scope", cwd=project).stdout
     assert 'cardinality: {right: "n:1"}' in found
     assert "equal: [scope_id]" in found
+    twice = run_command("suggest", "join", "code_graph", "reference", "scope", cwd=project).stdout
+    blocks = [block.split("\n", 1) for block in twice.strip().split("\n\n")]
+    assert len({b for _, b in blocks}) == len(blocks), "each once"
+    assert "equal: [scope_id, file_id]" not in twice
+    assert blocks[0][0].startswith("# both hold keys of file and scope;")
     spec = found.split("\n\n")[0]
     path = project / "specs/code_graph/relations/suggested.yaml"
     path.write_text(f"relation: suggested\nstore: true\n{spec}\ncarry: {{left: [definition_id], right: [kind]}}\n")
@@ -177,6 +182,16 @@ def test_suggested_joins_name_their_evidence(project: Path) -> None:
     assert run_command("suggest", "join", "code_graph", "file", "nothing", cwd=project).returncode == 2
     layouts = run_command("suggest", "layout", "code_graph", cwd=project).stdout
     assert "layout: {sort: [name, definition_id]}" in layouts
+    query = project / "specs/code_graph/queries/some_names.yaml"
+    query.write_text(
+        "query: some_names\nsummary: Some.\nclass: interactive_query\n"
+        "body: SELECT r.name FROM reference AS r WHERE r.name IN ('a', 'b')\n"
+    )
+    run_command("generate", cwd=project)
+    assert (
+        "# reference: some_names look it up by name"
+        in run_command("suggest", "layout", "code_graph", cwd=project).stdout
+    )
 
 
 def test_the_reference_is_up_to_date() -> None:
