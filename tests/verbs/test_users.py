@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 import jsonschema
 import pytest
+from pydantic import TypeAdapter
 
 from decreta.diagnostics import Report
 from decreta.read import read_file
@@ -52,12 +53,16 @@ def test_schemas_accept_and_reject_what_the_models_do() -> None:
     assert refused >= 5
 
 
-def test_examples_in_schemas_are_specs() -> None:
-    for name, data in schemas().items():
-        schema = json.loads(data)
-        for example in schema.get("examples", []):
+def test_every_kind_of_spec_has_examples_and_every_key_a_description() -> None:
+    for kind, model in SPECS.items():
+        schema = json.loads(schemas()[f"{kind}.schema.json"])
+        assert schema["examples"], kind
+        for example in schema["examples"]:
             jsonschema.validate(example, schema)
-            assert name in ("object.schema.json", "relation.schema.json", "query.schema.json", "env.schema.json")
+            TypeAdapter(model).validate_python(example)
+        for part in (schema, *schema.get("$defs", {}).values()):
+            silent = [key for key, form in part.get("properties", {}).items() if not form.get("description")]
+            assert silent == [], (kind, part.get("title"))
 
 
 def test_artefacts_are_as_their_schemas_say() -> None:
