@@ -10,6 +10,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from decreta.diagnostics import Fix, Related, Report
+from decreta.read.stretches import Stretch, folded, literal
 from decreta.source import Document, Embedded, Extent, Path, SourceText, Span
 
 # Plain scalars that YAML 1.1 readers turn into something else than 1.2's do (yaml.org/type/{bool,int,float}.html):
@@ -163,7 +164,7 @@ class _Reader:
             return float(text) if re.search(r"\d", text) else text
         if "\0" in text:
             refuse_nul(self.source.span(*extent), self.report)
-        self.texts[path] = Embedded(self.source, text, self._line_offsets(node))
+        self.texts[path] = self._embedded(node)
         return text
 
     def _again(self, key: Extent, value: Extent, first: Extent) -> Fix | None:
@@ -181,20 +182,22 @@ class _Reader:
         fix = Fix(span, text, f'"{text}"', safe=True)
         self.report.error("D106", words, span, help=f'write "{text}" in quotes', fix=fix)
 
-    def _line_offsets(self, node: ScalarNode) -> tuple[int, ...]:
-        start = int(node.start_mark.index)
-        if not node.style:
-            return (start,)
-        if node.style not in ("|", ">"):
-            return (start + 1,)
-        # A block scalar begins on the line after its `|`; its indentation is that of its first line with text.
-        body = self.source.text[start : node.end_mark.index].split("\n")
-        indent = next((len(line) - len(line.lstrip(" ")) for line in body[1:] if line.strip()), 0)
-        offsets, offset = [], start + len(body[0]) + 1
-        for line in body[1:]:
-            offsets.append(offset + min(indent, len(line)))
-            offset += len(line) + 1
-        return tuple(offsets) or (start,)
+    def _embedded(self, node: ScalarNode) -> Embedded:
+        start, text = int(node.start_mark.index), str(node.value)
+        written = self.source.text[start : node.end_mark.index]
+        found: list[Stretch]
+        if node.style == "|":
+            found = list(literal(written, text, start))
+        elif node.style == ">":
+            below = written.find("\n") + 1
+            found = list(folded(written[below:], text, start + below, ">"))
+        else:
+            quotes = 1 if node.style else 0
+            written = written[quotes : len(written) - quotes]
+            plain = written == text
+            found = [(0, start + quotes)] if plain else list(folded(written, text, start + quotes, node.style))
+        starts, offsets = zip(*found or [(0, start)], strict=True)
+        return Embedded(self.source, text, offsets, starts)
 
     def _extent(self, node: Any) -> Extent:
         start, stop = node.start_mark.index, node.end_mark.index
