@@ -24,6 +24,8 @@ SLIPS = [
     "D305-one-owner",
     "D103-tab-between-words",
     "D403-unknown-threshold",
+    "D403-budget-misspelt",
+    "D403-guard-budget-misspelt",
 ]
 
 

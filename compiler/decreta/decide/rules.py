@@ -201,10 +201,24 @@ class _Decider:
 
     def _has_budget(self, name: str) -> bool:
         known = isinstance(self.environment.inputs.get(f"budget.{name}"), int)
-        if not known:
-            place = self.environment.written.key("budgets")
+        written = self.environment.written
+        if name in written.spec.budgets and not known:
+            self.report.error("D203", f"`{name}` needs a whole number of bytes", written.place("budgets", name))
+        elif not known and not self._misspelt(name, []):
+            place = written.key("budgets")
             self.report.error("D403", f"the guard needs the budget `{name}`", place, help=f"write {name} = … (bytes)")
         return known
+
+    def _misspelt(self, budget: str, related: list[Related]) -> bool:
+        """Report the budget of the environment that surely was to be called `budget`, if there is one."""
+        environment = self.environment.written
+        for name in environment.spec.budgets:
+            hint = did_you_mean(name, [budget])
+            if isinstance(hint, Hint) and hint.sure:
+                place = environment.key("budgets", name)
+                self.report.error("D403", f"no rule reads the budget `{name}`", place, help=hint, related=related)
+                return True
+        return False
 
     def _why_not(self, rule: _Rule, row: Mapping[str, FactValue], truth: Mapping[Predicate, bool | None]) -> str:
         """Return the confidence that a rule does not hold: one false predicate suffices, so the strongest counts."""
@@ -258,9 +272,12 @@ class _Decider:
         """Report a name that stands for nothing: in the rule, or in the environment whose budgets lack it."""
         hint = did_you_mean(name, [*self.facts, *self.environment.inputs])
         domain, _, budget = name.partition(".")
-        environment = self.environment.written
+        environment, related = self.environment.written, [Related(asked, "asked for here")]
+        mine = asked.file.startswith(environment.doc.name.rpartition("/env/")[0])  # else the library's, which is right
+        if domain == "budget" and not mine and self._misspelt(budget, related):
+            return
         if domain == "budget" and not (isinstance(hint, Hint) and hint.sure):
-            words, related = f"the environment sets no budget `{budget}`", [Related(asked, "asked for here")]
+            words = f"the environment sets no budget `{budget}`"
             cause = f"{self.environment.name} {name}"
             place, help = environment.entry("budgets"), f"write {budget} = …"
             self.report.error("D403", words, place, help=help, related=related, cause=cause)
