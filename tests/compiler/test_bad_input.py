@@ -138,6 +138,12 @@ def test_one_cause_makes_one_error(project: Path) -> None:
     assert found[0]["help"] == "did you mean `file_id`?"
 
 
+def test_a_letter_of_another_script_is_one_mistake(project: Path) -> None:
+    path = project / RELATION
+    path.write_text(path.read_text().replace("d.name", "d.n\u0430me", 1))
+    assert [d["code"] for d in check(project)] == ["D303"]
+
+
 def test_a_cycle_names_its_relations(project: Path) -> None:
     folder = project / "specs/code_graph/relations"
     (folder / "a.yaml").write_text("relation: a\nbody: SELECT b.x FROM b\n")

@@ -30,10 +30,13 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 def check_names(statement: Statement, rows: Rows, report: Report) -> None:
     """Report output columns whose names are not plain: engines fold their case, each in its own way."""
+    told = {d.span for d in report.diagnostics()}  # a column that is not there has no name to mend
     for name in rows.columns:
         if not _NAME.fullmatch(name):
             written = (s for s in statement.tree.selects if s.alias_or_name == name)
             place = statement.span(next(written, statement.tree))
+            if place in told:
+                continue
             help = "name it in lower-case letters, digits and `_`, beginning with a letter"
             report.error("D210", f"`{name}` cannot be the name of a column", place, help=help)
 
