@@ -10,9 +10,12 @@ from pathlib import Path
 
 import duckdb
 import jsonschema
+import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 from pydantic import TypeAdapter
 
+import decreta_runtime
 from decreta.diagnostics import Report
 from decreta.read import read_file
 from decreta.reference import reference
@@ -74,6 +77,24 @@ def test_artefacts_are_as_their_schemas_say() -> None:
         assert not jsonschema.Draft202012Validator(found["manifest.schema.json"]).is_valid(broken)
         for policy in (ROOT / "generated" / pack / "policy").glob("*.json"):
             jsonschema.validate(json.loads(policy.read_bytes()), found["policy.schema.json"])
+
+
+def test_records_of_a_run_are_as_their_schemas_say(shop_pack: Path, tmp_path: Path) -> None:
+    lake = tmp_path / "shop/lake"  # its tables lie beside it
+    with decreta_runtime.open(shop_pack, lake=str(lake)) as pack:
+        pack.run()
+        pack.query("revenue_of", customer=1)
+    (run,) = DeltaTable(str(lake / "_decreta/runs")).to_pyarrow_table().to_pylist()
+    run |= {name: json.loads(run[name]) for name in ("versions", "sources")}  # as text in the table
+    ledger = DeltaTable(str(lake / "_decreta/ledger")).to_pyarrow_table()
+    times = ledger.column("at").cast(pa.int64()).to_pylist()  # a timestamp in the table
+    actions = [{**row, "at_us": at} for row, at in zip(ledger.drop_columns("at").to_pylist(), times, strict=True)]
+    assert {row["kind"] for row in actions} >= {"step", "scan", "write", "check"}
+    for kind, rows in (("run", [run]), ("ledger", actions)):
+        validator = jsonschema.Draft202012Validator(json.loads(schemas()[f"{kind}.schema.json"]))
+        for row in rows:
+            validator.validate(row)
+        assert not validator.is_valid({**rows[0], "run_seq": "1"})
 
 
 def test_the_schema_hook_loads_no_engine(project: Path) -> None:
