@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from decreta.toolchain import toolchain
 from tests.conftest import ROOT
 
 TOOLCHAIN = ("pydantic", "ruamel", "jinja2", "sqlglot", "tree_sitter", "tree_sitter_toml", "pytest", "hypothesis")
@@ -74,6 +76,15 @@ def test_the_runtime_alone_runs_a_compiled_pack(
     compiler = tool("decreta", "check")
     assert compiler.returncode == 2
     assert "pip install 'decreta[compiler]'" in compiler.stderr
+
+
+def test_what_generated_files_depend_on_is_installed_exactly() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["compiler"]]
+    exact = dict(need.replace("[c]", "").split("==") for need in wanted if "==" in need)
+    assert {name: exact.get(name) for name in toolchain() if name != "decreta"} == {
+        name: version for name, version in toolchain().items() if name != "decreta"
+    }
 
 
 def test_help_loads_no_engine() -> None:

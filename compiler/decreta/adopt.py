@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 
+from decreta.read.yaml import is_ambiguous
 from decreta_runtime.contract.errors import InputInvalid
 from decreta_runtime.describe import Described, describe
 
@@ -36,7 +37,7 @@ def adopt(pack: str, urls: list[str]) -> dict[str, str]:
 
 def _object(table: Described) -> str:
     lines = [
-        f"object: {table.name}",
+        f"object: {_written(table.name)}",
         "version: 1.0.0",
         f"summary: {json.dumps('A table of others, ' + table.place)}",
         f"# version {table.version}: {table.rows} rows in {table.files} files, {table.bytes} bytes",
@@ -50,10 +51,15 @@ def _object(table: Described) -> str:
         notes = [column.evidence] if column.evidence else []
         notes += ["domain: ?"] if column.name in table.key or column.name.endswith(("id", "key")) else []
         comment = f"  # {'; '.join(notes)}" if notes else ""
-        lines.append(f"  {column.name}: {{type: {quoted}{nullable}}}{comment}")
+        lines.append(f"  {_written(column.name)}: {{type: {quoted}{nullable}}}{comment}")
     lines += [f"  # left out: {words}" for words in table.left_out]
     if table.key:
-        lines += [f"key: [{', '.join(table.key)}]  # {table.key_evidence}"]
+        lines.append(f"key: [{', '.join(map(_written, table.key))}]  # {table.key_evidence}")
     else:
         lines.append(f"# key: [?]  # {table.key_evidence}")
     return _MODELINE + "\n".join([*lines, "source: {table: true}"]) + "\n"
+
+
+def _written(name: str) -> str:
+    """Return a name as YAML takes it for text."""
+    return f'"{name}"' if is_ambiguous(name) or name in ("null", "true", "false") else name

@@ -100,7 +100,8 @@ class Report:
         """
         if isinstance(help, Hint):
             fix, cause = fix or Fix(span, help.word, help.near, help.sure), ""
-        self._add(Diagnostic(code, message, span, help, tuple(related), fix=fix, cause=cause))
+        elsewhere = tuple(r for r in related if r.span != span)
+        self._add(Diagnostic(code, message, span, help, elsewhere, fix=fix, cause=cause))
 
     def warning(self, code: str, message: str, span: Span, *, help: str = "", related: Iterable[Related] = ()) -> None:
         """Record what is probably a mistake and stops nothing."""

@@ -62,6 +62,12 @@ class Engine:
             return False
         return True
 
+    def functions(self) -> set[str]:
+        """Return the names of the engine's own functions."""
+        context = SessionContext(SessionConfig().with_information_schema(True))
+        found = context.sql("SELECT DISTINCT routine_name FROM information_schema.routines").to_pydict()
+        return set(found["routine_name"])
+
     def declare_function(self, name: str, arguments: Sequence[str], returns: str, volatility: str) -> None:
         """Make a scalar function of that signature known; its body is never called."""
 

@@ -37,11 +37,15 @@ def _section(name: str, schema: dict[str, Any]) -> str:
 def _table(schema: dict[str, Any]) -> str:
     words = " ".join(str(schema.get("description", "")).split())
     rows = [
-        f"| `{key}` | {_form(form)} | {'yes' if key in schema.get('required', ()) else _default(form)} |"
+        f"| `{key}` | {_form(form)} | {'yes' if key in schema.get('required', ()) else _default(form)} |{_said(form)}"
         for key, form in schema.get("properties", {}).items()
     ]
-    head = ["| key | form | needed |", "|---|---|---|"] if rows else []
+    head = ["| key | form | needed | what |", "|---|---|---|---|"] if rows else []
     return "\n".join([*([words, ""] if words else []), *head, *rows, ""])
+
+
+def _said(form: dict[str, Any]) -> str:
+    return f" {form.get('description', '')} |".replace("  ", " ")
 
 
 def _form(form: dict[str, Any]) -> str:

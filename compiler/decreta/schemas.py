@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
+from collections.abc import Iterator
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import msgspec
 from pydantic import TypeAdapter
 
 from decreta.model import spec
+from decreta_runtime.contract import manifest, policy, records
 from decreta_runtime.contract.manifest import Manifest
 from decreta_runtime.contract.policy import PolicyFile
 from decreta_runtime.contract.records import LedgerRow, RunRecord
@@ -64,6 +70,60 @@ _EXAMPLES: dict[str, list[Any]] = {
             "body": "SELECT p.name FROM person AS p WHERE p.person_id = $id",
         }
     ],
+    "template": [
+        {
+            "template": "longer_than",
+            "version": "1.0.0",
+            "kind": "relation",
+            "summary": "The rows above a bound.",
+            "parameters": {
+                "input": {"relation": {"id": "@identity", "size": "column"}},
+                "least": {"type": "int", "default": 60},
+            },
+            "provides": {"key": ["id"]},
+            "body": "SELECT i.id AS id, CARRY(i) FROM input AS i WHERE i.size >= $least",
+        },
+        {
+            "template": "named",
+            "version": "1.0.0",
+            "kind": "object",
+            "summary": "What has a name.",
+            "columns": {"name": {"type": "string", "role": "symbol"}},
+        },
+    ],
+    "function": [
+        {
+            "function": "tidy",
+            "kind": "scalar",
+            "summary": "The text without spaces around it.",
+            "module": "words",
+            "arguments": {"text": "string"},
+            "returns": "string",
+            "volatility": "immutable",
+        }
+    ],
+    "rules": [
+        {
+            "threshold": [
+                {
+                    "id": "cache.min_consumers",
+                    "value": 3,
+                    "unit": "relations",
+                    "ladder": [2, 3, 4, 8],
+                    "because": "Memory is scarce here.",
+                }
+            ]
+        }
+    ],
+    "pack": [
+        {
+            "name": "demo",
+            "version": "0.1.0",
+            "summary": "People and their visits.",
+            "imports": ["std@1"],
+            "workloads": {"batch_ingest": {"reads": "whole"}, "interactive_query": {"reads": "selective"}},
+        }
+    ],
     "env": [{"lake": "lake", "engine": "datafusion-55.0.0+deltalake-1.6.6", "budgets": {"cores": 2}}],
 }
 
@@ -76,12 +136,37 @@ def schemas() -> dict[str, bytes]:
 
 
 def _of_spec(name: str, model: Any) -> dict[str, Any]:
-    schema = {"$schema": _DIALECT, "title": name, **_any_of(TypeAdapter(model).json_schema(by_alias=True))}
-    return schema | ({"examples": _EXAMPLES[name]} if name in _EXAMPLES else {})
+    made = _any_of(TypeAdapter(model).json_schema(by_alias=True))
+    described = _described(made, getattr(model, "__name__", ""), _said(spec))
+    return {"$schema": _DIALECT, **described, "title": name, "examples": _EXAMPLES[name]}
 
 
 def _of_artefact(kind: Any) -> dict[str, Any]:
-    return {"$schema": _DIALECT, **msgspec.json.schema(kind)}
+    said = {c: words for module in (manifest, policy, records) for c, words in _said(module).items()}
+    return {"$schema": _DIALECT, **_described(msgspec.json.schema(kind), kind.__name__, said)}
+
+
+def _described(schema: dict[str, Any], name: str, said: dict[str, dict[str, str]]) -> dict[str, Any]:
+    """Give each key of a schema and of its parts the words that stand below the model's field."""
+    for part, form in ((name, schema), *schema.get("$defs", {}).items()):
+        for key, value in form.get("properties", {}).items():
+            if words := said.get(part, {}).get(key):
+                value["description"] = words
+    return schema
+
+
+@cache
+def _said(module: ModuleType) -> dict[str, dict[str, str]]:
+    """Return the docstrings of fields by class and key, which Python itself does not keep."""
+    classes = [node for node in ast.parse(inspect.getsource(module)).body if isinstance(node, ast.ClassDef)]
+    return {node.name: dict(_fields(node)) for node in classes}
+
+
+def _fields(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
+    for field, after in zip(node.body, node.body[1:], strict=False):
+        words = after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else None
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(words, str):
+            yield field.target.id.rstrip("_"), " ".join(words.split())
 
 
 def _any_of(node: Any) -> Any:

@@ -74,7 +74,9 @@ class Embedded:
     source: SourceText
     text: str
     offsets: tuple[int, ...]
-    """For each line of `text`, the offset in `source` of that line's first character."""
+    """For each stretch of `text`, the offset in `source` of its first character."""
+    starts: tuple[int, ...] = ()
+    """Where in `text` each stretch begins; none are given where each line is one."""
 
     def span(self, start: int, stop: int) -> Span:
         """Return the place in the file of the characters [start, stop) of `text`."""
@@ -85,6 +87,9 @@ class Embedded:
         return self.span(0, len(self.text.rstrip()))
 
     def _offset(self, offset: int) -> int:
+        if self.starts:
+            i = max(0, bisect_right(self.starts, offset) - 1)
+            return self.offsets[i] + offset - self.starts[i]
         before = self.text[:offset]
         line = before.count("\n")
         column = offset - (before.rfind("\n") + 1)

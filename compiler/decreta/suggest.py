@@ -11,31 +11,34 @@ from sqlglot import exp, parse_one
 from decreta.sql import DataFusion
 from decreta_runtime.contract.manifest import Column, Key, Manifest
 
+_Pair = tuple[Column, Column]
+_ONE, _SOME = 2, 1
+"""How much a look-up of one value, and of several, speaks for a sort by its column: the first leaves fewer rows."""
+
 
 def joins(manifest: Manifest, left: str, right: str) -> list[str]:
     """Return candidate joins, those over a key first, each as spec text with its evidence and cardinality."""
     pairs = [
-        (a, b, sorted({*a.domain} & {*b.domain}))
+        (a, b)
         for a in manifest.columns_of(left)
         for b in manifest.columns_of(right)
         if a.type == b.type and {*a.domain} & {*b.domain}
     ]
-    found: list[tuple[int, str]] = []
-    for a, b, domains in pairs:
-        others = [(c, d) for c, d, _ in pairs if c.name != a.name and d.name != b.name and c.name == d.name]
-        for group in ([(a, b)], [(a, b), *others]) if others else ([(a, b)],):
-            found.append(_candidate(manifest, left, right, group, domains))
-    return [text for _, text in sorted(dict.fromkeys(found), key=lambda f: f[0])]
+    groups: dict[tuple[_Pair, ...], None] = {}  # in the order of the columns, each once
+    for a, b in pairs:
+        others = [(c, d) for c, d in pairs if c.name != a.name and d.name != b.name and c.name == d.name]
+        groups |= {((a, b),): None, tuple(p for p in pairs if p == (a, b) or p in others): None}
+    found = [_candidate(manifest, left, right, group) for group in groups]
+    return [text for _, text in sorted(found, key=lambda f: f[0])]
 
 
-def _candidate(
-    manifest: Manifest, left: str, right: str, group: list[tuple[Column, Column]], domains: list[str]
-) -> tuple[int, str]:
+def _candidate(manifest: Manifest, left: str, right: str, group: tuple[_Pair, ...]) -> tuple[int, str]:
+    domains = sorted({domain for a, b in group for domain in {*a.domain} & {*b.domain}})
     ours, theirs = ([pair[side].name for pair in group] for side in (0, 1))
     one_left, one_right = _unique(manifest, left, ours), _unique(manifest, right, theirs)
     cardinality = f"{'1' if one_left else 'n'}:{'1' if one_right else ('n' if one_left else 'm')}"
     lines = [
-        f"# both hold keys of {', '.join(domains)}; {_key_words(manifest, left, one_left)};"
+        f"# both hold keys of {' and '.join(domains)}; {_key_words(manifest, left, one_left)};"
         f" {_key_words(manifest, right, one_right)}",
         "use: std/equi_join@1",
         "with:",
@@ -67,8 +70,8 @@ def layouts(manifest: Manifest, folder: Path) -> list[str]:
     asked: dict[str, Counter[str]] = {}
     shapes: dict[tuple[str, str], list[str]] = {}
     for name, sql in _statements(folder).items():
-        for table, column in _looked_up(sql, manifest):
-            asked.setdefault(table, Counter())[column] += 1
+        for table, column, weight in _looked_up(sql, manifest):
+            asked.setdefault(table, Counter())[column] += weight
             shapes.setdefault((table, column), []).append(name)
     found = []
     for table, columns in sorted(asked.items()):
@@ -90,14 +93,14 @@ def _statements(folder: Path) -> dict[str, str]:
     return {}
 
 
-def _looked_up(sql: str, manifest: Manifest) -> list[tuple[str, str]]:
-    """Return the columns of datasets that a statement compares with values."""
+def _looked_up(sql: str, manifest: Manifest) -> list[tuple[str, str, int]]:
+    """Return the columns of datasets that a statement compares with values; one value weighs more than several."""
     tree = parse_one(sql, dialect=DataFusion)
     tables = {t.alias_or_name: t.name for t in tree.find_all(exp.Table) if t.name in manifest.datasets()}
     found = []
     for where in tree.find_all(exp.Where):
-        for node in where.find_all(exp.EQ, exp.LT, exp.LTE, exp.GT, exp.GTE, exp.Between):
-            column, other = node.this, node.args.get("expression")
+        for node in where.find_all(exp.EQ, exp.LT, exp.LTE, exp.GT, exp.GTE, exp.Between, exp.In):
+            column, other = node.this, node.args.get("expression") or node.args.get("query")
             if isinstance(column, exp.Column) and column.table in tables and not (other and other.find(exp.Column)):
-                found.append((tables[column.table], column.name))
+                found.append((tables[column.table], column.name, _ONE if isinstance(node, exp.EQ) else _SOME))
     return found

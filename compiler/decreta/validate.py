@@ -109,7 +109,8 @@ def _wrong_value(doc: Document, path: Path, error: Any, report: Report) -> None:
         else:
             report.error("D203", f"{what} {_WORDS[kind]}", place)
     else:
-        report.error("D203", f"{what}: {error['msg'][:1].lower()}{error['msg'][1:]}", place)
+        words = error["msg"].removeprefix("Value error, ")
+        report.error("D203", f"{what}: {words[:1].lower()}{words[1:]}", place)
 
 
 def _path(doc: Document, loc: tuple[int | str, ...]) -> Path:

@@ -11,10 +11,11 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
 from decreta_runtime.arrow import plain
 from decreta_runtime.contract import types
-from decreta_runtime.contract.errors import InputInvalid
+from decreta_runtime.contract.errors import InputInvalid, LakeUnusable
 from decreta_runtime.lake import local_path, open_table
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -23,7 +24,7 @@ _KEY_COLUMNS = 6
 
 
 class DescribedColumn(NamedTuple):
-    """A column as a spec would have it, and what the data say of its nulls."""
+    """A column as a spec would have it, and what the data say of its values."""
 
     name: str
     type: str
@@ -49,7 +50,7 @@ class Described(NamedTuple):
 
 
 def describe(url: str) -> Described:
-    """Read one table's schema, log and rows. Raises InputInvalid if it cannot be bound."""
+    """Read one table's schema, log and rows. Raises InputInvalid if it cannot be bound, LakeUnusable if not read."""
     path = local_path(url, Path.cwd())
     table = open_table(path)
     if table is None:
@@ -62,7 +63,7 @@ def describe(url: str) -> Described:
     if not kept:
         raise InputInvalid(f"no column of {path} can be in a spec: {'; '.join(left_out)}", help="see docs/specs.md")
     rows, nulls, distinct = _counted(table, kept)
-    columns = tuple(_described(schema.field(c), nulls[c], rows) for c in kept)
+    columns = tuple(_described(schema.field(c), nulls[c], distinct[c], rows) for c in kept)
     key, evidence = _key(table, columns, rows, distinct)
     actions = table.get_add_actions(flatten=True)
     sizes = pa.table(actions).column("size_bytes").to_pylist()
@@ -85,21 +86,30 @@ def describe(url: str) -> Described:
 def _columns(schema: pa.Schema) -> tuple[list[str], list[str]]:
     kept, left_out = [], []
     for field in schema:
-        if types.from_arrow(str(field.type)) is None:
-            left_out.append(f"{field.name} is {field.type}, a type that specs do not have")
-        elif not _NAME.fullmatch(field.name):
+        if not _NAME.fullmatch(field.name):
             left_out.append(f"{field.name!r} is no name: a-z, 0-9 and _")
+        elif types.from_arrow(str(field.type)) is None:
+            left_out.append(f"{field.name} is {_one_line(str(field.type))}, a type that specs do not have")
         else:
             kept.append(field.name)
     return kept, left_out
 
 
-def _described(field: pa.Field, nulls: int, rows: int) -> DescribedColumn:
+def _one_line(words: str) -> str:
+    """Return `words` fit for a comment: names inside a type may hold any character."""
+    return "".join(c if c.isprintable() else "?" for c in words)
+
+
+def _described(field: pa.Field, nulls: int, distinct: int, rows: int) -> DescribedColumn:
     spec = types.from_arrow(str(field.type))
     assert spec is not None
     nullable = bool(nulls) or (field.nullable and not rows)
-    evidence = "" if nullable or not field.nullable else f"no null in {rows} rows, though the table allows them"
-    return DescribedColumn(field.name, spec, nullable, evidence)
+    evidence = [f"{distinct} distinct"] if distinct else []
+    if nulls:
+        evidence.append(f"{nulls} nulls in {rows} rows")
+    elif field.nullable and not nullable:
+        evidence.append(f"no null in {rows} rows, though the table allows them")
+    return DescribedColumn(field.name, spec, nullable, "; ".join(evidence))
 
 
 def _counted(table: DeltaTable, columns: Sequence[str]) -> tuple[int, dict[str, int], dict[str, int]]:
@@ -132,4 +142,8 @@ def _key(
 
 
 def _read(table: DeltaTable, columns: Sequence[str]) -> pa.Table:
-    return plain(pa.table(pa.RecordBatchReader.from_stream(table.scan(columns=list(columns))).read_all()))
+    try:
+        return plain(pa.table(pa.RecordBatchReader.from_stream(table.scan(columns=list(columns))).read_all()))
+    except (OSError, DeltaError, pa.ArrowException) as error:
+        words = f"the rows at {table.table_uri} cannot be read: {str(error).splitlines()[0]}"
+        raise LakeUnusable(words, help="restore its files from a backup, or leave the table out") from None

@@ -179,6 +179,8 @@ class Pack:
         if relation not in self.manifest.relations and relation not in self.manifest.objects:
             known = {*self.manifest.relations, *self.manifest.objects}
             raise InputInvalid(f"there is no relation `{relation}`", help=_nearest(relation, known))
+        if limit < 0:
+            raise InputInvalid(f"{limit} rows cannot be shown", help="give a limit of 0 or more")
         reading = self._reading(SQL_WORKLOAD)
         computed = needed(self.manifest, frozenset([relation]))
         for name in computed:
@@ -190,7 +192,7 @@ class Pack:
             if name in computed and name not in reading.views:
                 self._show_view(reading, name)
         source = f"{relation}__shown" if relation in self.manifest.relations else relation
-        condition = f" WHERE {where}" if where else ""
+        condition = f" WHERE ({where}\n)" if where else ""  # a comment at its end must not swallow the limit
         return self._read_only(f"SELECT * FROM {quote(source)}{condition} LIMIT {int(limit)}", reading)
 
     def _show_view(self, reading: _Reading, name: str) -> None:

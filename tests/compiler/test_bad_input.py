@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from decreta.diagnostics import Report
+from decreta.pipeline import compile_pack
+from decreta.project import Project
 from tests.conftest import Command
 
 OBJECT = "specs/code_graph/objects/scope.yaml"
@@ -92,10 +95,6 @@ def test_a_mistake_is_reported_where_it_is(
 
 def check(project: Path) -> list[dict[str, object]]:
     """Check the project in this process, as `decreta check --format json` does."""
-    from decreta.diagnostics import Report
-    from decreta.pipeline import compile_pack
-    from decreta.project import Project
-
     report = Report()
     assert compile_pack(Project(project), "code_graph", report) is None
     return [d.as_json() for d in report.diagnostics()]
@@ -137,6 +136,12 @@ def test_one_cause_makes_one_error(project: Path) -> None:
     found = check(project)
     assert [d["code"] for d in found] == ["D303"], "relations built on the broken one stay silent"
     assert found[0]["help"] == "did you mean `file_id`?"
+
+
+def test_a_letter_of_another_script_is_one_mistake(project: Path) -> None:
+    path = project / RELATION
+    path.write_text(path.read_text().replace("d.name", "d.n\u0430me", 1))
+    assert [d["code"] for d in check(project)] == ["D303"]
 
 
 def test_a_cycle_names_its_relations(project: Path) -> None:
@@ -189,6 +194,15 @@ def test_the_command_line_says_it_for_people_and_for_programs(project: Path, dec
     assert generated.returncode == 1
     assert not (project / "generated").exists(), "nothing is written beside an error"
     assert "Traceback" not in text.stderr + as_json.stderr + generated.stderr
+
+
+def test_a_pack_that_python_could_not_import(project: Path) -> None:
+    (project / "specs/code_graph").rename(project / "specs/class")
+    header = project / "specs/class/pack.toml"
+    header.write_text(header.read_text().replace('"code_graph"', '"class"'))
+    report = Report()
+    assert compile_pack(Project(project), "class", report) is None
+    assert [(d.code, d.span.line) for d in report.diagnostics()] == [("D210", 1)]
 
 
 def test_an_unreadable_file_is_reported(project: Path) -> None:

@@ -24,6 +24,9 @@ SLIPS = [
     "D305-one-owner",
     "D103-tab-between-words",
     "D403-unknown-threshold",
+    "D312-unknown-macro",
+    "D403-budget-misspelt",
+    "D403-guard-budget-misspelt",
 ]
 
 

@@ -90,8 +90,9 @@ def _pack(path: Path, draw: random.Random) -> str:
 @pytest.mark.parametrize(
     "line",
     ["\tversion: 1.0.0", "summary: a\0b", "key: &k [file_id]", "key: *k", "version: 1.0.0\nversion: 1.0.0",
-     "summary: no", "summary: 2024-01-01", "summary: 0o17", "summary: 08", "summary: 1:30", "summary: ~", "<<: {a: 1}",
-     "summary: !!str x", "summary:\tx", "key: [a,\tb]", "key: [a] \t# b"],
+     "summary: no", "summary: 2024-01-01", "summary: 0o17", "summary: 08", "summary: 1:30", "summary: 1e3", "summary: 1.5e3",
+     "summary: 1_000.5", "summary: 0x_1F", "summary: =", "summary: ~", "<<: {a: 1}",
+     "summary: !!str x", "summary:\tx", 'summary: "a\\0b"', '"a\\0b": 1', "key: [a,\tb]", "key: [a] \t# b"],
 )  # fmt: skip
 def test_what_reads_differently_than_it_looks_is_always_refused(tmp_path: Path, line: str) -> None:
     shutil.copytree(ROOT / "specs", tmp_path / "specs")
@@ -107,7 +108,14 @@ def test_what_reads_differently_than_it_looks_is_always_refused(tmp_path: Path, 
 
 
 @pytest.mark.parametrize(
-    "line", ["id = 1\nid = 1", "because = 'a\0b'", "[domain.cache]\n[domain.cache]", "a.b = 1\na.b = 2"]
+    "line",
+    [
+        "id = 1\nid = 1",
+        "because = 'a\0b'",
+        'because = "a\\u0000b"',
+        "[domain.cache]\n[domain.cache]",
+        "a.b = 1\na.b = 2",
+    ],
 )
 def test_rules_that_read_differently_than_they_look_are_always_refused(tmp_path: Path, line: str) -> None:
     shutil.copytree(ROOT / "specs", tmp_path / "specs")

@@ -21,6 +21,9 @@ def test_show_computes_stored_and_other_relations_now(shop_pack: Path, tmp_path:
             assert 0 < rows.num_rows <= 2, name
             assert rows.column_names == [c.name for c in pack.manifest.columns_of(name)]
         assert pack.show("sale", limit=9, where="pieces > 3").rows.num_rows == 1
+        assert pack.show("sale", limit=1, where="pieces > 0 -- all").rows.num_rows == 1
+        with pytest.raises(InputInvalid, match="-1 rows"):
+            pack.show("sale", limit=-1)
         with pytest.raises(InputInvalid, match="no relation `nothing`"):
             pack.show("nothing", limit=1)
     done = run_command("show", "shop", "revenue", "--lake", "lake", cwd=tmp_path / "shop")

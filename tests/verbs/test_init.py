@@ -46,6 +46,9 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     assert "is not empty" in done.stderr
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["notes.txt"]
     assert run_command("init", "1 + 1", cwd=tmp_path).returncode == 2
+    assert "no word of Python" in run_command("init", "class", cwd=tmp_path).stderr
+    (tmp_path / "fresh/.git").mkdir(parents=True)
+    ok("init", "fresh", cwd=tmp_path)
 
 
 def test_objects_of_tables_that_exist(tmp_path: Path) -> None:
@@ -89,6 +92,44 @@ def test_objects_of_tables_that_exist(tmp_path: Path) -> None:
     ok("run", "adopted", cwd=folder)
     rows = json.loads(ok("sql", "adopted", "SELECT count(*) AS n FROM orders_2024", "--format", "json", cwd=folder))
     assert rows == [{"n": 50}]
+
+
+def test_tables_with_odd_names_and_types(tmp_path: Path) -> None:
+    words = ["no", "on", "y", "null", "true", "order", "class"]
+    write_deltalake(
+        str(tmp_path / "no"),
+        pa.table(
+            {
+                **{word: pa.array([1, 2]) for word in words},
+                "deep": pa.array([[[1]], [[2]]], pa.list_(pa.list_(pa.int64()))),
+                "a\nb": pa.array([{"x\ny": 1}, {"x\ny": 2}]),
+                "c": pa.array([{"x\ny": 1}, {"x\ny": 2}]),
+                "at": pa.array([0, 1], pa.timestamp("us", "UTC")),
+                "here": pa.array([0, 1], pa.timestamp("us")),
+            }
+        ),
+    )
+    ok("init", "project", "--pack", "adopted", "--from-delta", "no", cwd=tmp_path)
+    folder = tmp_path / "project"
+    text = (folder / "specs/adopted/objects/no.yaml").read_text()
+    assert 'object: "no"' in text
+    assert '  "null": {type: int64}  # 2 distinct' in text
+    assert "left out: deep is list<element: list<element: int64>>" in text
+    assert "at: {type: timestamp}" in text
+    assert "here: {type: timestamp_local}" in text
+    ok("generate", cwd=folder)
+    ok("test", "adopted", cwd=folder)
+    ok("run", "adopted", cwd=folder)
+
+
+def test_a_table_without_its_files_is_said(tmp_path: Path) -> None:
+    write_deltalake(str(tmp_path / "lost"), pa.table({"a": [1]}))
+    for file in (tmp_path / "lost").glob("*.parquet"):
+        file.unlink()
+    done = run_command("init", "project", "--from-delta", "lost", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "cannot be read" in done.stderr
+    assert not (tmp_path / "project").exists()
 
 
 @pytest.mark.parametrize("url", ["nowhere", "."])

@@ -10,8 +10,12 @@ from pathlib import Path
 
 import duckdb
 import jsonschema
+import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
+from pydantic import TypeAdapter
 
+import decreta_runtime
 from decreta.diagnostics import Report
 from decreta.read import read_file
 from decreta.reference import reference
@@ -52,12 +56,16 @@ def test_schemas_accept_and_reject_what_the_models_do() -> None:
     assert refused >= 5
 
 
-def test_examples_in_schemas_are_specs() -> None:
-    for name, data in schemas().items():
-        schema = json.loads(data)
-        for example in schema.get("examples", []):
+def test_every_kind_of_spec_has_examples_and_every_key_a_description() -> None:
+    for kind, model in SPECS.items():
+        schema = json.loads(schemas()[f"{kind}.schema.json"])
+        assert schema["examples"], kind
+        for example in schema["examples"]:
             jsonschema.validate(example, schema)
-            assert name in ("object.schema.json", "relation.schema.json", "query.schema.json", "env.schema.json")
+            TypeAdapter(model).validate_python(example)
+        for part in (schema, *schema.get("$defs", {}).values()):
+            silent = [key for key, form in part.get("properties", {}).items() if not form.get("description")]
+            assert silent == [], (kind, part.get("title"))
 
 
 def test_artefacts_are_as_their_schemas_say() -> None:
@@ -69,6 +77,24 @@ def test_artefacts_are_as_their_schemas_say() -> None:
         assert not jsonschema.Draft202012Validator(found["manifest.schema.json"]).is_valid(broken)
         for policy in (ROOT / "generated" / pack / "policy").glob("*.json"):
             jsonschema.validate(json.loads(policy.read_bytes()), found["policy.schema.json"])
+
+
+def test_records_of_a_run_are_as_their_schemas_say(shop_pack: Path, tmp_path: Path) -> None:
+    lake = tmp_path / "shop/lake"  # its tables lie beside it
+    with decreta_runtime.open(shop_pack, lake=str(lake)) as pack:
+        pack.run()
+        pack.query("revenue_of", customer=1)
+    (run,) = DeltaTable(str(lake / "_decreta/runs")).to_pyarrow_table().to_pylist()
+    run |= {name: json.loads(run[name]) for name in ("versions", "sources")}  # as text in the table
+    ledger = DeltaTable(str(lake / "_decreta/ledger")).to_pyarrow_table()
+    times = ledger.column("at").cast(pa.int64()).to_pylist()  # a timestamp in the table
+    actions = [{**row, "at_us": at} for row, at in zip(ledger.drop_columns("at").to_pylist(), times, strict=True)]
+    assert {row["kind"] for row in actions} >= {"step", "scan", "write", "check"}
+    for kind, rows in (("run", [run]), ("ledger", actions)):
+        validator = jsonschema.Draft202012Validator(json.loads(schemas()[f"{kind}.schema.json"]))
+        for row in rows:
+            validator.validate(row)
+        assert not validator.is_valid({**rows[0], "run_seq": "1"})
 
 
 def test_the_schema_hook_loads_no_engine(project: Path) -> None:
@@ -171,6 +197,11 @@ def test_suggested_joins_name_their_evidence(project: Path) -> None:
     found = run_command("suggest", "join", "code_graph", "definition", "scope", cwd=project).stdout
     assert 'cardinality: {right: "n:1"}' in found
     assert "equal: [scope_id]" in found
+    twice = run_command("suggest", "join", "code_graph", "reference", "scope", cwd=project).stdout
+    blocks = [block.split("\n", 1) for block in twice.strip().split("\n\n")]
+    assert len({b for _, b in blocks}) == len(blocks), "each once"
+    assert "equal: [scope_id, file_id]" not in twice
+    assert blocks[0][0].startswith("# both hold keys of file and scope;")
     spec = found.split("\n\n")[0]
     path = project / "specs/code_graph/relations/suggested.yaml"
     path.write_text(f"relation: suggested\nstore: true\n{spec}\ncarry: {{left: [definition_id], right: [kind]}}\n")
@@ -179,6 +210,16 @@ def test_suggested_joins_name_their_evidence(project: Path) -> None:
     assert run_command("suggest", "join", "code_graph", "file", "nothing", cwd=project).returncode == 2
     layouts = run_command("suggest", "layout", "code_graph", cwd=project).stdout
     assert "layout: {sort: [name, definition_id]}" in layouts
+    query = project / "specs/code_graph/queries/some_names.yaml"
+    query.write_text(
+        "query: some_names\nsummary: Some.\nclass: interactive_query\n"
+        "body: SELECT r.name FROM reference AS r WHERE r.name IN ('a', 'b')\n"
+    )
+    run_command("generate", cwd=project)
+    assert (
+        "# reference: some_names look it up by name"
+        in run_command("suggest", "layout", "code_graph", cwd=project).stdout
+    )
 
 
 def test_the_reference_is_up_to_date() -> None:

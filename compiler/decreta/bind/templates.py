@@ -139,6 +139,12 @@ class _Binding:
             _rename_column(column, actual)
 
     def _no_table(self, column: exp.Column, aliases: Mapping[str, tuple[str, RelationArgument]]) -> None:
+        call = column.parent
+        if isinstance(call, exp.Anonymous) and column.name in aliases:  # only macros take an alias alone
+            place, related = self.statement.call_span(call.name), asked_for(self.statement.text, self.statement.origin)
+            hint = did_you_mean(call.name, _MACROS)
+            self.report.error("D312", f"there is no macro `{call.name}`", place, help=hint, related=related)
+            return
         owners = [f"{alias}.{column.name}" for alias, (_, given) in aliases.items() if column.name in given.columns]
         help = "write " + " or ".join(f"`{owner}`" for owner in owners) if owners else ""
         span = self.statement.span(column)

@@ -5,18 +5,22 @@ A relation whose inputs failed is passed over, so that one cause makes one error
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
+
+from sqlglot import exp
 
 from decreta.check import assertions, calls, cardinality, contract, cuts
 from decreta.check.asks import asks
 from decreta.check.comparisons import check_comparisons
+from decreta.check.conditions import check_conditions
 from decreta.check.given import check_given
 from decreta.check.recursion import check_recursion, plan_recursive
 from decreta.check.rows import Flow, Rows
 from decreta.check.rules import apply_rules
 from decreta.check.scope import Scoped, scope
-from decreta.diagnostics import Report
+from decreta.diagnostics import Hint, Report, did_you_mean
 from decreta.engine import Engine, PlannedColumn, PlanRefused
 from decreta.model.program import (
     Bound,
@@ -35,6 +39,8 @@ from decreta.model.spec import ExampleSpec, RelationSpec, RelationTemplateSpec, 
 from decreta.source import Span
 from decreta.sql import asked_for, print_query
 from decreta_runtime.contract.manifest import Column, Key
+
+_UNKNOWN_FUNCTION = re.compile(r"Invalid function '(\w+)'")
 
 
 def check(bound: Bound, report: Report) -> Checked | None:
@@ -120,6 +126,8 @@ class _Checker:
         check_recursion(statement, before)
         contract.check_names(statement, scoped.rows, before)
         check_comparisons(scoped.comparisons, statement, self.columns, parameters, self.engine, before)
+        if not before.failed:
+            check_conditions(statement, self.columns, parameters, self.engine, before)
         self.report.extend(before)
         if before.failed:
             return None
@@ -127,9 +135,23 @@ class _Checker:
             sql = print_query(statement.tree)
             return scoped, plan_recursive(statement, self.engine, self.engine.plan(sql)), sql
         except PlanRefused as refusal:
-            related = asked_for(statement.text, statement.origin)
-            self.report.error("D307", f"the planner says: {refusal}", statement.span(statement.tree), related=related)
+            self._refused(statement, str(refusal))
             return None
+
+    def _refused(self, statement: Statement, words: str) -> None:
+        """Report what the planner says of a statement: of an unknown function at its call, else of the whole."""
+        related = asked_for(statement.text, statement.origin)
+        unknown = _UNKNOWN_FUNCTION.match(words)
+        calls = statement.tree.find_all(exp.Anonymous)
+        call = next((c for c in calls if unknown and c.name.lower() == unknown[1]), None)
+        if call is None:
+            self.report.error("D307", f"the planner says: {words}", statement.span(statement.tree), related=related)
+            return
+        hint = did_you_mean(call.name, {*self.bound.resolved.functions, *self.engine.functions()})
+        if not isinstance(hint, Hint):
+            hint = "functions are the engine's, and those that the pack declares in functions/"
+        place = statement.call_span(call.name)
+        self.report.error("D205", f"unknown function `{call.name}`", place, help=hint, related=related)
 
     def _relation(self, bound: BoundRelation, statement: Statement) -> tuple[CheckedRelation | None, bool]:
         given = Report()
@@ -220,6 +242,7 @@ class _Checker:
 
     def _object(self, obj: Object) -> CheckedObject:
         key = Key(columns=obj.key, known="checked") if obj.key else None
+        contract.check_renames(obj.columns, Written(None, obj.doc), {}, self.report)
         return CheckedObject(
             obj, key, assertions.of_object(obj, key, self.known, self.columns, self.engine, self.report)
         )

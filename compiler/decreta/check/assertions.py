@@ -8,6 +8,7 @@ from decimal import Decimal
 from sqlglot import exp
 
 from decreta.check.comparisons import alike, check_comparisons
+from decreta.check.conditions import check_conditions
 from decreta.check.rows import Rows
 from decreta.check.scope import scope
 from decreta.diagnostics import Report, did_you_mean
@@ -165,6 +166,9 @@ def _where(
     *,
     columns_at: Callable[[], tuple[Span, ...]] | None = None,
 ) -> str | None:
+    before = Report()
+    for parameter in predicate.find_all(exp.Parameter):
+        before.error("D205", f"`${parameter.name}` has no value: a check has no parameters", text.whole())
     # A row for which the predicate is unknown has not been shown to be right.
     tree = (
         exp.select("*")
@@ -172,9 +176,10 @@ def _where(
         .where(exp.Not(this=exp.Is(this=exp.Paren(this=predicate), expression=exp.true())))
     )
     statement = Statement(tree, text, text.whole())
-    before = Report()
     scoped = scope(statement, known, before, declared=lambda _: columns_at() if columns_at else ())
     check_comparisons(scoped.comparisons, statement, tables, {}, engine, before)
+    if not before.failed:
+        check_conditions(statement, tables, {}, engine, before)
     sql = print_query(tree)
     if not before.failed:
         try:

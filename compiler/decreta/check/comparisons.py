@@ -26,7 +26,7 @@ def check_comparisons(
     report: Report,
 ) -> None:
     """Report each comparison whose operands are of unlike types."""
-    typer = _Typer(tables, parameters, engine)
+    typer = Typer(tables, parameters, engine)
     for comparison in comparisons:
         left = typer.type_of(comparison.left, comparison.select)
         right = typer.type_of(comparison.right, comparison.inner or comparison.select)
@@ -51,7 +51,7 @@ def _advice(left: str, right: str) -> str:
     return "compare like with like, or write the CAST that you mean"
 
 
-class _Typer:
+class Typer:
     """Knows an operand's type at once where it is a plain column or literal, and asks the planner otherwise."""
 
     def __init__(self, tables: Mapping[str, tuple[Column, ...]], parameters: Mapping[str, str], engine: Engine) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from decreta.check.rows import Rows
 from decreta.diagnostics import Report, did_you_mean
@@ -29,12 +30,29 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 def check_names(statement: Statement, rows: Rows, report: Report) -> None:
     """Report output columns whose names are not plain: engines fold their case, each in its own way."""
+    told = {d.span for d in report.diagnostics()}  # a column that is not there has no name to mend
     for name in rows.columns:
         if not _NAME.fullmatch(name):
             written = (s for s in statement.tree.selects if s.alias_or_name == name)
             place = statement.span(next(written, statement.tree))
+            if place in told:
+                continue
             help = "name it in lower-case letters, digits and `_`, beginning with a letter"
             report.error("D210", f"`{name}` cannot be the name of a column", place, help=help)
+
+
+def check_renames(columns: Iterable[Column], written: Written[Any], keys: Mapping[str, str], report: Report) -> None:
+    """Report columns that take the name of one that is there still, or of one that another takes too."""
+    now, taken = {column.name for column in columns}, dict[str, str]()
+    for column in columns:
+        if (old := column.renamed_from) is None:
+            continue
+        place = written.place("columns", keys.get(column.name, column.name), "renamed_from")
+        if old in now:
+            report.error("D203", f"`{old}` is a column still", place, help="name what the column was called before")
+        elif (other := taken.setdefault(old, column.name)) != column.name:
+            words = f"`{other}` is renamed from `{old}` already"
+            report.error("D203", words, place, help="one column takes its place, the other is new")
 
 
 def columns(relation: Relation, planned: list[PlannedColumn], rows: Rows, report: Report) -> tuple[Column, ...]:
@@ -52,6 +70,7 @@ def columns(relation: Relation, planned: list[PlannedColumn], rows: Rows, report
         key, output = declared.get(column.name, (column.name, OutputSpec.model_validate({})))
         place = written.place("columns", key, "type") if output.type else relation.place()
         result.append(_column(column, output, rows, relation, key, place, report))
+    check_renames(result, written, {new: key for new, (key, _) in declared.items()}, report)
     return tuple(result)
 
 
@@ -213,6 +232,7 @@ def call_columns(relation: Relation, report: Report) -> tuple[Column, ...]:
                 renamed_from=output.renamed_from,
             )
         )
+    check_renames(found, relation.written, {o.as_ or name: name for name, o in relation.outputs.items()}, report)
     return tuple(found)
 
 

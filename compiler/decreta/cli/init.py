@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import keyword
 import re
 from pathlib import Path
 
@@ -28,9 +29,10 @@ def main(args: argparse.Namespace) -> int:
     """Write the project and say what to do next."""
     folder = Path(args.folder).resolve()
     pack = args.pack or re.sub(r"\W+", "_", folder.name.lower()).strip("_")
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", pack) or pack == "std":
-        raise InputInvalid(f"`{pack}` cannot be a pack's name", help="write --pack NAME, with a-z, 0-9 and _")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", pack) or pack == "std" or keyword.iskeyword(pack):
+        help = "write --pack NAME, with a-z, 0-9 and _, and no word of Python"
+        raise InputInvalid(f"`{pack}` cannot be a pack's name", help=help)
+    if folder.exists() and (not folder.is_dir() or any(path.name != ".git" for path in folder.iterdir())):
         raise InputInvalid(f"{folder} is not empty", help="name a new folder: nothing is written over")
     files = _starter(pack, example=not args.from_delta)
     if args.from_delta:

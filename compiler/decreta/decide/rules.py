@@ -280,8 +280,11 @@ class _Decider:
 
     def _has_budget(self, name: str) -> bool:
         known = isinstance(self.environment.inputs.get(f"budget.{name}"), int)
-        if not known:
-            place = self.environment.written.key("budgets")
+        written = self.environment.written
+        if name in written.spec.budgets and not known:
+            self.report.error("D203", f"`{name}` needs a whole number of bytes", written.place("budgets", name))
+        elif not known:
+            place = written.key("budgets")
             self.report.error("D403", f"the guard needs the budget `{name}`", place, help=f"write {name} = … (bytes)")
         return known
 
@@ -361,9 +364,9 @@ class _Decider:
         """Report a name that stands for nothing: in the rule, or in the environment whose budgets lack it."""
         hint = did_you_mean(name, [*self.facts, *self.environment.inputs])
         domain, _, budget = name.partition(".")
-        environment = self.environment.written
+        environment, related = self.environment.written, [Related(asked, "asked for here")]
         if domain == "budget" and not (isinstance(hint, Hint) and hint.sure):
-            words, related = f"the environment sets no budget `{budget}`", [Related(asked, "asked for here")]
+            words = f"the environment sets no budget `{budget}`"
             cause = f"{self.environment.name} {name}"
             place, help = environment.entry("budgets"), f"write {budget} = …"
             self.report.error("D403", words, place, help=help, related=related, cause=cause)

@@ -301,7 +301,14 @@ class Statement:
 
     def parameter_span(self, name: str) -> Span:
         """Return the place of `$name`, which the syntax tree does not keep."""
-        found = re.search(rf"[$@]{re.escape(name)}\b", self.text.text)
+        return self._first(rf"[$@]{re.escape(name)}\b")
+
+    def call_span(self, name: str) -> Span:
+        """Return the place of a function's name, which the syntax tree does not keep, where it is first called."""
+        return self._first(rf"\b{re.escape(name)}(?=\s*\()")
+
+    def _first(self, pattern: str) -> Span:
+        found = re.search(pattern, self.text.text)
         return self.text.span(found.start(), found.end()) if found else self.origin
 
 

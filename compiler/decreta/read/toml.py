@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
 from decimal import Decimal
+from typing import Any
 
 import tree_sitter_toml
 from tree_sitter import Language, Node, Parser
 
 from decreta.diagnostics import Related, Report
+from decreta.read.yaml import refuse_nul
 from decreta.source import Document, Embedded, Extent, Path, SourceText, Span
 
 _KEYS = ("bare_key", "quoted_key", "dotted_key")
@@ -34,7 +37,21 @@ def read_toml(source: SourceText, report: Report) -> Document | None:
         report.error("D102", "the file is empty", source.span(0, 0), help="write the settings, or delete the file")
         return None
     places = _Places(source)
-    return Document(source, data, places.values, places.keys, places.texts)
+    document = Document(source, data, places.values, places.keys, places.texts)
+    for path in _holding_nul(data, ()):
+        refuse_nul(document.place(*path), report)
+    return document
+
+
+def _holding_nul(data: Any, path: Path) -> Iterator[Path]:
+    """Yield the paths of texts, or of keys, that hold a NUL by an escape."""
+    if isinstance(data, dict):
+        yield from ((*path, key) for key in data if "\0" in key)
+    elif isinstance(data, str) and "\0" in data:
+        yield path
+    inside = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for key, value in inside:
+        yield from _holding_nul(value, (*path, key))
 
 
 def _place_of(error: tomllib.TOMLDecodeError, source: SourceText) -> Span:

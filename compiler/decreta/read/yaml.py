@@ -10,21 +10,34 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from decreta.diagnostics import Fix, Related, Report
-from decreta.source import Document, Embedded, Extent, Path, SourceText
+from decreta.read.stretches import Stretch, folded, literal
+from decreta.source import Document, Embedded, Extent, Path, SourceText, Span
 
-# Plain scalars that YAML 1.1 readers turn into booleans, octal or base-60 numbers (yaml.org/type/{bool,int}.html).
+# Plain scalars that YAML 1.1 readers turn into something else than 1.2's do (yaml.org/type/{bool,int,float}.html):
+# booleans; octal, binary and base-60 numbers and such with underscores; exponents without a point or a sign; dates.
 _AMBIGUOUS = re.compile(
-    r"yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF|y|Y|n|N"
-    r"|[-+]?0o?[0-9_]+|[-+]?0b[01_]+|[-+]?[0-9][0-9_]*_[0-9_]*|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"
+    r"yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF|y|Y|n|N|="
+    r"|[-+]?0o?[0-9_]+|[-+]?0b[01_]+|[-+]?0x[0-9a-fA-F_]*_[0-9a-fA-F_]*"
+    r"|[-+]?[0-9][0-9_]*_[0-9_]*|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"
+    r"|[-+]?(?=[0-9_.]*_)[0-9._]*[0-9][0-9._]*([eE][-+]?[0-9]+)?"
+    r"|[-+]?([0-9]+[eE][-+]?|[0-9]*\.[0-9]*[eE])[0-9]+"
     r"|\d{4}-\d{1,2}-\d{1,2}.*"
 )
 _TAG = "tag:yaml.org,2002:"
+_DIRECTIVE = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\n)*%")
+"""A line that begins with `%` before anything else than comments: it can change what all others mean."""
+
+
+def is_ambiguous(text: str) -> bool:
+    """Whether `text`, written without quotes, means different things to different YAML readers."""
+    return _AMBIGUOUS.fullmatch(text) is not None
 
 
 def read_yaml(source: SourceText, report: Report) -> Document | None:
     """Return the document in `source`, or None after reporting why there is none."""
-    if source.text.startswith("%"):
-        report.error("D104", "directives are not used in specs", source.span(0, 1), help="remove the `%` line")
+    if directive := _DIRECTIVE.match(source.text):
+        place = source.span(directive.end() - 1, directive.end())
+        report.error("D104", "directives are not used in specs", place, help="remove the `%` line")
         return None
     try:
         # One loader a file: ruamel keeps state from a failed document.
@@ -39,7 +52,10 @@ def read_yaml(source: SourceText, report: Report) -> Document | None:
         report.error("D103", f"not YAML: {error.problem}", place, help=_advice(error), related=related)
         return None
     except YAMLError as error:
-        report.error("D103", f"not YAML: {str(error).splitlines()[0]}", source.span(0, 0))
+        # A character that no YAML may hold; its place comes in bytes or in characters, so it is looked for.
+        named = re.search(r"#x([0-9a-f]+)", str(error))
+        at = max(0, source.text.find(chr(int(named[1], 16)))) if named else 0
+        report.error("D103", f"not YAML: {str(error).splitlines()[0]}", source.span(at, at + 1))
         return None
     except RecursionError:
         report.error("D103", "not YAML: nested too deeply", source.span(0, 0))
@@ -51,6 +67,11 @@ def read_yaml(source: SourceText, report: Report) -> Document | None:
     data = reader.convert(node, ())
     reader.refuse_tabs()
     return Document(source, data, reader.values, reader.keys, reader.texts)
+
+
+def refuse_nul(place: Span, report: Report) -> None:
+    """Report a text that holds a NUL by an escape: Python, SQL and paths end at it or refuse it."""
+    report.error("D101", "the text holds a NUL", place, help="remove it")
 
 
 def _advice(error: MarkedYAMLError) -> str:
@@ -111,6 +132,8 @@ class _Reader:
                 self.report.error("D104", "a key is plain text", place, help="merge keys and complex keys are not used")
                 continue
             key = key_node.value
+            if "\0" in key:
+                refuse_nul(self.source.span(*extent), self.report)
             if key in data:
                 first = Related(self.source.span(*self.keys[(*path, key)]), "first written here")
                 place = self.source.span(*extent)
@@ -118,7 +141,7 @@ class _Reader:
                 help = "the two say the same: remove one" if again else ""
                 self.report.error("D105", f"`{key}` is written twice", place, help=help, related=[first], fix=again)
                 continue
-            if not key_node.style and _AMBIGUOUS.fullmatch(key):
+            if not key_node.style and is_ambiguous(key):
                 self._ambiguous(key, extent)
             self.keys[(*path, key)] = extent
             data[key] = self.convert(value_node, (*path, key))
@@ -127,7 +150,7 @@ class _Reader:
     def _scalar(self, node: ScalarNode, path: Path, extent: Extent) -> Any:
         text: str = node.value
         self._scalars.append(extent)
-        if not node.style and _AMBIGUOUS.fullmatch(text):
+        if not node.style and is_ambiguous(text):
             self._ambiguous(text, extent)
             return text
         kind = str(node.tag).removeprefix(_TAG) if not node.style else "str"
@@ -139,7 +162,9 @@ class _Reader:
             return int(text, 0)
         if kind == "float":
             return float(text) if re.search(r"\d", text) else text
-        self.texts[path] = Embedded(self.source, text, self._line_offsets(node))
+        if "\0" in text:
+            refuse_nul(self.source.span(*extent), self.report)
+        self.texts[path] = self._embedded(node)
         return text
 
     def _again(self, key: Extent, value: Extent, first: Extent) -> Fix | None:
@@ -157,20 +182,22 @@ class _Reader:
         fix = Fix(span, text, f'"{text}"', safe=True)
         self.report.error("D106", words, span, help=f'write "{text}" in quotes', fix=fix)
 
-    def _line_offsets(self, node: ScalarNode) -> tuple[int, ...]:
-        start = int(node.start_mark.index)
-        if not node.style:
-            return (start,)
-        if node.style not in ("|", ">"):
-            return (start + 1,)
-        # A block scalar begins on the line after its `|`; its indentation is that of its first line with text.
-        body = self.source.text[start : node.end_mark.index].split("\n")
-        indent = next((len(line) - len(line.lstrip(" ")) for line in body[1:] if line.strip()), 0)
-        offsets, offset = [], start + len(body[0]) + 1
-        for line in body[1:]:
-            offsets.append(offset + min(indent, len(line)))
-            offset += len(line) + 1
-        return tuple(offsets) or (start,)
+    def _embedded(self, node: ScalarNode) -> Embedded:
+        start, text = int(node.start_mark.index), str(node.value)
+        written = self.source.text[start : node.end_mark.index]
+        found: list[Stretch]
+        if node.style == "|":
+            found = list(literal(written, text, start))
+        elif node.style == ">":
+            below = written.find("\n") + 1
+            found = list(folded(written[below:], text, start + below, ">"))
+        else:
+            quotes = 1 if node.style else 0
+            written = written[quotes : len(written) - quotes]
+            plain = written == text
+            found = [(0, start + quotes)] if plain else list(folded(written, text, start + quotes, node.style))
+        starts, offsets = zip(*found or [(0, start)], strict=True)
+        return Embedded(self.source, text, offsets, starts)
 
     def _extent(self, node: Any) -> Extent:
         start, stop = node.start_mark.index, node.end_mark.index

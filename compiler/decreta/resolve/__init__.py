@@ -56,13 +56,14 @@ class _Resolver:
         self.objects = {name: self._object(name, written) for name, written in written_objects.items()}
         self.relations = self._all("relations", spec.RelationSpec, "relation")
         queries = self._all("queries", spec.QuerySpec, "query")
+        self._all_imported(header, written_objects, self.relations)
         self._one_name_space(written_objects, self.relations, queries)
         functions = self._functions()
         arguments = Binder(self.objects, self.relations, templates, functions, self.broken, self.report)
         relations = {name: self._relation(name, written, arguments) for name, written in self.relations.items()}
         rules = rule_book(sources, self.report)
         environments = self._all("env", spec.EnvironmentSpec, None)
-        if not environments:
+        if not environments and not self.files.documents.get("env"):
             where = self.files.place("env/local.toml").span(0, 0)
             self.report.error("D108", "the pack has no environment", where, help="create env/local.toml")
         for environment in environments.values():
@@ -99,6 +100,9 @@ class _Resolver:
                 doc.place("name"),
                 help="rename one",
             )
+        if keyword.iskeyword(header.name):
+            words, help = f"`{header.name}` is a word of Python", "the pack becomes a Python package: rename it"
+            self.report.error("D210", words, doc.place("name"), help=help)
         return Written(header, doc)
 
     def _imports(self, header: Written[spec.PackSpec] | None) -> None:
@@ -122,6 +126,30 @@ class _Resolver:
                 self.report.error(
                     "D207", f"`{name}` has no version {major}; it is {library.spec.version}", header.place("imports", i)
                 )
+
+    def _all_imported(
+        self,
+        header: Written[spec.PackSpec] | None,
+        objects: Mapping[str, Written[spec.ObjectSpec]],
+        relations: Mapping[str, Written[spec.RelationSpec]],
+    ) -> None:
+        """Report templates of libraries that the pack does not import."""
+        if header is None:
+            return
+        mine = {self.files.name, *(reference.partition("@")[0] for reference in header.spec.imports)}
+        uses = [(o.spec.extends, o.place("extends")) for o in objects.values()]
+        uses += [(r.spec.use, r.place("use")) for r in relations.values()]
+        for reference, place in uses:
+            library = (reference or "").partition("/")[0]
+            if library and library not in mine and library == self.library.name:
+                related = [Related(header.key("imports"), "the imports of the pack")]
+                help = f'write imports = ["{library}@{self._major()}"] in pack.toml'
+                words = f"`{library}` is not imported"
+                self.report.error("D205", words, place, help=help, related=related, cause=library)
+
+    def _major(self) -> str:
+        version = self.library.header.data.get("version", "") if self.library.header else ""
+        return str(version).partition(".")[0]
 
     def _all(self, folder: str, form: type[M], name_key: str | None) -> dict[str, Written[M]]:
         found: dict[str, Written[M]] = {}
@@ -192,6 +220,10 @@ class _Resolver:
         if isinstance(source, spec.TableSpec) and "on_schema_change" in written.spec.model_fields_set:
             place, help = written.key("on_schema_change"), "write `on_upstream_change` under `source`"
             self.report.error("D203", "the table of others is not ours to change", place, help=help)
+        for column_name, column in written.spec.columns.items() if isinstance(source, spec.TableSpec) else ():
+            if column.renamed_from:
+                place = written.key("columns", column_name, "renamed_from")
+                self.report.error("D203", "the table of others is not ours to change", place, help="remove it")
         known = {column.name: column for column in columns}
         self._columns_exist(result.key, result, written, "key")
         self._columns_exist(sort, result, written, "layout", "sort")
@@ -257,6 +289,10 @@ class _Resolver:
         if "on_schema_change" in s.model_fields_set and not s.store:
             place = written.key("on_schema_change")
             self.report.error("D203", "`on_schema_change` is of stored relations", place, help="add `store: true`")
+        for column, output in s.columns.items() if not s.store else ():
+            if output.renamed_from:
+                place = written.key("columns", column, "renamed_from")
+                self.report.error("D203", "`renamed_from` is of stored relations", place, help="remove it")
         if s.layout and not s.store:
             self.report.error(
                 "D203", "`layout` is of stored relations", written.key("layout"), help="add `store: true`"

@@ -88,7 +88,7 @@ def from_arrow(arrow: str) -> str | None:
     if found := _ARROW_DECIMAL.fullmatch(arrow):
         return f"decimal({found[1]},{found[2]})"
     if (found := _ARROW_LIST.fullmatch(arrow)) and (item := from_arrow(found[1])):
-        return f"list<{item}>"
+        return f"list<{item}>" if names_of(f"list<{item}>") else None
     return None
 
 

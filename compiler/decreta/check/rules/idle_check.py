@@ -13,11 +13,13 @@ from decreta.model.spec import CheckSpec, WhereCheck
 from decreta.sql import parse_expression
 from decreta_runtime.contract.manifest import Column
 
+_OPPOSITES = ({exp.LT, exp.GTE}, {exp.GT, exp.LTE}, {exp.EQ, exp.NEQ})
+
 
 def check(program: Checked, bound: Bound, report: Report) -> None:
     """Warn of checks that hold whatever the rows are."""
     for subject, written, checks, columns in _checked(program):
-        never_null = {c.name for c in columns if not c.nullable}
+        never_null = {c.name: c.values for c in columns if not c.nullable}
         for name, found in checks.items():
             if reason := _reason(found, written, subject, name, never_null):
                 report.warning(
@@ -41,7 +43,28 @@ def _not_null(tree: exp.Expr) -> exp.Expr | None:
     return inner.this if asked and isinstance(tree, exp.Not) != bool(inner.args.get("negate")) else None
 
 
-def _reason(found: CheckSpec, written: Written[object], subject: str, name: str, never_null: set[str]) -> str:
+def _is_whole(tree: exp.Expr, never_null: Mapping[str, tuple[str, ...]]) -> bool:
+    """Whether a predicate and its opposite stand side by side, as in `a < b OR a >= b`."""
+    if not isinstance(tree, exp.Or):
+        return False
+    left, right = tree.left.unnest(), tree.right.unnest()
+    opposite = any({type(left), type(right)} == pair for pair in _OPPOSITES)
+    same = isinstance(left, exp.Binary) and isinstance(right, exp.Binary) and left.args == right.args
+    return opposite and same and {c.name for c in tree.find_all(exp.Column)} <= never_null.keys()
+
+
+def _names_all(tree: exp.Expr, never_null: Mapping[str, tuple[str, ...]]) -> bool:
+    """Whether a list names every value that its column may have."""
+    if not isinstance(tree, exp.In) or not isinstance(tree.this, exp.Column):
+        return False
+    values = never_null.get(tree.this.name, ())
+    return bool(values) and {*values} <= {e.name for e in tree.expressions if e.is_string}
+
+
+def _reason(
+    found: CheckSpec, written: Written[object], subject: str, name: str, never_null: Mapping[str, tuple[str, ...]]
+) -> str:
+    """Return why a check holds whatever the rows are, or nothing."""
     if not isinstance(found, WhereCheck):
         if found.coverage.of == f"{subject}.{found.coverage.by}":
             return "a column always reaches its own values"
@@ -54,7 +77,11 @@ def _reason(found: CheckSpec, written: Written[object], subject: str, name: str,
         return f"`{column.name}` is never null by its contract"
     reads = list(tree.find_all(exp.Column))
     same = isinstance(tree, exp.EQ | exp.LTE | exp.GTE) and tree.left == tree.right
-    if same and {c.name for c in reads} <= never_null:
+    if same and {c.name for c in reads} <= never_null.keys():
         return "both sides are the same"
+    if _is_whole(tree, never_null):
+        return "one of the two always holds"
+    if _names_all(tree, never_null):
+        return "the list names every value that the column may have"
     simple = simplify(tree.copy())
     return "it is always true" if isinstance(simple, exp.Boolean) and simple.this else ""

@@ -11,6 +11,7 @@ from decreta.sql import asked_for
 from decreta_runtime.contract.manifest import Column
 
 _FIRST = (exp.RowNumber, exp.FirstValue, exp.LastValue)
+_FLOATS = (exp.DataType.Type.FLOAT, exp.DataType.Type.DOUBLE)
 _LISTS = (exp.ArrayAgg, exp.GroupConcat, exp.First, exp.FirstValue, exp.Last, exp.LastValue)
 
 
@@ -19,11 +20,11 @@ def check(program: Checked, bound: Bound, report: Report) -> None:
     statements = [r.statement for r in bound.relations.values() if r.statement is not None and r.relation.round is None]
     for statement in statements:
         _ties(statement, program, report)
-        _float_sums(statement, program, report)
     for statement in [*statements, *(q.statement for q in bound.queries.values())]:
+        _float_sums(statement, program, report)
         _limits(statement, program, report)
         _lists(statement, report)
-        _firsts(statement, report)
+        _firsts(statement, program, report)
 
 
 def _limits(statement: Statement, program: Checked, report: Report) -> None:
@@ -39,12 +40,17 @@ def _limits(statement: Statement, program: Checked, report: Report) -> None:
             _reaches_key(around, order, [], "of rows that tie at a limit, any are kept", statement, program, report)
 
 
-def _firsts(statement: Statement, report: Report) -> None:
-    """Warn of DISTINCT ON, which keeps the first row of each group, without an order."""
+def _firsts(statement: Statement, program: Checked, report: Report) -> None:
+    """Warn of DISTINCT ON, which keeps the first row of each group, without an order or with one that has ties."""
     for select in statement.tree.find_all(exp.Select):
-        distinct = select.args.get("distinct")
-        if distinct is not None and distinct.args.get("on") and select.args.get("order") is None:
+        distinct, order = select.args.get("distinct"), select.args.get("order")
+        if distinct is None or not distinct.args.get("on"):
+            continue
+        if order is None:
             _warn(statement, select, "DISTINCT ON without an order keeps any rows", "add ORDER BY", report)
+        else:
+            words = "of rows that tie in DISTINCT ON, any is kept"
+            _reaches_key(select, order, distinct.args["on"].expressions, words, statement, program, report)
 
 
 def _lists(statement: Statement, report: Report) -> None:
@@ -103,9 +109,20 @@ def _keys(name: str, program: Checked) -> list[set[str]]:
 
 def _float_sums(statement: Statement, program: Checked, report: Report) -> None:
     for total in statement.tree.find_all(exp.Sum, exp.Avg):
-        if any(_type(c, program).startswith("float") for c in total.find_all(exp.Column)):
+        if any(_is_float(node, program) for node in total.find_all(exp.Column, exp.Cast, exp.Literal)):
             help = "sum decimals: CAST the column, or declare it decimal(p,s)"
             _warn(statement, total, "a sum of floats differs with the order of its rows", help, report)
+
+
+def _is_float(node: exp.Expr, program: Checked) -> bool:
+    """Whether an operand makes its sum one of floats; what a CAST or a comparison is made of does not."""
+    if isinstance(node.find_ancestor(exp.Cast, exp.AggFunc, exp.Predicate), exp.Cast | exp.Predicate):
+        return False
+    if isinstance(node, exp.Cast):
+        return node.to.this in _FLOATS
+    if isinstance(node, exp.Literal):
+        return not node.is_string and not node.is_int
+    return isinstance(node, exp.Column) and _type(node, program).startswith("float")
 
 
 def _type(column: exp.Column, program: Checked) -> str:
