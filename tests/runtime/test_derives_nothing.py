@@ -24,8 +24,9 @@ CONSTANTS = {
     "_KEY_COLUMNS": "columns that `init` tries as a key",
     "_APPENDS": "tries at an append to the shared tables before the writer says that it lost",
     "FORMAT": "the lake's format",
+    "_MILLISECOND": "what timestamps are cut to in the Delta log",
 }
-PROTOCOL = {"deletionVectors", "none", "num_records", "://", "..", "manifest.json", "bool", "rebuild", "refuse"}
+PROTOCOL = {"deletionVectors", "none", "num_records", "://", "..", "manifest.json", "bool", "rebuild", "refuse", "%_\\"}
 """Words of Delta's protocol, of places and of the contract's forms."""
 
 
