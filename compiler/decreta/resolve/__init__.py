@@ -26,6 +26,7 @@ from decreta.validate import validate
 from decreta_runtime.contract import types
 from decreta_runtime.contract.evidence import EVIDENCE_FORMAT, EvidenceLock
 from decreta_runtime.contract.manifest import RUN_WORKLOAD, SQL_WORKLOAD, Column, Source
+from decreta_runtime.contract.policy import DOMAINS
 
 M = TypeVar("M", bound=BaseModel)
 _GENERATED_NAMES = {*dir(builtins), "datetime", "decimal", "pa"}
@@ -99,6 +100,10 @@ class _Resolver:
                 doc.place("name"),
                 help="rename one",
             )
+        for name in header.gates:
+            if name not in DOMAINS:
+                hint = did_you_mean(name, DOMAINS)
+                self.report.error("D205", f"unknown domain `{name}`", doc.key("gates", name), help=hint)
         return Written(header, doc)
 
     def _imports(self, header: Written[spec.PackSpec] | None) -> None:
