@@ -92,23 +92,24 @@ class _Shadow(NamedTuple):
     attempt: str
     reader: bool
     pointer: str
-    policy_digest: str
     detail: ShadowDetail
 
 
 class _Failure(NamedTuple):
     attempt: str
-    reader: bool
-    policy_digest: str
-    guard: str
     pointer: str
+    guard: str
+    policy_digest: str | None
+    """Of readers: guards of theirs are known by no choice, so only those under this very policy are counted."""
 
 
 def rollout_report(manifest: Manifest, policy: Policy, lake: Lake) -> RolloutReport:
     """Return the report of a policy over a lake's ledger. Raises LakeUnusable."""
     lake.check_readable()
     runs = [run for run in complete_runs(lake, manifest.pack) if run["environment"] == policy.environment]
-    shadows = [_shadow(row) for row in noted(lake, manifest.pack, "shadow")]
+    # Policies of other environments may hold the same choices in the same lake.
+    digests = {policy.digest, *(run["policy_digest"] for run in runs)}
+    shadows = [_shadow(row) for row in noted(lake, manifest.pack, "shadow") if row["policy_digest"] in digests]
     failures = [_failure(row) for row in noted(lake, manifest.pack, "guard") if row["action"] in _FAILS]
     attempts = {run["attempt"]: str(run["policy_digest"]) for run in runs}
     found = [_domain(domain, policy, attempts, shadows, failures, manifest.gates.get(domain)) for domain in DOMAINS]
@@ -137,9 +138,7 @@ def _domain(
     counted = [s for s in mine if s.attempt in runs or (s.reader and known.get(s.pointer) == s.detail.choice_id)]
     failed = Counter(guard for s in counted for guard, holds in s.detail.guards.items() if holds is False)
     failed += Counter(
-        f.guard
-        for f in failures
-        if f.pointer in known and (f.attempt in runs or (f.reader and f.policy_digest == policy.digest))
+        f.guard for f in failures if f.pointer in known and (f.attempt in runs or f.policy_digest == policy.digest)
     )
     agreeing = sum(choice.value.value == choice.value.baseline for choice in decisions.values())
     agreement = _share(agreeing, len(decisions))
@@ -208,9 +207,9 @@ def _exceptions(decisions: Mapping[str, Choice[Decision]]) -> Iterable[Exempt]:
 
 def _shadow(row: Mapping[str, Any]) -> _Shadow:
     detail = msgspec.json.decode(row["detail"], type=ShadowDetail)
-    return _Shadow(row["attempt"], row["run_seq"] is None, row["pointer"], row["policy_digest"], detail)
+    return _Shadow(row["attempt"], row["run_seq"] is None, row["pointer"], detail)
 
 
 def _failure(row: Mapping[str, Any]) -> _Failure:
-    guard = _FAILS[row["action"]]
-    return _Failure(row["attempt"], row["run_seq"] is None, row["policy_digest"], guard, row["pointer"])
+    read_with = row["policy_digest"] if row["run_seq"] is None else None
+    return _Failure(row["attempt"], row["pointer"], _FAILS[row["action"]], read_with)

@@ -15,6 +15,7 @@ from deltalake import DeltaTable, write_deltalake
 from tests.conftest import Command, compiled, edit_policy, rows_of, sales
 
 import decreta_runtime
+from decreta_runtime.contract.errors import PolicyIncomplete
 
 SECTIONS = {
     "scan": "scan_policy_by_dataset",
@@ -268,6 +269,23 @@ def test_budgets_are_counted_as_if_all_decisions_were_obeyed(shop: Path) -> None
         assert fits == {"priced": True, "paired": False}, mode
 
 
+@pytest.mark.parametrize("gone", ["value", "otherwise", "budget"])
+def test_a_shadow_is_whole_or_refused(shop: Path, gone: str) -> None:
+    add_to(shop / "specs/shop/env/local.toml", every("warn") + IN_MEMORY.format(view="paired"))
+    pack = compiled(shop, "shop")
+
+    def change(policy: dict[str, Any]) -> None:
+        if gone == "budget":
+            del policy["inputs"]["budget.cache_bytes"]
+        else:
+            del policy["cache_policy_by_view"]["paired"][gone]
+
+    edit_policy(pack, change)
+    with pytest.raises(PolicyIncomplete, match=gone):
+        run(pack)
+    assert not (shop / "lake").exists(), "no data is touched"
+
+
 EXCEPTION = """
 [[rollout.exception]]
 domain = "scan"
@@ -402,6 +420,15 @@ def test_failures_are_counted_where_a_decision_stands_or_would_have(watched: Pat
     # customer, product, sale and revenue stand under the guard; best_sale's baseline does not.
     assert found["scan"]["failed"] == {"engine_as_probed": 4}
     assert (status, found["scan"]["gate"]["failures"]) == (1, {"asked": 0, "found": 4, "met": False})
+
+
+def test_readers_are_counted_and_are_no_runs(watched: Path, decreta: Command) -> None:
+    assert decreta("query", "shop", "revenue_of", "--param", "customer=1", cwd=watched).returncode == 0
+    scan = report(decreta, watched)[1]["scan"]
+    assert (scan["runs"], scan["shadows"]) == (1, 6), "revenue and customer, once more"
+    assert scan["effects"]["files"]["baseline"] == 6
+    plan = decreta("run", "shop", "--plan", cwd=watched).stdout
+    assert "/scan_policy_by_dataset/sale  in warn: {" in plan and plan.count("in warn") == 6
 
 
 def test_a_run_that_is_refused_shows_nothing(watched: Path, decreta: Command) -> None:
