@@ -124,7 +124,9 @@ CODES: dict[str, Code] = {
     ),
     "D407": Code("an unknown guard", "The runtime evaluates a closed set of guards.", "Use one of them."),
     "D408": Code("a value outside its ladder", "A ladder bounds what a threshold may be.", "Use one of its rungs."),
-    "D409": Code("a rule or threshold written twice", "Its id would mean two things.", "Rename one of the two."),
+    "D409": Code(
+        "a rule, threshold or exception written twice", "It would mean two things.", "Rename or remove one of the two."
+    ),
     "D410": Code(
         "an engine without a capability file",
         "Decisions rely on what a probe saw of these very versions.",

@@ -17,7 +17,7 @@ from decreta.model import spec
 from decreta_runtime.contract import manifest, policy, records
 from decreta_runtime.contract.manifest import Manifest
 from decreta_runtime.contract.policy import PolicyFile
-from decreta_runtime.contract.records import LedgerRow, RunRecord
+from decreta_runtime.contract.records import LedgerRow, RunRecord, ShadowDetail
 
 SPECS: dict[str, Any] = {
     "object": spec.ObjectSpec,
@@ -40,7 +40,7 @@ FOLDERS = {
     "env": "env",
 }
 """Folder of a pack → the kind of the specs in it; `pack.toml` stands above them."""
-_ARTEFACTS = {"manifest": Manifest, "policy": PolicyFile, "run": RunRecord, "ledger": LedgerRow}
+_ARTEFACTS = {"manifest": Manifest, "policy": PolicyFile, "run": RunRecord, "ledger": LedgerRow, "shadow": ShadowDetail}
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _EXAMPLES: dict[str, list[Any]] = {
     "object": [

@@ -11,6 +11,7 @@ VERBS = {
     "show": "decreta_runtime.cli.show",
     "verify": "decreta_runtime.cli.verify",
     "tour": "decreta_runtime.cli.tour",
+    "rollout": "decreta_runtime.cli.rollout",
 }
 
 

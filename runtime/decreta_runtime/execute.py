@@ -19,9 +19,10 @@ from decreta_runtime.guards import choose
 from decreta_runtime.lake import Lake
 from decreta_runtime.load import LoadedPack
 from decreta_runtime.pin import Binding
-from decreta_runtime.place import Place, Places, Wanted
+from decreta_runtime.place import Place, Placed, Places, Wanted
 from decreta_runtime.record import Ledger
 from decreta_runtime.scan import Pinned, Scanned, quote, register_scan
+from decreta_runtime.shadow import note_cache, note_scan, note_write
 from decreta_runtime.write import RunIdentity, already_written, write
 
 
@@ -57,7 +58,8 @@ class Execution:
     def register(self, pinned: Pinned, columns: tuple[Column, ...], action: str) -> None:
         """Pin a table and make it readable under its name, by the path that the policy and its guards give."""
         self.binding.put(pinned)
-        choice = choose(self.policy.scan(pinned.name), pinned.name, pinned.table, self.policy, self.ledger)
+        contract = self.pack.manifest.columns_of(pinned.name)
+        choice = choose(self.policy.scan(pinned.name), pinned.name, pinned.table, self.policy, self.ledger, contract)
         if choice.value.columns == "required":
             columns = self.pack.manifest.read_by_run(pinned.name)
         scanned = register_scan(self.context, pinned, columns, choice.value)
@@ -71,6 +73,7 @@ class Execution:
             files=scanned.files,
             table_version=pinned.version,
         )
+        note_scan(self.ledger, choice, scanned, contract, self.policy)
         self.outcomes[pinned.name] = outcome(pinned, action)
 
     def resume(self, name: str, columns: tuple[Column, ...]) -> bool:
@@ -82,8 +85,18 @@ class Execution:
         self.progress("write", f"{name}: kept from an earlier attempt")
         return True
 
-    def store(self, name: str, rows: str, columns: tuple[Column, ...], choice: Choice[WriteValue]) -> None:
-        """Write the table or view `rows` as the dataset `name`, and read the dataset from here on."""
+    def store(
+        self,
+        name: str,
+        rows: str,
+        columns: tuple[Column, ...],
+        choice: Choice[WriteValue],
+        staged: Placed | None = None,
+    ) -> None:
+        """Write the table or view `rows` as the dataset `name`, and read the dataset from here on.
+
+        `staged` says where the rows have waited, if they did.
+        """
         start = time.perf_counter()
         order = ", ".join(quote(column) for column in choice.value.sort)
         listed = ", ".join(quote(column.name) for column in columns)
@@ -106,12 +119,14 @@ class Execution:
             files=done.files,
             table_version=pinned.version,
         )
+        note_write(self.ledger, choice, pinned, count, staged, self.policy)
         self.progress("write", f"{name}: {count:,} rows in {seconds:.1f} s")
 
     def staging(self, name: str, columns: tuple[Column, ...], choice: Choice[WriteValue]) -> Place:
         """Begin to gather rows that come from outside SQL, where the write policy says."""
-        otherwise = choice.otherwise.staging if choice.otherwise else None
-        wanted = Wanted(choice.value.staging, choice.requires, otherwise, choice.pointer)
+        wanted = _staging(choice)
+        if choice.shadow is not None:
+            wanted = wanted._replace(shadow=_staging(choice.shadow))
         return Place(self.places, f"{name}__staged", columns, wanted, subject=name)
 
     def store_staged(self, name: str, staged: Place, columns: tuple[Column, ...], choice: Choice[WriteValue]) -> None:
@@ -119,7 +134,7 @@ class Execution:
         placed = staged.finish()
         self.ledger.add("step", name, placed.placement, choice.pointer, rows=placed.rows, bytes=placed.bytes)
         value = choice.otherwise if placed.otherwise and choice.otherwise is not None else choice.value
-        self.store(name, f"{name}__staged", columns, choice._replace(value=value))
+        self.store(name, f"{name}__staged", columns, choice._replace(value=value), placed)
         self.places.drop(f"{name}__staged")
 
     def relations(self, computed: frozenset[str]) -> None:
@@ -165,6 +180,8 @@ class Execution:
         choice = choose(self.policy.cache(name), name, None, self.policy, self.ledger)
         start = time.perf_counter()
         wanted = _wanted(choice)
+        if choice.shadow is not None:
+            wanted = wanted._replace(shadow=_wanted(choice.shadow))
         if wanted.placement == "none" and frame is None:
             raise PolicyIncomplete(choice.pointer, f"`{name}` is computed by a function and must be kept somewhere")
         placed = None if wanted.placement == "none" else self.places.put(name, rows, columns, wanted)
@@ -172,11 +189,13 @@ class Execution:
             assert frame is not None
             self.context.register_table(name, frame.into_view())
             self.ledger.add("step", name, "none", choice.pointer)
+            note_cache(self.ledger, name, choice, None, self.policy)
             return
         seconds = time.perf_counter() - start
         self.ledger.add(
             "step", name, placed.placement, choice.pointer, seconds=seconds, rows=placed.rows, bytes=placed.bytes
         )
+        note_cache(self.ledger, name, choice, placed, self.policy)
         self.progress("keep", f"{name}: {placed.rows:,} rows in {placed.placement}")
 
 
@@ -209,6 +228,11 @@ def last_readers(manifest: Manifest, policy: Policy) -> dict[str, int]:
 def _wanted(choice: Choice[CacheValue]) -> Wanted:
     otherwise = choice.otherwise.placement if choice.otherwise else None
     return Wanted(choice.value.placement, choice.requires, otherwise, choice.pointer, choice.value.pushdown)
+
+
+def _staging(choice: Choice[WriteValue]) -> Wanted:
+    otherwise = choice.otherwise.staging if choice.otherwise else None
+    return Wanted(choice.value.staging, choice.requires, otherwise, choice.pointer)
 
 
 def _batches(name: str, frame: DataFrame) -> Iterator[pa.RecordBatch]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
 from typing import TypeVar
 
+import pyarrow as pa
 from deltalake import DeltaTable
 
+from decreta_runtime.arrow import differences
+from decreta_runtime.contract.manifest import Column
 from decreta_runtime.contract.policy import Choice, Guard, Policy
 from decreta_runtime.record import Ledger
 
@@ -16,27 +20,40 @@ V = TypeVar("V")
 _COLUMN_MAPPING = "delta.columnMapping.mode"
 
 
-def choose(choice: Choice[V], subject: str, table: DeltaTable | None, policy: Policy, ledger: Ledger) -> Choice[V]:
+def choose(
+    choice: Choice[V],
+    subject: str,
+    table: DeltaTable | None,
+    policy: Policy,
+    ledger: Ledger,
+    columns: Sequence[Column] = (),
+) -> Choice[V]:
     """Return the choice as it stands, or with what it says to take otherwise when a guard fails.
 
-    `table` is what guards on tables are asked of. `within_memory_budget` is not asked here: it is met while rows are
-    placed. Each outcome goes to the ledger.
+    `table` and the `columns` of its contract are what guards on tables are asked of. `within_memory_budget` is not
+    asked here: it is met while rows are placed. Each outcome goes to the ledger.
     """
-    failed = []
-    for guard in choice.requires:
-        if guard == "within_memory_budget":
-            continue
-        holds = _holds(guard, table, policy)
-        ledger.add("guard", subject, f"{guard}: {'holds' if holds else 'fails'}", choice.pointer)
-        if not holds:
-            failed.append(guard)
-    if not failed:
+    outcomes = ask(choice, table, columns, policy)
+    for guard, holds in outcomes.items():
+        ledger.add("guard", subject, words_of(guard, holds), choice.pointer)
+    if all(outcomes.values()):
         return choice
     assert choice.otherwise is not None  # Policy refuses a decision with guards and nothing to take otherwise
     return choice._replace(value=choice.otherwise, otherwise=None)
 
 
-def _holds(guard: Guard, table: DeltaTable | None, policy: Policy) -> bool:
+def ask(choice: Choice[V], table: DeltaTable | None, columns: Sequence[Column], policy: Policy) -> dict[Guard, bool]:
+    """Return whether the guards of a choice hold, those apart that are met while rows are placed."""
+    asked = [guard for guard in choice.requires if guard != "within_memory_budget"]
+    return {guard: _holds(guard, table, columns, policy) for guard in asked}
+
+
+def words_of(guard: Guard, holds: bool) -> str:
+    """Return the outcome of a guard as the ledger says it."""
+    return f"{guard}: {'holds' if holds else 'fails'}"
+
+
+def _holds(guard: Guard, table: DeltaTable | None, columns: Sequence[Column], policy: Policy) -> bool:
     if guard == "engine_as_probed":
         return policy.engine().value == installed_engine()
     assert table is not None  # verified: only scans stand under guards on tables
@@ -45,7 +62,18 @@ def _holds(guard: Guard, table: DeltaTable | None, policy: Policy) -> bool:
         return "deletionVectors" not in features or not table.deletion_vectors().read_all().num_rows
     if guard == "no_column_mapping":
         return table.metadata().configuration.get(_COLUMN_MAPPING, "none") == "none"
+    if guard == "schema_as_compiled":
+        return _as_compiled(table, columns)
     return not table.metadata().partition_columns
+
+
+def _as_compiled(table: DeltaTable, columns: Sequence[Column]) -> bool:
+    """Whether a table has the contract's columns and types and no others. Order and nullability are not asked.
+
+    Columns are found by name, and a null where the contract has none is what checks look for.
+    """
+    found = pa.schema(table.schema().to_arrow())
+    return set(found.names) == {column.name for column in columns} and not differences(found, columns)
 
 
 @cache

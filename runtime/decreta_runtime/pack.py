@@ -32,6 +32,7 @@ from decreta_runtime.run import RunResult, run
 from decreta_runtime.scan import Scanned, quote, register_scan
 from decreta_runtime.selection import needed
 from decreta_runtime.session import build_session
+from decreta_runtime.shadow import note_scan, note_session
 from decreta_runtime.tally import Tally
 from decreta_runtime.verify import entries, verify, verify_tables
 
@@ -229,6 +230,7 @@ class Pack:
         if workload not in self._readings:
             profile = choose(self.policy.session(workload), workload, None, self.policy, self._ledger)
             context = build_session(workload, profile, self._tally, scalar_functions(self._pack))
+            note_session(self._ledger, workload, profile, self.policy)
             self._readings[workload] = _Reading(context, profile, {}, set(), set())
         return self._readings[workload]
 
@@ -239,8 +241,8 @@ class Pack:
         if name in reading.scans:
             reading.context.deregister_table(name)
         pinned = self._bound()[name]
-        choice = choose(self.policy.scan(name), name, pinned.table, self.policy, self._ledger)
-        columns = self.manifest.columns_of(name)
+        contract = columns = self.manifest.columns_of(name)
+        choice = choose(self.policy.scan(name), name, pinned.table, self.policy, self._ledger, contract)
         reading.narrow.discard(name)
         if workload is not None and choice.value.columns == "required":
             reading.narrow.add(name)
@@ -255,6 +257,7 @@ class Pack:
             bytes=scanned.bytes,
             table_version=pinned.version,
         )
+        note_scan(self._ledger, choice, scanned, contract, self.policy)
 
     def _run(
         self,

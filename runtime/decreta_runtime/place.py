@@ -14,7 +14,7 @@ from deltalake import DeltaTable, write_deltalake
 from decreta_runtime.arrow import empty_batch, exactly, schema_of
 from decreta_runtime.contract.errors import PreconditionFailed
 from decreta_runtime.contract.manifest import Column
-from decreta_runtime.contract.policy import Guard, Policy, ScanValue
+from decreta_runtime.contract.policy import Choice, Guard, Policy, ScanValue
 from decreta_runtime.lake import writing
 from decreta_runtime.record import Ledger
 from decreta_runtime.scan import Pinned, register_scan
@@ -31,6 +31,8 @@ class Wanted(NamedTuple):
     pointer: str
     pushdown: bool = False
     """Whether readers of a spill filter inside its scan."""
+    shadow: Wanted | None = None
+    """What a decision in `warn` wants, which is counted and not obeyed."""
 
 
 class Placed(NamedTuple):
@@ -40,6 +42,10 @@ class Placed(NamedTuple):
     rows: int
     bytes: int
     otherwise: bool
+    held: int
+    """Bytes of all rows in memory, wherever they are."""
+    would_fit: bool | None
+    """Whether a decision in `warn` would have kept within its memory budget; None if it has none."""
 
 
 class Places:
@@ -49,6 +55,13 @@ class Places:
         self.context, self.policy, self.spill, self.ledger = context, policy, spill, ledger
         self.buffer = buffer
         self.held: dict[str, int] = {}
+        self.would: dict[str, int] = {}
+        """What decisions in `warn` would hold of their views, in the place of what is held."""
+
+    def budget(self, wanted: Wanted) -> Choice[int] | None:
+        """Return the budget that a placement must keep within, None if it need not."""
+        guarded = wanted.placement == "memory" and "within_memory_budget" in wanted.requires
+        return self.policy.budget("cache_bytes") if guarded else None
 
     def put(
         self, name: str, batches: Iterable[pa.RecordBatch], columns: tuple[Column, ...], wanted: Wanted
@@ -63,6 +76,7 @@ class Places:
     def drop(self, name: str) -> None:
         """Forget the rows of `name`: nobody reads them any more."""
         self.held.pop(name, None)
+        self.would.pop(name, None)
         self.context.deregister_table(name)
         shutil.rmtree(self.spill / name, ignore_errors=True)
 
@@ -77,11 +91,12 @@ class Place:
         self._places, self._name, self._columns, self._wanted = places, name, columns, wanted
         self._schema = schema_of(columns)
         self._kept: list[pa.RecordBatch] = []
-        self._size = self._rows = 0
+        self._size = self._rows = self._total = 0
         self._path = places.spill / name
         self._placement = wanted.placement
-        guarded = self._placement == "memory" and "within_memory_budget" in wanted.requires
-        self._budget = places.policy.budget("cache_bytes") if guarded else None
+        self._budget = places.budget(wanted)
+        self._would_budget = places.budget(wanted.shadow) if wanted.shadow is not None else None
+        self._would_fit = None if self._would_budget is None else True
 
     def add(self, batch: pa.RecordBatch) -> bool:
         """Take the next rows; False if the policy wants them nowhere now that they do not fit.
@@ -93,6 +108,8 @@ class Place:
             self._kept.append(exact)
             self._rows += exact.num_rows
             self._size += exact.nbytes  # of the slice: batches may share their buffers
+            self._total += exact.nbytes
+        self._count_shadow()
         if self._placement == "memory":
             self._places.held[self._name] = self._size
             if self._budget is not None and sum(self._places.held.values()) > self._budget.value:
@@ -108,13 +125,24 @@ class Place:
             if self._budget is not None:
                 self._note("holds")
             context.register_record_batches(self._name, [self._kept or [empty_batch(self._schema)]])
-            return Placed("memory", self._rows, self._size, otherwise)
+            return Placed("memory", self._rows, self._size, otherwise, self._total, self._would_fit)
         if self._kept or not self._path.exists():
             self._append()
         table = DeltaTable(str(self._path))
         pinned = Pinned(self._name, self._path, table.version(), table)
         scanned = register_scan(context, pinned, self._columns, _read_back(self._wanted.pushdown))
-        return Placed("spill", self._rows, scanned.bytes, otherwise)
+        return Placed("spill", self._rows, scanned.bytes, otherwise, self._total, self._would_fit)
+
+    def _count_shadow(self) -> None:
+        """Count what a decision in `warn` would hold as rows come, just as what is held is counted."""
+        wanted = self._wanted.shadow
+        if wanted is None:
+            return
+        in_memory = wanted.placement == "memory" and self._would_fit is not False
+        self._places.would[self._name] = self._total if in_memory else 0
+        held = {**self._places.held, **self._places.would}
+        if in_memory and self._would_budget is not None and sum(held.values()) > self._would_budget.value:
+            self._would_fit, self._places.would[self._name] = False, 0
 
     def _leave_memory(self) -> bool:
         self._note("fails")

@@ -63,5 +63,6 @@ def _step(action: str, subject: str, choice: Choice[Any]) -> dict[str, Any]:
         "value": msgspec.to_builtins(choice.value),
         "pointer": choice.pointer,
         "requires": list(choice.requires),
+        "shadow": None if choice.shadow is None else msgspec.to_builtins(choice.shadow.value),
         "otherwise": None if choice.otherwise is None else msgspec.to_builtins(choice.otherwise),
     }

@@ -126,6 +126,18 @@ def last_run(lake: Lake, pack: str) -> RunRecord | None:
     return msgspec.convert(last, type=RunRecord)
 
 
+def complete_runs(lake: Lake, pack: str) -> list[dict[str, Any]]:
+    """Return the rows of all complete runs of `pack`."""
+    table = open_table(lake.runs)
+    return [] if table is None else _records(table, f"pack = '{pack}'")
+
+
+def noted(lake: Lake, pack: str, *kinds: Kind) -> list[dict[str, Any]]:
+    """Return the ledger's rows of these kinds, those of attempts that came to nothing included."""
+    table, listed = open_table(lake.ledger), ", ".join(f"'{kind}'" for kind in kinds)
+    return [] if table is None else _records(table, f"pack = '{pack}' AND kind IN ({listed})")
+
+
 def commit_run(lake: Lake, record: RunRecord) -> None:
     """Append the record of a complete run: from here on readers see its tables. Raises WriteConflict."""
     row = msgspec.to_builtins(record)

@@ -32,6 +32,7 @@ from decreta_runtime.record import Ledger, commit_run, last_run, now_us
 from decreta_runtime.scan import Pinned
 from decreta_runtime.selection import needed, select
 from decreta_runtime.session import build_session
+from decreta_runtime.shadow import note_session
 from decreta_runtime.sources import SourceUnits, extract, list_units
 from decreta_runtime.tally import Tally
 from decreta_runtime.verify import verify, verify_tables
@@ -184,6 +185,7 @@ def _begin(
     profile = choose(policy.session(RUN_WORKLOAD), RUN_WORKLOAD, None, policy, ledger)
     context = build_session(RUN_WORKLOAD, profile, tally, scalar_functions(pack))
     ledger.add("step", RUN_WORKLOAD, "session", profile.pointer)
+    note_session(ledger, RUN_WORKLOAD, profile, policy)
     places = Places(
         context, policy, profile.value.spill_buffer_bytes, lake.spill(identity.pack, ledger.attempt), ledger
     )

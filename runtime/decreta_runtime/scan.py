@@ -85,6 +85,8 @@ class Scanned:
     bytes: int
     folder: str
     """Where the files lie, as the engine's plans write it."""
+    held: int
+    """Bytes of the rows that the session holds in memory for it; none of a native scan."""
 
     def require_files(self) -> None:
         """Raise LakeUnusable if a file went after it was registered. Asked after reading, it holds for the reading."""
@@ -99,13 +101,15 @@ def register_scan(context: SessionContext, pinned: Pinned, columns: Sequence[Col
     """
     subject = f"the table `{pinned.name}` at {pinned.path}"
     require(pa.schema(pinned.table.schema().to_arrow()), columns, subject)
+    held = 0
     if value.path == "native" and pinned.files:
         pinned.require_files()
         _native(context, pinned, columns, value)
     else:
         batches = _read(pinned, columns) if pinned.files else []
+        held = sum(batch.nbytes for batch in batches)
         context.register_record_batches(pinned.name, [batches or [empty_batch(schema_of(columns))]])
-    return Scanned(value.path, pinned, len(pinned.files), pinned.bytes, str(pinned.path).strip("/") + "/")
+    return Scanned(value.path, pinned, len(pinned.files), pinned.bytes, str(pinned.path).strip("/") + "/", held)
 
 
 def _native(context: SessionContext, pinned: Pinned, columns: Sequence[Column], value: ScanValue) -> None:

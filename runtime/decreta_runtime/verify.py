@@ -15,7 +15,9 @@ from decreta_runtime.lake import Lake
 from decreta_runtime.load import LoadedPack
 
 _ASKED: dict[str, frozenset[Guard]] = {
-    "scan": frozenset({"engine_as_probed", "no_column_mapping", "no_deletion_vectors", "unpartitioned"}),
+    "scan": frozenset(
+        {"engine_as_probed", "no_column_mapping", "no_deletion_vectors", "schema_as_compiled", "unpartitioned"}
+    ),
     "cache": frozenset({"engine_as_probed", "within_memory_budget"}),
     "write": frozenset({"engine_as_probed", "within_memory_budget"}),
     "session": frozenset({"engine_as_probed"}),
@@ -74,10 +76,12 @@ def entries(pack: LoadedPack, policy: Policy) -> Iterator[str]:
     decisions += [("cache", policy.cache(name)) for name in manifest.relations]
     for domain, choice in decisions:
         yield choice.pointer
-        if strangers := sorted(set(choice.requires) - _ASKED[domain]):
+        # A shadow obeys nothing, but its guards are asked all the same.
+        requires = (choice.shadow or choice).requires
+        if strangers := sorted(set(requires) - _ASKED[domain]):
             words = f"the guard `{strangers[0]}` cannot be asked of a {domain} decision"
             raise PolicyIncomplete(choice.pointer + "/requires", words)
-        if "within_memory_budget" in choice.requires:
+        if "within_memory_budget" in requires:
             yield policy.budget("cache_bytes").pointer
     for name, relation in manifest.relations.items():
         cache = policy.cache(name)

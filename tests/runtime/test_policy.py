@@ -305,6 +305,23 @@ def test_column_mapping_turns_the_scan_to_delta(shop_pack: Path) -> None:
     assert len(rows_of(lake / "shop/revenue")) == 2
 
 
+def test_a_column_of_others_turns_the_scan_to_delta(shop_pack: Path) -> None:
+    expected = rows_of(run(shop_pack) / "shop/revenue")
+    assert guard_rows(shop_pack.parents[1] / "lake")[("product", "schema_as_compiled")] == {"holds"}
+    shutil.rmtree(shop_pack.parents[1] / "lake")
+    table = shop_pack.parents[1] / "tables/product"
+    rows = pa.table(DeltaTable(str(table)).scan().read_all())
+    wider = rows.append_column("size", pa.array(["S"] * rows.num_rows))
+    write_deltalake(str(table), wider, mode="overwrite", schema_mode="overwrite")
+    lake = run(shop_pack)
+    assert guard_rows(lake)[("product", "schema_as_compiled")] == {"fails"}
+    assert guard_rows(lake)[("sale", "schema_as_compiled")] == {"holds"}
+    assert scans(lake) == {"sale": {"native"}, "product": {"delta"}}
+    assert rows_of(lake / "shop/revenue") == expected
+    with decreta_runtime.open(str(shop_pack)) as pack:
+        assert pack.sql("SELECT * FROM product").rows.column_names == ["product_id", "title", "price"]
+
+
 def test_partitions_turn_the_scan_to_delta(shop_pack: Path) -> None:
     table = shop_pack.parents[1] / "tables/sale"
     rows = pa.table(DeltaTable(str(table)).scan().read_all())

@@ -20,4 +20,5 @@ VERBS = {
     "show": "decreta_runtime.cli.show",
     "verify": "decreta_runtime.cli.verify",
     "tour": "decreta_runtime.cli.tour",
+    "rollout": "decreta_runtime.cli.rollout",
 }

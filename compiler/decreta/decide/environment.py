@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -43,6 +43,20 @@ class Environment:
             if (exception.domain, exception.subject) == (domain, subject):
                 return exception.mode, Exemption(reason=exception.because, until=exception.until)
         return rollout.domains.get(domain, "enforce"), None
+
+    def check_exceptions(self, domain: str, subjects: Collection[str], report: Report) -> None:
+        """Report exceptions for what the domain decides nothing for, and a second one for the same subject."""
+        seen: set[str] = set()
+        for i, exception in enumerate(self.written.spec.rollout.exception):
+            if exception.domain != domain:
+                continue
+            place, subject = self.written.place("rollout", "exception", i, "subject"), exception.subject
+            if subject not in subjects:
+                words = f"the domain `{domain}` decides nothing for `{subject}`"
+                report.error("D205", words, place, help=did_you_mean(subject, subjects))
+            elif subject in seen:
+                report.error("D409", f"`{subject}` has two exceptions", place, help="keep one")
+            seen.add(subject)
 
     @property
     def validation_mode(self) -> ValidationMode:

@@ -82,6 +82,7 @@ def decide_domain(
         name: decider.decide(name, row, dict(zip(predicates, truth, strict=True)))
         for (name, row), truth in zip(rows.items(), truths, strict=True)
     }
+    environment.check_exceptions(domain, found, report)
     for declared in (*book.decisions, *environment.declared()):
         if declared.spec.domain == domain:
             decider.declare(declared, rows, found)

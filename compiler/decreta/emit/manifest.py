@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from decreta.model.program import Arguments, CheckedObject, CheckedQuery, CheckedRelation, Decided, Function
 from decreta.model.program import Call as BoundCall
-from decreta.model.spec import ScalarFunctionSpec
+from decreta.model.spec import GateSpec, ScalarFunctionSpec
 from decreta.project import LANGUAGE
 from decreta_runtime.contract import types
 from decreta_runtime.contract.manifest import (
@@ -15,6 +15,7 @@ from decreta_runtime.contract.manifest import (
     Call,
     CallInput,
     FunctionEntry,
+    Gate,
     Manifest,
     ObjectEntry,
     QueryEntry,
@@ -38,8 +39,13 @@ def manifest(program: Decided, toolchain: dict[str, str], files: dict[str, str])
         queries={name: _query(query) for name, query in checked.queries.items()},
         functions={n: _function(f) for n, f in checked.resolved.functions.items() if _is_scalar(f)},
         order=checked.order,
+        gates={name: _gate(spec) for name, spec in sorted(header.gates.items())},
         files=files,
     )
+
+
+def _gate(spec: GateSpec) -> Gate:
+    return Gate(runs=spec.runs, agreement=spec.agreement, failures=spec.failures)
 
 
 def _object(checked: CheckedObject) -> ObjectEntry:

@@ -26,6 +26,7 @@ from decreta.validate import validate
 from decreta_runtime.contract import types
 from decreta_runtime.contract.evidence import EVIDENCE_FORMAT, EvidenceLock
 from decreta_runtime.contract.manifest import RUN_WORKLOAD, SQL_WORKLOAD, Column, Source
+from decreta_runtime.contract.policy import DOMAINS
 
 M = TypeVar("M", bound=BaseModel)
 _GENERATED_NAMES = {*dir(builtins), "datetime", "decimal", "pa"}
@@ -103,6 +104,10 @@ class _Resolver:
         if keyword.iskeyword(header.name):
             words, help = f"`{header.name}` is a word of Python", "the pack becomes a Python package: rename it"
             self.report.error("D210", words, doc.place("name"), help=help)
+        for name in header.gates:
+            if name not in DOMAINS:
+                hint = did_you_mean(name, DOMAINS)
+                self.report.error("D205", f"unknown domain `{name}`", doc.key("gates", name), help=hint)
         return Written(header, doc)
 
     def _imports(self, header: Written[spec.PackSpec] | None) -> None:

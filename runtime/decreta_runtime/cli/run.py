@@ -91,7 +91,8 @@ def _print_tables(run_seq: int, seconds: float, lake: str, tables: dict[str, dic
 def _line(step: dict[str, Any]) -> str:
     detail = json.dumps(step["value"], sort_keys=True)
     guards = f"  unless {', '.join(step['requires'])} hold: {json.dumps(step['otherwise'])}" if step["requires"] else ""
-    return f"{step['action']:<8} {step['subject']:<24} {detail}\n{'':<8} {step['pointer']}{guards}"
+    warned = f"  in warn: {json.dumps(step['shadow'], sort_keys=True)}" if step["shadow"] else ""
+    return f"{step['action']:<8} {step['subject']:<24} {detail}\n{'':<8} {step['pointer']}{guards}{warned}"
 
 
 def _progress() -> Callable[[str, str], None]:

@@ -182,6 +182,17 @@ class QueryEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Relations that are not stored, in the order in which they must be registered."""
 
 
+class Gate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a domain must show in `warn` before a person sets it to `enforce`. A report compares; nothing acts by it."""
+
+    runs: int
+    """Complete runs that these very decisions were recorded or obeyed in, at least."""
+    agreement: str
+    """The share of decisions that are what the baseline is, at least."""
+    failures: int
+    """Guards that failed where a decision stands or would have stood, at most."""
+
+
 class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A compiled pack. `files` maps each generated file but this one to its `sha256:` digest."""
 
@@ -197,6 +208,8 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     functions: dict[str, FunctionEntry]
     order: tuple[str, ...]
     """Relations, each after its inputs."""
+    gates: dict[str, Gate]
+    """Domain -> what it must show before it is enforced; a domain that is not named has no such promise."""
     files: dict[str, str]
 
     def checks(self) -> dict[str, tuple[Check, ...]]:

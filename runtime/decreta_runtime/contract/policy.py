@@ -17,7 +17,14 @@ from decreta_runtime.contract.manifest import FORMAT
 
 V = TypeVar("V", covariant=True)
 
-Guard = Literal["engine_as_probed", "no_column_mapping", "no_deletion_vectors", "unpartitioned", "within_memory_budget"]
+Guard = Literal[
+    "engine_as_probed",
+    "no_column_mapping",
+    "no_deletion_vectors",
+    "schema_as_compiled",
+    "unpartitioned",
+    "within_memory_budget",
+]
 Mode = Literal["off", "warn", "enforce"]
 Origin = Literal["declared", "calibrated", "derived", "baseline"]
 FallbackReason = Literal["unknown_fact", "low_confidence"]
@@ -214,14 +221,17 @@ DOMAINS: dict[str, tuple[str, type[Struct]]] = {
 class Choice(NamedTuple, Generic[V]):
     """A policy value and where it stands. `otherwise` is what holds when a guard in `requires` fails.
 
-    `shadow` is the decision that a domain in `warn` does not yet obey: `value` is the baseline then.
+    `shadow` is the decision that a domain in `warn` does not yet obey, with the guards that it would stand under:
+    `value` is the baseline then.
     """
 
     value: V
     pointer: str
     requires: tuple[Guard, ...] = ()
     otherwise: V | None = None
-    shadow: V | None = None
+    shadow: Choice[V] | None = None
+    choice_id: str | None = None
+    """What a decision is known by for as long as it is the same; None of entries that no rule decides."""
 
 
 def pointer_to(*parts: str) -> str:
@@ -299,6 +309,12 @@ class Policy:
         pointer = pointer_to("bindings", "tables", name)
         return Choice(self.__entry(self.__file.bindings.tables, name, pointer), pointer)
 
+    def decisions(self, domain: str) -> dict[str, Choice[Decision]]:
+        """Return the decisions of a domain with all that explains them: for reports, nothing acts by it."""
+        section, _ = DOMAINS[domain]
+        found: dict[str, Decision] = getattr(self.__file, section)
+        return {name: Choice(decision, pointer_to(section, name)) for name, decision in found.items()}
+
     def engine(self) -> Choice[dict[str, str]]:
         """Return the engine versions that the policy was compiled for."""
         return Choice(self.__file.capabilities.engine, "/capabilities/engine")
@@ -307,14 +323,15 @@ class Policy:
         section, _ = DOMAINS[domain]
         pointer = pointer_to(section, subject)
         decision: Decision = self.__entry(getattr(self.__file, section), subject, pointer)
-        if decision.mode != "enforce":
-            decided = _decode(decision.value, kind, pointer + "/value")
-            shadow = decided if decision.mode == "warn" else None
-            return Choice(_decode(decision.baseline, kind, pointer + "/baseline"), pointer, shadow=shadow)
         if decision.requires and decision.otherwise is None:
             raise PolicyIncomplete(pointer + "/otherwise", "a decision with guards has no value to take when one fails")
         otherwise = None if decision.otherwise is None else _decode(decision.otherwise, kind, pointer + "/otherwise")
-        return Choice(_decode(decision.value, kind, pointer + "/value"), pointer, decision.requires, otherwise)
+        value = _decode(decision.value, kind, pointer + "/value")
+        decided = Choice(value, pointer, decision.requires, otherwise, choice_id=decision.choice_id)
+        if decision.mode == "enforce":
+            return decided
+        baseline = _decode(decision.baseline, kind, pointer + "/baseline")
+        return Choice(baseline, pointer, shadow=decided if decision.mode == "warn" else None)
 
     @staticmethod
     def __entry(section: dict[str, V], name: str, pointer: str) -> V:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
-Kind = Literal["step", "scan", "write", "decision", "guard", "check", "query"]
+Kind = Literal["step", "scan", "write", "decision", "guard", "check", "query", "shadow"]
 
 
 class RunRecord(Struct, frozen=True, kw_only=True):
@@ -53,3 +53,35 @@ class LedgerRow(Struct, frozen=True, kw_only=True):
     table_version: int | None = None
     detail: str | None = None
     """Canonical JSON with what only this kind of row has."""
+
+
+class Pair(Struct, frozen=True, kw_only=True):
+    """What is so under the baseline, and what would be under the decision; null where it cannot be known."""
+
+    baseline: Any
+    decision: Any
+
+
+class Would(Struct, frozen=True, kw_only=True):
+    """What a decision in `warn` would have changed."""
+
+    changes: dict[str, Pair]
+    """Field of the policy's value -> the two values, where they differ; of a session also each `settings.NAME`."""
+    figures: dict[str, Pair]
+    """Files, rows or bytes, as measured in the very run or as they follow from that."""
+
+
+class ShadowDetail(Struct, frozen=True, kw_only=True):
+    """The `detail` of a row of kind `shadow`: a decision that is not obeyed yet, beside an action of the baseline."""
+
+    domain: str
+    choice_id: str
+    decision: dict[str, Any]
+    baseline: dict[str, Any]
+    agree: bool
+    """Whether the two are equal."""
+    guards: dict[str, bool | None]
+    """What the guards said that the decision would have stood under; null of one that nothing met."""
+    stands: Literal["value", "otherwise"]
+    """Which of its values the decision would have come to."""
+    would: Would
