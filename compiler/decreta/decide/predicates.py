@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlglot import exp
 
@@ -25,6 +25,8 @@ class Predicate:
     sql: str
     facts: tuple[str, ...]
     inputs: tuple[str, ...]
+    tree: exp.Expr = field(compare=False, repr=False)
+    """As it was written: two predicates are the same if they come to the same SQL."""
 
 
 def read_when(
@@ -83,15 +85,14 @@ class _Reader:
         if not used and isinstance(inner, _COMPARISONS):
             self._error("D401", "the predicate reads no fact", node, help="name a fact of the subject")
             return None
-        return Predicate(
-            print_inline(_as_columns(node, self.inputs)), tuple(dict.fromkeys(used)), tuple(dict.fromkeys(read))
-        )
+        sql = print_inline(_as_columns(node, self.inputs))
+        return Predicate(sql, tuple(dict.fromkeys(used)), tuple(dict.fromkeys(read)), node)
 
     def _operand(self, side: exp.Expr, used: list[str], read: list[str]) -> str | None:
         """Return the type of one side of a comparison, noting the fact or input it reads."""
         node = side.unnest()
         if isinstance(node, exp.Column):
-            name = f"{node.table}.{node.name}" if node.table else node.name
+            name = fact_name(node)
             info = self.facts.get(name)
             if info is None:
                 self._error("D402", f"unknown fact `{name}`", node, help=did_you_mean(name, self.facts))
@@ -124,7 +125,7 @@ class _Reader:
         self._same_unit(node, *sides)
         for side, other in (sides, sides[::-1]):
             if isinstance(side, exp.Column) and isinstance(other, exp.Literal) and other.is_string:
-                info = self.facts[f"{side.table}.{side.name}" if side.table else side.name]
+                info = self.facts[fact_name(side)]
                 if info.values and other.this not in info.values:
                     hint = did_you_mean(other.this, info.values)
                     self._error("D412", f"`{side.name}` is never '{other.this}'", node, help=hint)
@@ -138,12 +139,17 @@ class _Reader:
 
     def _unit(self, side: exp.Expr) -> str | None:
         if isinstance(side, exp.Column):
-            info = self.facts.get(f"{side.table}.{side.name}" if side.table else side.name)
+            info = self.facts.get(fact_name(side))
             return info.unit if info else None
         return self.units.get(input_name(side) or "")
 
     def _error(self, code: str, message: str, node: exp.Expr, *, help: str = "") -> None:
         self.report.error(code, message, self.statement.span(node), help=help)
+
+
+def fact_name(node: exp.Column) -> str:
+    """Return the fact that a column names: `consumers`, `capability.native_scan`."""
+    return f"{node.table}.{node.name}" if node.table else node.name
 
 
 def input_type(value: int | str) -> str:
@@ -165,7 +171,7 @@ def _as_columns(node: exp.Expr, inputs: Mapping[str, int | str]) -> exp.Expr:
 
     def change(part: exp.Expr) -> exp.Expr:
         if isinstance(part, exp.Column):
-            return exp.column(f"{part.table}.{part.name}" if part.table else part.name, quoted=True)
+            return exp.column(fact_name(part), quoted=True)
         name = input_name(part)
         if name is None:
             return part
