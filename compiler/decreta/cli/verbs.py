@@ -8,6 +8,7 @@ VERBS = {
     "generate": "decreta.cli.generate",
     "test": "decreta.cli.test",
     "explain": "decreta.cli.explain",
+    "policy": "decreta.cli.policy",
     "schema": "decreta.cli.schema",
     "template": "decreta.cli.template",
     "lineage": "decreta.cli.lineage",

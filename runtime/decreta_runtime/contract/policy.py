@@ -150,7 +150,7 @@ class RuleText(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     when: str | None
     inputs: tuple[str, ...]
-    """Thresholds and budgets that its `when`, its values or its guards read; they stand under `inputs` of the policy."""
+    """Thresholds and budgets that its `when`, values and guards read; they stand under `inputs` of the policy."""
     because: str
 
 
