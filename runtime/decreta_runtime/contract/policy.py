@@ -7,6 +7,7 @@ can always be recorded with the entry that caused it. A missing entry is `Policy
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
@@ -303,6 +304,16 @@ class Policy:
         """Return the engine versions that the policy was compiled for."""
         return Choice(self.__file.capabilities.engine, "/capabilities/engine")
 
+    def decisions(self) -> list[tuple[str, Decision]]:
+        """Return every decision with its domain: for counting, not for obeying."""
+        sections = {domain: getattr(self.__file, section) for domain, (section, _) in DOMAINS.items()}
+        return [(domain, decision) for domain, section in sections.items() for decision in section.values()]
+
+    def unresolved(self, pointers: Iterable[str]) -> set[str]:
+        """Return those of some JSON pointers that name nothing which stands in this policy."""
+        whole = msgspec.to_builtins(self.__file)
+        return {pointer for pointer in pointers if not _stands(whole, pointer)}
+
     def __decided(self, domain: str, subject: str, kind: type[V]) -> Choice[V]:
         section, _ = DOMAINS[domain]
         pointer = pointer_to(section, subject)
@@ -322,6 +333,17 @@ class Policy:
             return section[name]
         except KeyError:
             raise PolicyIncomplete(pointer, "the policy has no such entry") from None
+
+
+def _stands(part: Any, pointer: str) -> bool:
+    """Whether a JSON pointer, not that of the whole, names something inside plain data."""
+    _, *names = pointer.split("/")
+    for escaped in names:
+        name = escaped.replace("~1", "/").replace("~0", "~")
+        if not isinstance(part, dict) or name not in part:
+            return False
+        part = part[name]
+    return bool(names)
 
 
 def _decode(value: dict[str, Any], kind: type[V], pointer: str) -> V:
