@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sqlglot import exp
 
-from decreta.diagnostics import Report, did_you_mean
+from decreta.decide.environment import Unit
+from decreta.diagnostics import Related, Report, did_you_mean
 from decreta.model.facts import FactInfo
 from decreta.model.program import Statement, Written
 from decreta.model.spec import RuleSpec
@@ -33,7 +34,7 @@ def read_when(
     rule: Written[RuleSpec],
     facts: Mapping[str, FactInfo],
     inputs: Mapping[str, int | str],
-    units: Mapping[str, str],
+    units: Mapping[str, Unit],
     report: Report,
 ) -> tuple[Predicate, ...]:
     """Return the predicates of a rule, reporting every unknown fact, bare constant and form that is not allowed.
@@ -56,7 +57,7 @@ class _Reader:
         statement: Statement,
         facts: Mapping[str, FactInfo],
         inputs: Mapping[str, int | str],
-        units: Mapping[str, str],
+        units: Mapping[str, Unit],
         report: Report,
     ) -> None:
         self.statement, self.facts, self.inputs, self.units = statement, facts, inputs, units
@@ -135,16 +136,22 @@ class _Reader:
         units = [self._unit(side) for side in (left, right)]
         if None not in units and units[0] != units[1]:
             words = f"{units[0]} are compared with {units[1]}"
-            self._error("D414", words, node, help="compare what is counted in one unit, or give the threshold its unit")
+            asked = [name for side in (left, right) if (name := input_name(side)) is not None]
+            related = [Related(self.units[name].place, f"the unit of `{name}`") for name in asked]
+            help = "compare what is counted in one unit, or give the threshold its unit"
+            self._error("D414", words, node, help=help, related=related)
 
     def _unit(self, side: exp.Expr) -> str | None:
         if isinstance(side, exp.Column):
             info = self.facts.get(fact_name(side))
             return info.unit if info else None
-        return self.units.get(input_name(side) or "")
+        unit = self.units.get(input_name(side) or "")
+        return unit.name if unit else None
 
-    def _error(self, code: str, message: str, node: exp.Expr, *, help: str = "") -> None:
-        self.report.error(code, message, self.statement.span(node), help=help)
+    def _error(
+        self, code: str, message: str, node: exp.Expr, *, help: str = "", related: Iterable[Related] = ()
+    ) -> None:
+        self.report.error(code, message, self.statement.span(node), help=help, related=related)
 
 
 def fact_name(node: exp.Column) -> str:

@@ -54,6 +54,16 @@ def decide_domain(
     return found
 
 
+def check_domains(book: RuleBook, environment: Environment, report: Report) -> None:
+    """Report orders, rules and decisions of domains that are none: nothing would ever try them."""
+    named = [(name, domain.key or domain.place) for name, domain in book.domains.items()]
+    named += [(name.partition(".")[0], rule.place("id")) for name, rule in book.rules.items()]
+    named += [(d.spec.domain, d.place("domain")) for d in (*book.decisions, *environment.declared())]
+    for name, place in named:
+        if name not in DOMAINS:
+            report.error("D205", f"unknown domain `{name}`", place, help=did_you_mean(name, DOMAINS))
+
+
 def trace_domain(
     domain: str,
     subjects: Rows,
@@ -119,21 +129,15 @@ def _rules(
     domain: Domain, book: RuleBook, facts: Mapping[str, FactInfo], environment: Environment, report: Report
 ) -> list[Rule]:
     mine = {name for name in book.rules if name.partition(".")[0] == domain.name}
-    for name in domain.order:
-        if name not in mine:
-            report.error("D406", f"there is no rule `{name}`", domain.place, help=did_you_mean(name, mine))
-    for name in sorted(mine - set(domain.order)):
-        report.error("D406", f"the order leaves out `{name}`", domain.place, help="list it, or delete the rule")
-    if len(set(domain.order)) != len(domain.order):
-        report.error("D406", "the order names a rule twice", domain.place)
+    _check_order(domain, book, mine, report)
     rules = []
     for i, name in enumerate(domain.order):
         if name not in mine:
             continue
         written, last = book.rules[name], i == len(domain.order) - 1
-        if (written.spec.when is None) != last:
-            what = "the last rule has no `when`" if last else "only the last rule has no `when`"
-            report.error("D406", what, written.place("id"), help="the baseline always holds and comes last")
+        if written.spec.when is None and not last:
+            help = "the baseline always holds and comes last"
+            report.error("D406", "only the last rule has no `when`", written.place("id"), help=help)
         if last and written.spec.requires:
             help = "it is what stands where nothing is known: write a value that is right for every subject"
             report.error("D406", "the baseline stands under a guard", written.key("requires"), help=help)
@@ -145,6 +149,29 @@ def _rules(
         _check_guards(written, report)
         rules.append(Rule(written, predicates))
     return rules
+
+
+def _check_order(domain: Domain, book: RuleBook, mine: set[str], report: Report) -> None:
+    """Report an order that names what is no rule, names a rule twice, leaves one out, or ends without a baseline."""
+    first: dict[str, Span] = {}
+    for name, place in zip(domain.order, domain.places, strict=True):
+        if name not in mine:
+            report.error("D406", f"there is no rule `{name}`", place, help=did_you_mean(name, mine))
+        elif name in first:
+            related = [Related(first[name], "first named here")]
+            report.error("D406", f"the order names `{name}` twice", place, help="keep one of the two", related=related)
+        first.setdefault(name, place)
+    missing = mine - set(domain.order)
+    last = book.rules.get(domain.order[-1]) if domain.order else None
+    if last is not None and last.spec.when is not None:
+        always = {name for name in missing if book.rules[name].spec.when is None}
+        help = f"list `{min(always)}` last" if always else "add a rule without `when`, and list it last"
+        words = f"the domain `{domain.name}` has no baseline: its last rule holds only sometimes"
+        related = [Related(last.place("when"), "only when this holds")]
+        report.error("D406", words, domain.places[-1], help=help, related=related)
+        missing -= always
+    for name in sorted(missing):
+        report.error("D406", f"the order leaves out `{name}`", domain.place, help="list it, or delete the rule")
 
 
 def _check_reached(
@@ -174,7 +201,9 @@ def _check_guards(written: Written[RuleSpec] | Written[DecisionSpec], report: Re
             hint = did_you_mean(guard, get_args(Guard))
             report.error("D407", f"unknown guard `{guard}`", written.place("requires", i), help=hint)
     if bool(written.spec.requires) != (written.spec.otherwise is not None):
-        report.error("D405", "`requires` and `otherwise` go together", written.place("then"))
+        alone = "requires" if written.spec.requires else "otherwise"
+        help = "write what holds when a guard fails, or remove the guards"
+        report.error("D405", "`requires` and `otherwise` go together", written.key(alone), help=help)
 
 
 class _Decider:
