@@ -169,6 +169,32 @@ def test_an_unknown_fact_says_how_to_know_it(project: Path) -> None:
     assert "fallback     unknown_fact" in words
 
 
+def seen(project: Path, facts: dict[str, dict[str, int]]) -> None:
+    """Have something seen of a view of the code graph."""
+    lock = {"format": 1, "datasets": {}, "views": {"module_file": facts}}
+    path = project / "specs/code_graph/locks/local.evidence.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(lock))
+
+
+def test_what_was_seen_is_told_with_its_age(project: Path) -> None:
+    seen(project, {"bytes": {"value": 4096, "version": 7, "runs": 4}})
+    words = told(project, "code_graph/cache/module_file")
+    assert "estimated_bytes  4,096 bytes  outcome   0.80  run 7, of 4 runs" in words
+    assert "confidence   0.80 ████████░░" in words
+    assert "`cache.baseline` would take over if estimated_bytes were more than 16,777,216 (is 4,096)" in words
+
+
+def test_an_estimate_from_few_runs_is_too_weak(project: Path) -> None:
+    seen(project, {"rows": {"value": 100, "version": 2, "runs": 2}})
+    words = told(project, "code_graph/cache/module_file")
+    assert " ~ cache.small@1: " in words
+    assert "0.56  100 rows of about" in words
+    advice = "estimated_bytes were known with a confidence of at least 0.60 (is 0.56): run the pack again, then"
+    assert f"`cache.small` would decide if {advice} `decreta observe`" in words
+    assert "fallback     low_confidence" in words
+
+
 def test_a_stale_policy_is_named(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "generated/demo/policy/local.json"
