@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from decreta.model import spec
 from decreta_runtime.contract import manifest, policy, records
+from decreta_runtime.contract.kpi import Kpi
 from decreta_runtime.contract.manifest import Manifest
 from decreta_runtime.contract.policy import PolicyFile
 from decreta_runtime.contract.records import LedgerRow, RunRecord, ShadowDetail
@@ -40,7 +41,14 @@ FOLDERS = {
     "env": "env",
 }
 """Folder of a pack → the kind of the specs in it; `pack.toml` stands above them."""
-_ARTEFACTS = {"manifest": Manifest, "policy": PolicyFile, "run": RunRecord, "ledger": LedgerRow, "shadow": ShadowDetail}
+_ARTEFACTS = {
+    "manifest": Manifest,
+    "policy": PolicyFile,
+    "run": RunRecord,
+    "ledger": LedgerRow,
+    "shadow": ShadowDetail,
+    "kpi": Kpi,
+}
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _EXAMPLES: dict[str, list[Any]] = {
     "object": [

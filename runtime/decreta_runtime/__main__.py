@@ -10,6 +10,7 @@ VERBS = {
     "sql": "decreta_runtime.cli.sql",
     "show": "decreta_runtime.cli.show",
     "verify": "decreta_runtime.cli.verify",
+    "kpi": "decreta_runtime.cli.kpi",
     "tour": "decreta_runtime.cli.tour",
     "rollout": "decreta_runtime.cli.rollout",
 }

@@ -6,10 +6,11 @@ import json
 import random
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -136,6 +137,36 @@ def noted(lake: Lake, pack: str, *kinds: Kind) -> list[dict[str, Any]]:
     """Return the ledger's rows of these kinds, those of attempts that came to nothing included."""
     table, listed = open_table(lake.ledger), ", ".join(f"'{kind}'" for kind in kinds)
     return [] if table is None else _records(table, f"pack = '{pack}' AND kind IN ({listed})")
+
+
+class Action(NamedTuple):
+    """What makes rows of the ledger the same action."""
+
+    kind: str
+    subject: str
+    action: str
+    pointer: str | None
+
+
+def runs_under(lake: Lake, pack: str, policy_digest: str) -> list[RunRecord]:
+    """Return the complete runs of `pack` under one policy, the first one first."""
+    table = open_table(lake.runs)
+    rows = [] if table is None else _records(table, f"pack = '{pack}' AND policy_digest = '{policy_digest}'")
+    for row in rows:
+        row["versions"], row["sources"] = json.loads(row["versions"]), json.loads(row["sources"])
+    return sorted((msgspec.convert(row, type=RunRecord) for row in rows), key=lambda run: run.run_seq)
+
+
+def actions_under(lake: Lake, pack: str, policy_digest: str) -> Counter[Action]:
+    """Return how often each action stands in the ledger under one policy."""
+    table = open_table(lake.ledger)
+    if table is None:
+        return Counter()
+    predicate = f"pack = '{pack}' AND policy_digest = '{policy_digest}'"
+    names = list(Action._fields)
+    rows = pa.table(table.scan(columns=names, predicate=predicate))
+    counted = rows.group_by(names).aggregate([([], "count_all")])
+    return Counter({Action(*(row[n] for n in names)): row["count_all"] for row in counted.to_pylist()})
 
 
 def commit_run(lake: Lake, record: RunRecord) -> None:

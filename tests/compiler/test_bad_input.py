@@ -219,7 +219,7 @@ def test_an_unreadable_file_is_reported(project: Path) -> None:
     [
         (["check", "nothing"], 2, "`nothing` is no pack"),
         (["explain", "D999"], 2, "no code"),
-        (["explain", "code_graph/cache/nothing"], 2, "run `decreta generate"),
+        (["explain", "code_graph/cache/nothing"], 2, "decides nothing for `nothing`"),
         (["frobnicate"], 2, "no verb"),
         (["query", "code_graph", "x"], 2, "no compiled pack"),
         (["--help"], 0, ""),

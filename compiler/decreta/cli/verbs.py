@@ -8,6 +8,7 @@ VERBS = {
     "generate": "decreta.cli.generate",
     "test": "decreta.cli.test",
     "explain": "decreta.cli.explain",
+    "policy": "decreta.cli.policy",
     "schema": "decreta.cli.schema",
     "template": "decreta.cli.template",
     "lineage": "decreta.cli.lineage",
@@ -19,6 +20,7 @@ VERBS = {
     "sql": "decreta_runtime.cli.sql",
     "show": "decreta_runtime.cli.show",
     "verify": "decreta_runtime.cli.verify",
+    "kpi": "decreta_runtime.cli.kpi",
     "tour": "decreta_runtime.cli.tour",
     "rollout": "decreta_runtime.cli.rollout",
 }

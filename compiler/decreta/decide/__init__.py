@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from decreta.decide.environment import Environment, read_environment
-from decreta.decide.rules import decide_domain, rule_texts
+from decreta.decide.rules import check_domains, decide_domain, rule_texts
 from decreta.decide.validation import validation
 from decreta.diagnostics import Report
 from decreta.engine import Engine
@@ -29,6 +29,7 @@ def decide(checked: Checked, report: Report) -> Decided | None:
         environment = read_environment(name, written, checked.resolved, report)
         if environment is None:
             continue
+        check_domains(checked.resolved.rules, environment, report)
         base = gather(checked, resolved.evidence.get(name), resolved.rules.worth)
         sections: dict[str, dict[str, Decision]] = {}
         for domain, (section, _) in DOMAINS.items():

@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from decreta.diagnostics import Report, did_you_mean
 from decreta.model.program import Resolved, Worth, Written
 from decreta.model.spec import DecisionSpec, EnvironmentSpec, Mode, ValidationMode
+from decreta.source import Span
 from decreta_runtime.contract.policy import DOMAINS, Bindings, Exemption, SourceBinding, TableBinding
+
+
+class Unit(NamedTuple):
+    """What an input counts, and where that is written."""
+
+    name: str
+    place: Span
 
 
 @dataclass
@@ -20,7 +28,7 @@ class Environment:
     name: str
     written: Written[EnvironmentSpec]
     inputs: dict[str, int | str]
-    units: dict[str, str]
+    units: dict[str, Unit]
     bindings: Bindings
     engine: dict[str, str]
     features: dict[str, bool]
@@ -153,9 +161,10 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split("."))
 
 
-def _units(resolved: Resolved) -> dict[str, str]:
-    units = {name: threshold.spec.unit for name, threshold in resolved.rules.thresholds.items()}
-    return units | {f"budget.{name}": budget.spec.unit for name, budget in resolved.rules.budgets.items()}
+def _units(resolved: Resolved) -> dict[str, Unit]:
+    rules = resolved.rules
+    units = {name: Unit(threshold.spec.unit, threshold.place("unit")) for name, threshold in rules.thresholds.items()}
+    return units | {f"budget.{name}": Unit(b.spec.unit, b.place("unit")) for name, b in rules.budgets.items()}
 
 
 def _rungs(ladder: list[int | str]) -> str:

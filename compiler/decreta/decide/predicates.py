@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from sqlglot import exp
 
-from decreta.diagnostics import Report, did_you_mean
+from decreta.decide.environment import Unit
+from decreta.diagnostics import Related, Report, did_you_mean
 from decreta.model.facts import FactInfo
 from decreta.model.program import Statement, Written
 from decreta.model.spec import RuleSpec
@@ -25,13 +26,15 @@ class Predicate:
     sql: str
     facts: tuple[str, ...]
     inputs: tuple[str, ...]
+    tree: exp.Expr = field(compare=False, repr=False)
+    """As it was written: two predicates are the same if they come to the same SQL."""
 
 
 def read_when(
     rule: Written[RuleSpec],
     facts: Mapping[str, FactInfo],
     inputs: Mapping[str, int | str],
-    units: Mapping[str, str],
+    units: Mapping[str, Unit],
     report: Report,
 ) -> tuple[Predicate, ...]:
     """Return the predicates of a rule, reporting every unknown fact, bare constant and form that is not allowed.
@@ -54,7 +57,7 @@ class _Reader:
         statement: Statement,
         facts: Mapping[str, FactInfo],
         inputs: Mapping[str, int | str],
-        units: Mapping[str, str],
+        units: Mapping[str, Unit],
         report: Report,
     ) -> None:
         self.statement, self.facts, self.inputs, self.units = statement, facts, inputs, units
@@ -83,15 +86,14 @@ class _Reader:
         if not used and isinstance(inner, _COMPARISONS):
             self._error("D401", "the predicate reads no fact", node, help="name a fact of the subject")
             return None
-        return Predicate(
-            print_inline(_as_columns(node, self.inputs)), tuple(dict.fromkeys(used)), tuple(dict.fromkeys(read))
-        )
+        sql = print_inline(_as_columns(node, self.inputs))
+        return Predicate(sql, tuple(dict.fromkeys(used)), tuple(dict.fromkeys(read)), node)
 
     def _operand(self, side: exp.Expr, used: list[str], read: list[str]) -> str | None:
         """Return the type of one side of a comparison, noting the fact or input it reads."""
         node = side.unnest()
         if isinstance(node, exp.Column):
-            name = f"{node.table}.{node.name}" if node.table else node.name
+            name = fact_name(node)
             info = self.facts.get(name)
             if info is None:
                 self._error("D402", f"unknown fact `{name}`", node, help=did_you_mean(name, self.facts))
@@ -124,7 +126,7 @@ class _Reader:
         self._same_unit(node, *sides)
         for side, other in (sides, sides[::-1]):
             if isinstance(side, exp.Column) and isinstance(other, exp.Literal) and other.is_string:
-                info = self.facts[f"{side.table}.{side.name}" if side.table else side.name]
+                info = self.facts[fact_name(side)]
                 if info.values and other.this not in info.values:
                     hint = did_you_mean(other.this, info.values)
                     self._error("D412", f"`{side.name}` is never '{other.this}'", node, help=hint)
@@ -134,16 +136,27 @@ class _Reader:
         units = [self._unit(side) for side in (left, right)]
         if None not in units and units[0] != units[1]:
             words = f"{units[0]} are compared with {units[1]}"
-            self._error("D414", words, node, help="compare what is counted in one unit, or give the threshold its unit")
+            asked = [name for side in (left, right) if (name := input_name(side)) is not None]
+            related = [Related(self.units[name].place, f"the unit of `{name}`") for name in asked]
+            help = "compare what is counted in one unit, or give the threshold its unit"
+            self._error("D414", words, node, help=help, related=related)
 
     def _unit(self, side: exp.Expr) -> str | None:
         if isinstance(side, exp.Column):
-            info = self.facts.get(f"{side.table}.{side.name}" if side.table else side.name)
+            info = self.facts.get(fact_name(side))
             return info.unit if info else None
-        return self.units.get(input_name(side) or "")
+        unit = self.units.get(input_name(side) or "")
+        return unit.name if unit else None
 
-    def _error(self, code: str, message: str, node: exp.Expr, *, help: str = "") -> None:
-        self.report.error(code, message, self.statement.span(node), help=help)
+    def _error(
+        self, code: str, message: str, node: exp.Expr, *, help: str = "", related: Iterable[Related] = ()
+    ) -> None:
+        self.report.error(code, message, self.statement.span(node), help=help, related=related)
+
+
+def fact_name(node: exp.Column) -> str:
+    """Return the fact that a column names: `consumers`, `capability.native_scan`."""
+    return f"{node.table}.{node.name}" if node.table else node.name
 
 
 def input_type(value: int | str) -> str:
@@ -165,7 +178,7 @@ def _as_columns(node: exp.Expr, inputs: Mapping[str, int | str]) -> exp.Expr:
 
     def change(part: exp.Expr) -> exp.Expr:
         if isinstance(part, exp.Column):
-            return exp.column(f"{part.table}.{part.name}" if part.table else part.name, quoted=True)
+            return exp.column(fact_name(part), quoted=True)
         name = input_name(part)
         if name is None:
             return part

@@ -39,7 +39,7 @@ def unreached(
     predicates = list(dict.fromkeys(p for rule in rules for p in rule))
     if any(len(p.facts) != 1 for p in predicates):
         return []  # two facts that are compared have no values to try
-    values = {fact: _values(fact, facts[fact], predicates, inputs) for p in predicates for fact in p.facts}
+    values = {fact: values_of(fact, facts[fact], predicates, inputs) for p in predicates for fact in p.facts}
     if not predicates or prod(len(v) for v in values.values()) > MAX_ROWS:
         return []
     rows: list[dict[str, FactValue]] = [dict(zip(values, row, strict=True)) for row in product(*values.values())]
@@ -59,7 +59,7 @@ def unreached(
     return found
 
 
-def _values(
+def values_of(
     fact: str, info: FactInfo, predicates: Sequence[Predicate], inputs: Mapping[str, int | str]
 ) -> list[FactValue]:
     """Return a value of each kind that the predicates can tell apart, and that of an unknown fact."""

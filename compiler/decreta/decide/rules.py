@@ -9,38 +9,27 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, get_args
 
 import msgspec
 
 from decreta.decide.environment import Environment
-from decreta.decide.predicates import CAPABILITY, Predicate, read_when
+from decreta.decide.predicates import CAPABILITY, read_when
 from decreta.decide.reach import unreached
+from decreta.decide.trace import Row, Rule, Trace, Truth, confidence_of
 from decreta.diagnostics import Hint, Related, Report, did_you_mean
 from decreta.engine import Engine, PlanRefused
 from decreta.facts import TABLES
 from decreta.model.facts import Fact, FactInfo, FactValue, Rows
-from decreta.model.program import Domain, RuleBook, Worth, Written
+from decreta.model.program import Domain, RuleBook, Written
 from decreta.model.spec import DecisionSpec, RuleSpec, ThresholdSpec
 from decreta.source import Span
-from decreta_runtime.contract.policy import DOMAINS, Decision, Evidence, FallbackReason, Guard, RuleText
+from decreta_runtime.contract.policy import DOMAINS, Decision, Evidence, Guard, RuleText
 
-UNKNOWN = Worth.NOTHING
-
-Row = Mapping[str, Fact]
-
-
-@dataclass(frozen=True)
-class _Rule:
-    written: Written[RuleSpec]
-    predicates: tuple[Predicate, ...]
-
-    @property
-    def name(self) -> str:
-        return f"{self.written.spec.id}@{self.written.spec.version}"
+MEMORY: Guard = "within_memory_budget"
+"""The guard that measures against a budget."""
 
 
 def decide_domain(
@@ -52,36 +41,11 @@ def decide_domain(
     report: Report,
 ) -> dict[str, Decision]:
     """Return a decision for each subject, reporting rules that cannot be read or obeyed."""
-    written = book.domains.get(domain)
-    if written is None:
-        report.error("D406", f"no rules decide the domain `{domain}`", environment.written.place())
+    trace = trace_domain(domain, subjects, book, environment, engine, report)
+    if trace is None:
         return {}
-    facts: dict[str, FactInfo] = dict(TABLES[domain])
-    facts |= {f"{CAPABILITY}.{name}": FactInfo("bool", "capability", "") for name in environment.features}
-    rules = _rules(written, book, facts, environment, report)
-    if report.failed:
-        return {}
-    try:
-        _check_reached(rules, facts, environment, engine, report)
-    except PlanRefused as refusal:
-        report.error("D401", f"the planner says: {refusal}", written.place)
-    if report.failed:
-        return {}
-    worth = book.worth.of("capability")
-    base = {f"{CAPABILITY}.{n}": Fact(value, "capability", worth) for n, value in environment.features.items()}
-    rows = {name: {**row, **base} for name, row in subjects.items()}
-    predicates = [p for rule in rules for p in rule.predicates]
-    try:
-        values = [{fact: known.value for fact, known in row.items()} for row in rows.values()]
-        truths = engine.evaluate(values, {n: f.type for n, f in facts.items()}, [p.sql for p in predicates])
-    except PlanRefused as refusal:
-        report.error("D401", f"the planner says: {refusal}", written.place)
-        return {}
-    decider = _Decider(domain, rules, facts, environment, book.thresholds, written.min_confidence, report)
-    found = {
-        name: decider.decide(name, row, dict(zip(predicates, truth, strict=True)))
-        for (name, row), truth in zip(rows.items(), truths, strict=True)
-    }
+    decider, rows = _Decider(trace, environment, book.thresholds, report), trace.rows
+    found = {name: decider.decide(name, row, trace.truths[name]) for name, row in rows.items()}
     environment.check_exceptions(domain, found, report)
     for declared in (*book.decisions, *environment.declared()):
         if declared.spec.domain == domain:
@@ -91,37 +55,90 @@ def decide_domain(
     return found
 
 
+def check_domains(book: RuleBook, environment: Environment, report: Report) -> None:
+    """Report orders, rules and decisions of domains that are none: nothing would ever try them."""
+    named = [(name, domain.key or domain.place) for name, domain in book.domains.items()]
+    named += [(name.partition(".")[0], rule.place("id")) for name, rule in book.rules.items()]
+    named += [(d.spec.domain, d.place("domain")) for d in (*book.decisions, *environment.declared())]
+    for name, place in named:
+        if name not in DOMAINS:
+            report.error("D205", f"unknown domain `{name}`", place, help=did_you_mean(name, DOMAINS))
+
+
+def trace_domain(
+    domain: str,
+    subjects: Rows,
+    book: RuleBook,
+    environment: Environment,
+    engine: Engine,
+    report: Report,
+) -> Trace | None:
+    """Return what a domain's decisions follow from, or None after reporting rules that cannot be read."""
+    written = book.domains.get(domain)
+    if written is None:
+        report.error("D406", f"no rules decide the domain `{domain}`", environment.written.place())
+        return None
+    facts: dict[str, FactInfo] = dict(TABLES[domain])
+    facts |= {f"{CAPABILITY}.{name}": FactInfo("bool", "capability", "") for name in environment.features}
+    rules = _rules(written, book, facts, environment, report)
+    if report.failed:
+        return None
+    try:
+        _check_reached(rules, facts, environment, engine, report)
+    except PlanRefused as refusal:
+        report.error("D401", f"the planner says: {refusal}", written.place)
+    if report.failed:
+        return None
+    worth = book.worth.of("capability")
+    base = {f"{CAPABILITY}.{n}": Fact(value, "capability", worth) for n, value in environment.features.items()}
+    rows = {name: {**base, **row} for name, row in subjects.items()}
+    predicates = [p for rule in rules for p in rule.predicates]
+    try:
+        values = [{fact: known.value for fact, known in row.items()} for row in rows.values()]
+        truths = engine.evaluate(values, {n: f.type for n, f in facts.items()}, [p.sql for p in predicates])
+    except PlanRefused as refusal:
+        report.error("D401", f"the planner says: {refusal}", written.place)
+        return None
+    told = (dict(zip(predicates, truth, strict=True)) for truth in truths)
+    return Trace(domain, tuple(rules), facts, rows, dict(zip(rows, told, strict=True)), written.min_confidence)
+
+
 def rule_texts(book: RuleBook, environment: Environment, decided: Iterable[Decision]) -> dict[str, RuleText]:
-    """Return the rules that decisions name, each as it was written."""
+    """Return the rules that decisions name and the baselines beside them, each as it was written."""
     named = {name for decision in decided for name in (decision.rule, *decision.passed_over)}
-    found = {}
+    baselines = {domain.order[-1] for name, domain in book.domains.items() if name in DOMAINS}
+    found, read = {}, set(environment.read_inputs())
     for written in book.rules.values():
         rule = written.spec
-        if (name := f"{rule.id}@{rule.version}") in named:
-            read = sorted({n for n in re.findall(r"\$([a-z_]+\.[a-z_]+)", rule.when or "") if n in environment.inputs})
-            found[name] = RuleText(when=rule.when, inputs=tuple(read), because=rule.because)
+        if (name := f"{rule.id}@{rule.version}") in named or rule.id in baselines:
+            asked = {*_asked_for((rule.when, rule.then, rule.otherwise))}
+            asked |= {"budget.cache_bytes"} if MEMORY in rule.requires else set()
+            found[name] = RuleText(when=rule.when, inputs=tuple(sorted(asked & read)), because=rule.because)
     return dict(sorted(found.items()))
+
+
+def _asked_for(part: Any) -> Iterator[str]:
+    """Yield the names that a rule writes with `$`, wherever they stand in it."""
+    if isinstance(part, str):
+        yield from re.findall(r"\$([a-z]\w*\.[a-z]\w*)", part)
+    elif isinstance(part, Mapping | tuple | list):
+        for inner in part.values() if isinstance(part, Mapping) else part:
+            yield from _asked_for(inner)
 
 
 def _rules(
     domain: Domain, book: RuleBook, facts: Mapping[str, FactInfo], environment: Environment, report: Report
-) -> list[_Rule]:
+) -> list[Rule]:
     mine = {name for name in book.rules if name.partition(".")[0] == domain.name}
-    for name in domain.order:
-        if name not in mine:
-            report.error("D406", f"there is no rule `{name}`", domain.place, help=did_you_mean(name, mine))
-    for name in sorted(mine - set(domain.order)):
-        report.error("D406", f"the order leaves out `{name}`", domain.place, help="list it, or delete the rule")
-    if len(set(domain.order)) != len(domain.order):
-        report.error("D406", "the order names a rule twice", domain.place)
+    _check_order(domain, book, mine, report)
     rules = []
     for i, name in enumerate(domain.order):
         if name not in mine:
             continue
         written, last = book.rules[name], i == len(domain.order) - 1
-        if (written.spec.when is None) != last:
-            what = "the last rule has no `when`" if last else "only the last rule has no `when`"
-            report.error("D406", what, written.place("id"), help="the baseline always holds and comes last")
+        if written.spec.when is None and not last:
+            help = "the baseline always holds and comes last"
+            report.error("D406", "only the last rule has no `when`", written.place("id"), help=help)
         if last and written.spec.requires:
             help = "it is what stands where nothing is known: write a value that is right for every subject"
             report.error("D406", "the baseline stands under a guard", written.key("requires"), help=help)
@@ -131,12 +148,35 @@ def _rules(
             else read_when(written, facts, environment.inputs, environment.units, report)
         )
         _check_guards(written, report)
-        rules.append(_Rule(written, predicates))
+        rules.append(Rule(written, predicates))
     return rules
 
 
+def _check_order(domain: Domain, book: RuleBook, mine: set[str], report: Report) -> None:
+    """Report an order that names what is no rule, names a rule twice, leaves one out, or ends without a baseline."""
+    first: dict[str, Span] = {}
+    for name, place in zip(domain.order, domain.places, strict=True):
+        if name not in mine:
+            report.error("D406", f"there is no rule `{name}`", place, help=did_you_mean(name, mine))
+        elif name in first:
+            related = [Related(first[name], "first named here")]
+            report.error("D406", f"the order names `{name}` twice", place, help="keep one of the two", related=related)
+        first.setdefault(name, place)
+    missing = mine - set(domain.order)
+    last = book.rules.get(domain.order[-1]) if domain.order else None
+    if last is not None and last.spec.when is not None:
+        always = {name for name in missing if book.rules[name].spec.when is None}
+        help = f"list `{min(always)}` last" if always else "add a rule without `when`, and list it last"
+        words = f"the domain `{domain.name}` has no baseline: its last rule holds only sometimes"
+        related = [Related(last.place("when"), "only when this holds")]
+        report.error("D406", words, domain.places[-1], help=help, related=related)
+        missing -= always
+    for name in sorted(missing):
+        report.error("D406", f"the order leaves out `{name}`", domain.place, help="list it, or delete the rule")
+
+
 def _check_reached(
-    rules: list[_Rule], facts: Mapping[str, FactInfo], environment: Environment, engine: Engine, report: Report
+    rules: list[Rule], facts: Mapping[str, FactInfo], environment: Environment, engine: Engine, report: Report
 ) -> None:
     """Report each rule that never decides, with those that decide in its place.
 
@@ -162,78 +202,51 @@ def _check_guards(written: Written[RuleSpec] | Written[DecisionSpec], report: Re
             hint = did_you_mean(guard, get_args(Guard))
             report.error("D407", f"unknown guard `{guard}`", written.place("requires", i), help=hint)
     if bool(written.spec.requires) != (written.spec.otherwise is not None):
-        report.error("D405", "`requires` and `otherwise` go together", written.place("then"))
+        alone = "requires" if written.spec.requires else "otherwise"
+        help = "write what holds when a guard fails, or remove the guards"
+        report.error("D405", "`requires` and `otherwise` go together", written.key(alone), help=help)
 
 
 class _Decider:
     def __init__(
         self,
-        domain: str,
-        rules: list[_Rule],
-        facts: Mapping[str, FactInfo],
+        trace: Trace,
         environment: Environment,
         thresholds: Mapping[str, Written[ThresholdSpec]],
-        min_confidence: str,
         report: Report,
     ) -> None:
-        self.domain, self.rules, self.facts, self.environment = domain, rules, facts, environment
-        self.thresholds, self.min_confidence, self.report = thresholds, min_confidence, report
+        self.trace, self.environment = trace, environment
+        self.domain, self.rules, self.facts = trace.domain, trace.rules, trace.facts
+        self.thresholds, self.report = thresholds, report
         self.declared = environment.worth.of("declared")
         self._unknown = 0
         self._taken: set[str] = set()
         self._made: dict[tuple[int, str, tuple[FactValue, ...]], dict[str, Any]] = {}
         self._facts_of: dict[tuple[int, str], tuple[str, ...]] = {}
 
-    def decide(self, subject: str, row: Row, truth: Mapping[Predicate, bool | None]) -> Decision:
+    def decide(self, subject: str, row: Row, truth: Truth) -> Decision:
         """Return the decision for one subject from its facts and the truth of each predicate."""
-        passed: list[_Rule] = []
-        for rule in self.rules:
-            if all(truth[p] is True for p in rule.predicates):
-                break
-            passed.append(rule)
-        explanation = [self._weakest(p.facts, row) for p in rule.predicates]
-        explanation += [self._why_not(other, row, truth) for other in passed]
-        confidence = min(explanation, default="1.00")
-        read = [f for r in (*passed, rule) for p in r.predicates for f in p.facts]
-        self.environment.note(*(i for r in (*passed, rule) for p in r.predicates for i in p.inputs))
-        baseline = self.rules[-1]
-        weak = rule is not baseline and confidence < self.min_confidence
-        if weak:
-            passed.append(rule)
-        chosen = baseline if weak else rule
-        # A rule with a false predicate does not hold, whatever else is unknown.
-        asked = any(not any(truth[p] is False for p in r.predicates) for r in passed if r is not rule)
-        unknown = chosen is baseline and (asked or any(row[f].value is None for p in rule.predicates for f in p.facts))
-        reason: FallbackReason | None = "unknown_fact" if unknown else "low_confidence" if weak else None
-        return self._decision(subject, chosen, passed, row, read, confidence, reason)
-
-    def _decision(
-        self,
-        subject: str,
-        rule: _Rule,
-        passed: list[_Rule],
-        row: Row,
-        read: list[str],
-        confidence: str,
-        reason: FallbackReason | None,
-    ) -> Decision:
-        baseline, spec = self.rules[-1], rule.written.spec
+        chosen = self.trace.choose(row, truth)
+        rule, baseline = chosen.rule, self.rules[-1]
+        asked = [p for tried in chosen.tried for p in tried.predicates]
+        self.environment.note(*(i for p in asked for i in p.inputs))
+        read = sorted({fact for p in asked for fact in p.facts})
         value, otherwise = self._values(rule.written, row)
         self._taken.add(rule.name)
         mode, exemption = self.environment.mode(self.domain, subject)
         return Decision(
             value=value,
             baseline=self._value(baseline.written, "then", baseline.written.spec.then, row),
-            requires=tuple(spec.requires),  # type: ignore[arg-type]
+            requires=tuple(rule.written.spec.requires),  # type: ignore[arg-type]
             otherwise=otherwise,
             mode=mode,
             exemption=exemption,
             origin="baseline" if rule is baseline else "derived",
             rule=rule.name,
-            passed_over=tuple(other.name for other in passed),
-            confidence_score=confidence,
-            fallback_reason=reason,
-            evidence_sources=tuple(self._evidence(fact, row) for fact in sorted(set(read))),
+            passed_over=tuple(other.name for other in chosen.tried if other is not rule),
+            confidence_score=chosen.confidence,
+            fallback_reason=chosen.reason,
+            evidence_sources=tuple(self._evidence(fact, row) for fact in read),
             choice_id=_choice_id(self.domain, subject, rule.name, value),
         )
 
@@ -244,7 +257,7 @@ class _Decider:
             if rule.name not in self._taken:
                 self._values(rule.written, row)
 
-    def declare(self, written: Written[DecisionSpec], rows: Rows, found: dict[str, Decision]) -> None:
+    def declare(self, written: Written[DecisionSpec], rows: Mapping[str, Row], found: dict[str, Decision]) -> None:
         """Put what a person decided for one subject in the place of what rules derive, which stays its evidence."""
         spec, derived = written.spec, found.get(written.spec.subject)
         if derived is None:
@@ -275,7 +288,7 @@ class _Decider:
         spec = written.spec
         value = self._value(written, "then", spec.then, row)
         otherwise = None if spec.otherwise is None else self._value(written, "otherwise", spec.otherwise, row)
-        if "within_memory_budget" in spec.requires and self._has_budget("cache_bytes"):
+        if MEMORY in spec.requires and self._has_budget("cache_bytes"):
             self.environment.note("budget.cache_bytes")
         return value, otherwise
 
@@ -289,24 +302,13 @@ class _Decider:
             self.report.error("D403", f"the guard needs the budget `{name}`", place, help=f"write {name} = … (bytes)")
         return known
 
-    def _why_not(self, rule: _Rule, row: Row, truth: Mapping[Predicate, bool | None]) -> str:
-        """Return the confidence that a rule does not hold: one false predicate suffices, so the strongest counts."""
-        false = [self._weakest(p.facts, row) for p in rule.predicates if truth[p] is False]
-        return max(false, default=UNKNOWN)
-
-    def _weakest(self, facts: tuple[str, ...], row: Row) -> str:
-        return min(self._confidence(fact, row) for fact in facts)
-
-    def _confidence(self, fact: str, row: Row) -> str:
-        return UNKNOWN if row[fact].value is None else row[fact].confidence
-
     def _evidence(self, fact: str, row: Row) -> Evidence:
         info, known = self.facts[fact], row[fact]
         return Evidence(
             fact=fact,
             value=str(known.value) if isinstance(known.value, Decimal) else known.value,
             source=known.source,
-            confidence=self._confidence(fact, row),
+            confidence=confidence_of(known),
             unit=info.unit,
             version=known.version,
             runs=known.runs,

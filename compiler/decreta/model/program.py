@@ -206,6 +206,9 @@ class Domain:
     order: tuple[str, ...]
     min_confidence: str
     place: Span
+    places: tuple[Span, ...] = ()
+    """Of each name in the order."""
+    key: Span | None = None
 
 
 class Worth:

@@ -38,7 +38,9 @@ def rule_book(sources: tuple[PackFiles, ...], report: Report) -> RuleBook:
                 _once(report, budgets, budget.id, Written(budget, doc, ("budget", i)))
             for name, domain in book.domain.items():
                 place = doc.place("domain", name, "order")
-                domains[name] = Domain(name, tuple(domain.order), domain.min_confidence, place)
+                places = tuple(doc.place("domain", name, "order", i) for i in range(len(domain.order)))
+                key = doc.key("domain", name)
+                domains[name] = Domain(name, tuple(domain.order), domain.min_confidence, place, places, key)
             for i, rule in enumerate(book.rule):
                 _once(report, own_rules, rule.id, Written(rule, doc, ("rule", i)))
             for i, threshold in enumerate(book.threshold):

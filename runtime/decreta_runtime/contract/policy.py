@@ -7,6 +7,7 @@ can always be recorded with the entry that caused it. A missing entry is `Policy
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
@@ -157,7 +158,7 @@ class RuleText(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     when: str | None
     inputs: tuple[str, ...]
-    """Thresholds and budgets that it reads; their values stand under `inputs` of the policy."""
+    """Thresholds and budgets that its `when`, values and guards read; they stand under `inputs` of the policy."""
     because: str
 
 
@@ -319,6 +320,11 @@ class Policy:
         """Return the engine versions that the policy was compiled for."""
         return Choice(self.__file.capabilities.engine, "/capabilities/engine")
 
+    def unresolved(self, pointers: Iterable[str]) -> set[str]:
+        """Return those of some JSON pointers that name nothing which stands in this policy."""
+        whole = msgspec.to_builtins(self.__file)
+        return {pointer for pointer in pointers if not _stands(whole, pointer)}
+
     def __decided(self, domain: str, subject: str, kind: type[V]) -> Choice[V]:
         section, _ = DOMAINS[domain]
         pointer = pointer_to(section, subject)
@@ -339,6 +345,17 @@ class Policy:
             return section[name]
         except KeyError:
             raise PolicyIncomplete(pointer, "the policy has no such entry") from None
+
+
+def _stands(part: Any, pointer: str) -> bool:
+    """Whether a JSON pointer, not that of the whole, names something inside plain data."""
+    _, *names = pointer.split("/")
+    for escaped in names:
+        name = escaped.replace("~1", "/").replace("~0", "~")
+        if not isinstance(part, dict) or name not in part:
+            return False
+        part = part[name]
+    return bool(names)
 
 
 def _decode(value: dict[str, Any], kind: type[V], pointer: str) -> V:

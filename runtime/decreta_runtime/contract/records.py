@@ -8,6 +8,9 @@ from msgspec import Struct
 
 Kind = Literal["step", "scan", "write", "decision", "guard", "check", "query", "shadow"]
 
+DECIDED: frozenset[Kind] = frozenset(("scan", "write", "decision", "guard", "check"))
+"""Kinds of actions that always follow from an entry of the policy; steps and queries may stand without."""
+
 
 class RunRecord(Struct, frozen=True, kw_only=True):
     """One complete run: the row of `_decreta/runs`, committed last, that makes the tables it names visible."""
