@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datafusion import SessionContext
 
+from decreta_runtime.arrow import exactly, schema_of
 from decreta_runtime.contract.errors import CheckViolated, StatementFailed
-from decreta_runtime.contract.manifest import VIOLATED, Check, Manifest
+from decreta_runtime.contract.manifest import VIOLATED, Check, Column, Manifest
 from decreta_runtime.contract.policy import CheckTime, Choice, OnViolation, Policy, ValidationValue
 from decreta_runtime.record import Ledger
 from decreta_runtime.scan import quote
@@ -133,9 +134,16 @@ class Sieve:
     """
 
     def __init__(
-        self, asked: Sequence[Asked], aside: Callable[[pa.RecordBatch], object] | None, ledger: Ledger
+        self,
+        name: str,
+        columns: Sequence[Column],
+        asked: Sequence[Asked],
+        aside: Callable[[pa.RecordBatch], object] | None,
+        ledger: Ledger,
     ) -> None:
-        self._asked, self._aside, self._ledger = asked, aside, ledger
+        self._name, self._asked, self._aside, self._ledger = name, asked, aside, ledger
+        # Of nulls the writer is the judge, once the checks that name them have had their say.
+        self._schema = pa.schema([field.with_nullable(True) for field in schema_of(columns)])
         self.given = self.taken_out = 0
         self.violations: list[Violation] = []
 
@@ -144,7 +152,7 @@ class Sieve:
 
         No column of a spec has a name like these. A row of which a check is unknown has not been shown to be right.
         """
-        return "".join(f", ({a.check.predicate}) IS TRUE AS {quote('?' + a.check.name)}" for a in self._asked)
+        return "".join(f", ({a.check.predicate}) IS TRUE AS {quote(_answer(a))}" for a in self._asked)
 
     def through(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Yield the rows to be written, without the answers.
@@ -152,8 +160,8 @@ class Sieve:
         Once a row refuses the run, no more are written, and the rest is counted. Raises CheckViolated at the end.
         """
         for batch in batches:
-            end = batch.num_columns - len(self._asked)
-            rows, answers = batch.select(list(range(end))), batch.columns[end:]
+            answers = [batch.column(_answer(asked)) for asked in self._asked]
+            rows = self._rows(batch)
             self.given += rows.num_rows
             for asked, right in zip(self._asked, answers, strict=True):
                 if right.false_count:
@@ -161,6 +169,11 @@ class Sieve:
             if not any(asked.refuses for asked in self._asked):
                 yield self._kept(rows, answers)
         self.violations = conclude(self._asked, self._ledger)
+
+    def _rows(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return a batch without the answers, in the contract's layouts: the engine's cannot all be filtered."""
+        (rows,) = exactly([batch.select(self._schema.names)], self._schema, self._name)
+        return rows
 
     def _kept(self, rows: pa.RecordBatch, answers: Sequence[pa.Array]) -> pa.RecordBatch:
         """Return the rows that stay, having put the others aside."""
@@ -176,6 +189,10 @@ class Sieve:
         self.taken_out += taken.num_rows
         self._aside(taken)
         return rows.filter(stay)
+
+
+def _answer(asked: Asked) -> str:
+    return "?" + asked.check.name
 
 
 def _count(context: SessionContext, all_asked: Sequence[Asked], wrong: Sequence[str], table: str, subject: str) -> None:

@@ -116,7 +116,7 @@ class Execution:
         start = time.perf_counter()
         asked = asked_at("write", name, self.pack.manifest, self.policy)
         aside = self._aside(name, asked, choice)
-        sieve = Sieve(asked, None if aside is None else aside.add, self.ledger)
+        sieve = Sieve(name, columns, asked, None if aside is None else aside.add, self.ledger)
         frame = self._sorted(name, rows, columns, choice, sieve.columns())
         key = key_text(self.pack.manifest.key_of(name))
         batches = sieve.through(_batches(name, frame))
