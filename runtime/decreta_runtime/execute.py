@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 from datafusion import DataFrame, SessionContext
 
+from decreta_runtime.checks import Asked, Sieve, Violation, ask_again, asked_at
 from decreta_runtime.contract.errors import PolicyIncomplete, StatementFailed
-from decreta_runtime.contract.manifest import Column, Manifest, RelationEntry
+from decreta_runtime.contract.manifest import QUARANTINE, Column, Manifest, RelationEntry
 from decreta_runtime.contract.policy import CacheValue, Choice, Policy, SessionValue, WriteValue
 from decreta_runtime.evolve import Evolution, key_text
 from decreta_runtime.functions import call_table_function
@@ -19,7 +21,7 @@ from decreta_runtime.guards import choose
 from decreta_runtime.lake import Lake
 from decreta_runtime.load import LoadedPack
 from decreta_runtime.pin import Binding
-from decreta_runtime.place import Place, Placed, Places, Wanted
+from decreta_runtime.place import Place, PlaceBeside, Placed, Places, Wanted
 from decreta_runtime.record import Ledger
 from decreta_runtime.scan import Pinned, Scanned, quote, register_scan
 from decreta_runtime.shadow import note_cache, note_scan, note_write
@@ -53,14 +55,23 @@ class Execution:
     progress: Callable[[str, str], None]
     schemas: Mapping[str, Evolution]
     outcomes: dict[str, TableOutcome] = field(default_factory=dict)
+    quarantine: dict[str, TableOutcome] = field(default_factory=dict)
+    """Dataset -> what was done to the table of the rows that its checks took out."""
+    violations: list[Violation] = field(default_factory=list)
     scans: list[Scanned] = field(default_factory=list)
 
     def register(self, pinned: Pinned, columns: tuple[Column, ...], action: str) -> None:
         """Pin a table and make it readable under its name, by the path that the policy and its guards give."""
         self.binding.put(pinned)
-        contract = self.pack.manifest.columns_of(pinned.name)
-        choice = choose(self.policy.scan(pinned.name), pinned.name, pinned.table, self.policy, self.ledger, contract)
-        if choice.value.columns == "required":
+        self._scan(pinned, columns, pinned.name)
+        self.outcomes[pinned.name] = outcome(pinned, action)
+
+    def _scan(self, pinned: Pinned, columns: tuple[Column, ...], dataset: str) -> None:
+        """Make a table readable as the policy says of `dataset`, whose rows or rows set aside it holds."""
+        own = pinned.name == dataset
+        contract = self.pack.manifest.columns_of(dataset) if own else columns
+        choice = choose(self.policy.scan(dataset), pinned.name, pinned.table, self.policy, self.ledger, contract)
+        if choice.value.columns == "required" and own:
             columns = self.pack.manifest.read_by_run(pinned.name)
         scanned = register_scan(self.context, pinned, columns, choice.value)
         self.scans.append(scanned)
@@ -74,16 +85,32 @@ class Execution:
             table_version=pinned.version,
         )
         note_scan(self.ledger, choice, scanned, contract, self.policy)
-        self.outcomes[pinned.name] = outcome(pinned, action)
 
     def resume(self, name: str, columns: tuple[Column, ...]) -> bool:
         """Take over the dataset as an earlier attempt at this run committed it; False if none did."""
-        pinned = already_written(name, self.lake.dataset(self.identity.pack, name), self.identity)
+        asked = asked_at("write", name, self.pack.manifest, self.policy)
+        pinned, beside = self._already(name), None
+        if any(a.sets_aside for a in asked):
+            # One without the other is of an attempt that died between the two commits: both are written anew.
+            beside = self._already(name + QUARANTINE)
+            pinned = None if beside is None else pinned
         if pinned is None:
             return False
         self.register(pinned, columns, "kept")
+        if beside is not None:
+            self.put_aside(name, beside, "kept")
+            self._scan(beside, self.pack.manifest.quarantine_columns_of(name), name)
+        self.violations += ask_again(self.context, asked, beside.name if beside else None, self.ledger)
         self.progress("write", f"{name}: kept from an earlier attempt")
         return True
+
+    def put_aside(self, name: str, beside: Pinned, action: str) -> None:
+        """Pin the rows set aside of the dataset `name`, so that the run's record names them."""
+        self.binding.quarantine[name] = beside
+        self.quarantine[name] = outcome(beside, action)
+
+    def _already(self, name: str) -> Pinned | None:
+        return already_written(name, self.lake.dataset(self.identity.pack, name), self.identity)
 
     def store(
         self,
@@ -95,32 +122,80 @@ class Execution:
     ) -> None:
         """Write the table or view `rows` as the dataset `name`, and read the dataset from here on.
 
-        `staged` says where the rows have waited, if they did.
+        Its checks of single rows are asked in the same pass. `staged` says where the rows have waited, if they did.
+        Raises CheckViolated; then nothing of it is committed.
         """
         start = time.perf_counter()
-        order = ", ".join(quote(column) for column in choice.value.sort)
-        listed = ", ".join(quote(column.name) for column in columns)
-        frame = self.context.sql(f"SELECT {listed} FROM {quote(rows)}" + (f" ORDER BY {order}" if order else ""))
-        path, ordered = self.lake.dataset(self.identity.pack, name), self.schemas[name].columns
+        asked = asked_at("write", name, self.pack.manifest, self.policy)
+        aside = self._aside(name, asked, choice)
+        sieve = Sieve(name, columns, asked, None if aside is None else aside.add, self.ledger)
+        frame = self._sorted(name, rows, columns, choice, sieve.columns())
         key = key_text(self.pack.manifest.key_of(name))
-        pinned, count = write(name, path, frame, ordered, key, choice.value, self.identity)
-        seconds = time.perf_counter() - start
+        batches = sieve.through(_batches(name, frame))
+        pinned, count = self._commit(name, batches, self.schemas[name].columns, key, choice)
         self.context.deregister_table(rows)
         self.register(pinned, columns, "written")
-        done = self.outcomes[name]
+        detail = None if aside is None else {"given": sieve.given, "quarantined": sieve.taken_out}
+        self._written(outcome(pinned, "written"), name, count, start, choice, detail)
+        note_write(self.ledger, choice, pinned, count, staged, self.policy)
+        self.violations += sieve.violations
+        if aside is not None:
+            self._store_aside(name, aside, choice)
+
+    def _aside(self, name: str, asked: Sequence[Asked], choice: Choice[WriteValue]) -> Place | None:
+        """Begin to gather the rows that checks take out, where others wait for their write; None if none may."""
+        if not any(a.sets_aside for a in asked):
+            return None
+        columns = self.pack.manifest.quarantine_columns_of(name)
+        return PlaceBeside(self.places, f"{name}{QUARANTINE}__staged", columns, _staging(choice))
+
+    def _store_aside(self, name: str, staged: Place, choice: Choice[WriteValue]) -> None:
+        """Replace the quarantine of the dataset `name` by what its checks have taken out, also if that is nothing."""
+        start, beside = time.perf_counter(), name + QUARANTINE
+        columns = self.pack.manifest.quarantine_columns_of(name)
+        choice, _ = self._finished(beside, staged, choice)
+        frame = self._sorted(beside, f"{beside}__staged", columns, choice)
+        pinned, count = self._commit(beside, _batches(beside, frame), columns, key_text(None), choice)
+        self.places.drop(f"{beside}__staged")
+        self.put_aside(name, pinned, "written")
+        self._written(self.quarantine[name], beside, count, start, choice)
+
+    def _sorted(
+        self, name: str, rows: str, columns: tuple[Column, ...], choice: Choice[WriteValue], more: str = ""
+    ) -> DataFrame:
+        order = ", ".join(quote(column) for column in choice.value.sort)
+        listed = ", ".join(quote(column.name) for column in columns) + more
+        ordered = f" ORDER BY {order}" if order else ""
+        return self.context.sql(f"SELECT {listed} FROM {quote(rows)} AS {quote(name)}{ordered}")
+
+    def _commit(
+        self,
+        name: str,
+        batches: Iterator[pa.RecordBatch],
+        columns: tuple[Column, ...],
+        key: str,
+        choice: Choice[WriteValue],
+    ) -> tuple[Pinned, int]:
+        path = self.lake.dataset(self.identity.pack, name)
+        return write(name, path, batches, columns, key, choice.value, self.identity)
+
+    def _written(
+        self, done: TableOutcome, name: str, rows: int, start: float, choice: Choice[WriteValue], detail: Any = None
+    ) -> None:
+        seconds = time.perf_counter() - start
         self.ledger.add(
             "write",
             name,
             choice.value.mode,
             choice.pointer,
             seconds=seconds,
-            rows=count,
+            rows=rows,
             bytes=done.bytes,
             files=done.files,
-            table_version=pinned.version,
+            table_version=done.version,
+            detail=detail,
         )
-        note_write(self.ledger, choice, pinned, count, staged, self.policy)
-        self.progress("write", f"{name}: {count:,} rows in {seconds:.1f} s")
+        self.progress("write", f"{name}: {rows:,} rows in {seconds:.1f} s")
 
     def staging(self, name: str, columns: tuple[Column, ...], choice: Choice[WriteValue]) -> Place:
         """Begin to gather rows that come from outside SQL, where the write policy says."""
@@ -131,11 +206,16 @@ class Execution:
 
     def store_staged(self, name: str, staged: Place, columns: tuple[Column, ...], choice: Choice[WriteValue]) -> None:
         """Write the rows that were gathered as the dataset `name`."""
+        choice, placed = self._finished(name, staged, choice)
+        self.store(name, f"{name}__staged", columns, choice, placed)
+        self.places.drop(f"{name}__staged")
+
+    def _finished(self, name: str, staged: Place, choice: Choice[WriteValue]) -> tuple[Choice[WriteValue], Placed]:
+        """Make gathered rows a table, `<name>__staged`; return the choice as their place leaves it, and the place."""
         placed = staged.finish()
         self.ledger.add("step", name, placed.placement, choice.pointer, rows=placed.rows, bytes=placed.bytes)
         value = choice.otherwise if placed.otherwise and choice.otherwise is not None else choice.value
-        self.store(name, f"{name}__staged", columns, choice._replace(value=value), placed)
-        self.places.drop(f"{name}__staged")
+        return choice._replace(value=value), placed
 
     def relations(self, computed: frozenset[str]) -> None:
         """Compute the relations named, inputs first; forget rows as soon as nobody reads them any more."""
@@ -225,14 +305,14 @@ def last_readers(manifest: Manifest, policy: Policy) -> dict[str, int]:
     }
 
 
-def _wanted(choice: Choice[CacheValue]) -> Wanted:
-    otherwise = choice.otherwise.placement if choice.otherwise else None
-    return Wanted(choice.value.placement, choice.requires, otherwise, choice.pointer, choice.value.pushdown)
-
-
 def _staging(choice: Choice[WriteValue]) -> Wanted:
     otherwise = choice.otherwise.staging if choice.otherwise else None
     return Wanted(choice.value.staging, choice.requires, otherwise, choice.pointer)
+
+
+def _wanted(choice: Choice[CacheValue]) -> Wanted:
+    otherwise = choice.otherwise.placement if choice.otherwise else None
+    return Wanted(choice.value.placement, choice.requires, otherwise, choice.pointer, choice.value.pushdown)
 
 
 def _batches(name: str, frame: DataFrame) -> Iterator[pa.RecordBatch]:

@@ -19,8 +19,8 @@ from datafusion import DataFrame, SessionContext, SQLOptions
 
 from decreta_runtime.arrow import arrow_type, empty_batch, plain, schema_of
 from decreta_runtime.contract.errors import InputInvalid
-from decreta_runtime.contract.manifest import SQL_WORKLOAD, QueryEntry
-from decreta_runtime.contract.policy import Choice, SessionValue
+from decreta_runtime.contract.manifest import QUARANTINE, SQL_WORKLOAD, Column, QueryEntry
+from decreta_runtime.contract.policy import Choice, ScanValue, SessionValue
 from decreta_runtime.functions import call_table_function, scalar_functions
 from decreta_runtime.guards import choose
 from decreta_runtime.lake import Lake, local_path
@@ -29,7 +29,7 @@ from decreta_runtime.metrics import ScanStats, read_by, scan_stats
 from decreta_runtime.pin import Binding, bind_run
 from decreta_runtime.record import Ledger, last_run
 from decreta_runtime.run import RunResult, run
-from decreta_runtime.scan import Scanned, quote, register_scan
+from decreta_runtime.scan import Pinned, Scanned, quote, register_scan
 from decreta_runtime.selection import needed
 from decreta_runtime.session import build_session
 from decreta_runtime.shadow import note_scan, note_session
@@ -173,10 +173,20 @@ class Pack:
         reading = self._reading(SQL_WORKLOAD)
         for dataset in self.manifest.datasets():
             self._register(reading, dataset)
+        for dataset in self._bound().quarantine:
+            self._register_aside(reading, dataset)
         return self._read_only(statement, reading, "sql")
 
     def show(self, relation: str, *, limit: int, where: str | None = None) -> Answer:
-        """Return rows of one relation, computed now over the last complete run. Raises DecretaError."""
+        """Return rows of one relation, computed now over the last complete run, or rows set aside by it.
+
+        Raises DecretaError.
+        """
+        dataset, _, beside = relation.rpartition(QUARANTINE)
+        if dataset and not beside and dataset in self._bound().quarantine:
+            reading = self._reading(SQL_WORKLOAD)
+            self._register_aside(reading, dataset)
+            return self._some_of(relation, reading, limit, where)
         if relation not in self.manifest.relations and relation not in self.manifest.objects:
             known = {*self.manifest.relations, *self.manifest.objects}
             raise InputInvalid(f"there is no relation `{relation}`", help=_nearest(relation, known))
@@ -193,8 +203,11 @@ class Pack:
             if name in computed and name not in reading.views:
                 self._show_view(reading, name)
         source = f"{relation}__shown" if relation in self.manifest.relations else relation
+        return self._some_of(source, reading, limit, where)
+
+    def _some_of(self, table: str, reading: _Reading, limit: int, where: str | None) -> Answer:
         condition = f" WHERE ({where}\n)" if where else ""  # a comment at its end must not swallow the limit
-        return self._read_only(f"SELECT * FROM {quote(source)}{condition} LIMIT {int(limit)}", reading)
+        return self._read_only(f"SELECT * FROM {quote(table)}{condition} LIMIT {int(limit)}", reading)
 
     def _show_view(self, reading: _Reading, name: str) -> None:
         entry = self.manifest.relations[name]
@@ -247,10 +260,28 @@ class Pack:
         if workload is not None and choice.value.columns == "required":
             reading.narrow.add(name)
             columns = self.manifest.read_by_shapes(name, workload)
-        scanned = reading.scans[name] = register_scan(reading.context, pinned, columns, choice.value)
+        self._scan(reading, pinned, columns, choice, contract)
+
+    def _register_aside(self, reading: _Reading, dataset: str) -> None:
+        """Make the rows set aside of a dataset known to a session, read as the dataset itself is."""
+        pinned = self._bound().quarantine[dataset]
+        if pinned.name not in reading.scans:
+            columns = self.manifest.quarantine_columns_of(dataset)
+            choice = choose(self.policy.scan(dataset), pinned.name, pinned.table, self.policy, self._ledger, columns)
+            self._scan(reading, pinned, columns, choice, columns)
+
+    def _scan(
+        self,
+        reading: _Reading,
+        pinned: Pinned,
+        columns: tuple[Column, ...],
+        choice: Choice[ScanValue],
+        contract: tuple[Column, ...],
+    ) -> None:
+        scanned = reading.scans[pinned.name] = register_scan(reading.context, pinned, columns, choice.value)
         self._ledger.add(
             "scan",
-            name,
+            pinned.name,
             scanned.path,
             choice.pointer,
             files=scanned.files,

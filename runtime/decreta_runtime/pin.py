@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from decreta_runtime.contract.errors import LakeUnusable
-from decreta_runtime.contract.manifest import Manifest
+from decreta_runtime.contract.manifest import QUARANTINE, Manifest
 from decreta_runtime.contract.policy import Policy
 from decreta_runtime.contract.records import RunRecord
 from decreta_runtime.lake import Lake, local_path, open_table
@@ -16,8 +16,10 @@ from decreta_runtime.tally import Tally
 class Binding:
     """Names of a pack and the table versions they stand for. Made once for a run or an open pack."""
 
-    def __init__(self, tables: dict[str, Pinned]) -> None:
+    def __init__(self, tables: dict[str, Pinned], quarantine: dict[str, Pinned] | None = None) -> None:
         self._tables = tables
+        self.quarantine = quarantine or {}
+        """Dataset -> the table of the rows that its checks took out."""
 
     def __getitem__(self, name: str) -> Pinned:
         """Return the pinned table of a name. Raises KeyError."""
@@ -63,7 +65,7 @@ def bind_run(manifest: Manifest, lake: Lake, run: RunRecord | None, tally: Tally
             f"the lake at {lake.root} has no complete run of `{manifest.pack}`",
             help="run the pack first: `decreta run`",
         )
-    return Binding({pinned.name: pinned for pinned in tables_of(manifest, lake, run)})
+    return Binding({p.name: p for p in tables_of(manifest, lake, run)}, quarantine_of(manifest, lake, run))
 
 
 def tables_of(manifest: Manifest, lake: Lake, run: RunRecord) -> list[Pinned]:
@@ -71,13 +73,21 @@ def tables_of(manifest: Manifest, lake: Lake, run: RunRecord) -> list[Pinned]:
     return [_recorded(name, manifest, lake, run) for name in manifest.datasets()]
 
 
+def quarantine_of(manifest: Manifest, lake: Lake, run: RunRecord) -> dict[str, Pinned]:
+    """Return for each dataset the rows set aside that a run names, if it names some. Raises LakeUnusable."""
+    found = ((name, _aside(name, manifest, lake, run)) for name in manifest.datasets())
+    return {name: pinned for name, pinned in found if pinned is not None}
+
+
 def whole_tables(manifest: Manifest, lake: Lake, run: RunRecord) -> tuple[list[Pinned], list[str]]:
-    """Return the versions that a run names as far as they can be read whole, and the names of the others."""
+    """Return the versions that a run names, as far as they and their rows set aside can be read; and other names."""
     whole, lost = [], []
     for name in manifest.datasets():
         try:
-            pinned = _recorded(name, manifest, lake, run)
+            pinned, beside = _recorded(name, manifest, lake, run), _aside(name, manifest, lake, run)
             pinned.require_files()
+            if beside is not None:
+                beside.require_files()
             whole.append(pinned)
         except LakeUnusable:
             lost.append(name)
@@ -103,3 +113,14 @@ def _recorded(name: str, manifest: Manifest, lake: Lake, run: RunRecord) -> Pinn
             f"`{name}` at {path} is another table than the one that the last run read", help="run the pack again"
         )
     return pinned
+
+
+def _aside(name: str, manifest: Manifest, lake: Lake, run: RunRecord) -> Pinned | None:
+    if name not in run.quarantine:
+        return None
+    beside, version = name + QUARANTINE, run.quarantine[name]
+    path = lake.dataset(manifest.pack, beside)
+    table = open_table(path, version)
+    if table is None:
+        raise LakeUnusable(f"the table `{beside}` at {path} is gone", help="restore it, or run the pack again")
+    return Pinned(beside, path, version, table)

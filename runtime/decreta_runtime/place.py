@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from datafusion import SessionContext
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable, convert_to_deltalake, write_deltalake
 
 from decreta_runtime.arrow import empty_batch, exactly, schema_of
 from decreta_runtime.contract.errors import PreconditionFailed
@@ -128,7 +129,7 @@ class Place:
             return Placed("memory", self._rows, self._size, otherwise, self._total, self._would_fit)
         if self._kept or not self._path.exists():
             self._append()
-        table = DeltaTable(str(self._path))
+        table = self._table()
         pinned = Pinned(self._name, self._path, table.version(), table)
         scanned = register_scan(context, pinned, self._columns, _read_back(self._wanted.pushdown))
         return Placed("spill", self._rows, scanned.bytes, otherwise, self._total, self._would_fit)
@@ -162,6 +163,9 @@ class Place:
             write_deltalake(str(self._path), reader, mode="append")
         self._kept, self._size = [], 0
 
+    def _table(self) -> DeltaTable:
+        return DeltaTable(str(self._path))
+
     def _note(self, outcome: str) -> None:
         assert self._budget is not None
         self._places.ledger.add(
@@ -173,6 +177,26 @@ class Place:
             rows=self._rows,
             bytes=self._size,
         )
+
+
+class PlaceBeside(Place):
+    """A table in the making while the Delta engine writes another from a stream that this one branches off.
+
+    The engine cannot be called inside its own write: with few cores it would wait for itself. So what spills goes to
+    plain files, and they become a table when all rows are there.
+    """
+
+    def _append(self) -> None:
+        with writing(f"the spill of `{self._name}`"):
+            self._path.mkdir(parents=True, exist_ok=True)
+            file = self._path / f"{self._rows}.parquet"  # rows only grow, so no name comes twice
+            pq.write_table(pa.Table.from_batches(self._kept, self._schema), file)
+        self._kept, self._size = [], 0
+
+    def _table(self) -> DeltaTable:
+        with writing(f"the spill of `{self._name}`"):
+            convert_to_deltalake(str(self._path))
+        return super()._table()
 
 
 def _read_back(pushdown: bool) -> ScanValue:

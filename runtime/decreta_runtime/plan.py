@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from decreta_runtime.contract.manifest import RUN_WORKLOAD
+from decreta_runtime.contract.manifest import QUARANTINE, RUN_WORKLOAD
 from decreta_runtime.contract.policy import Choice
 from decreta_runtime.evolve import evolution
 from decreta_runtime.lake import open_table
@@ -31,6 +31,10 @@ def plan(pack: Pack) -> list[dict[str, Any]]:
             steps.append(_step("scan", name, policy.scan(name)))
         else:
             steps.append(_step("place", name, policy.cache(name)))
+    for name in manifest.datasets():
+        values = [policy.validation(name, check.name).value for check in manifest.checks_of(name)]
+        if any(value.on_violation == "quarantine" for value in values):
+            steps.append(_step("write", name + QUARANTINE, policy.write(name)))
     steps += _schemas(pack)
     for name, checks in manifest.checks().items():
         steps += [_step("check", f"{name}.{check.name}", policy.validation(name, check.name)) for check in checks]

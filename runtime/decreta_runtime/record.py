@@ -36,12 +36,14 @@ _RUNS = pa.schema(
         pa.field("started_us", pa.int64(), nullable=False),
         pa.field("finished_us", pa.int64(), nullable=False),
         pa.field("versions", pa.string(), nullable=False),
+        pa.field("quarantine", pa.string()),
         pa.field("sources", pa.string(), nullable=False),
         pa.field("pack_loads", pa.int32(), nullable=False),
         pa.field("bindings", pa.int32(), nullable=False),
         pa.field("sessions", pa.int32(), nullable=False),
     ]
 )
+_AS_JSON = ("versions", "quarantine", "sources")
 _LEDGER = pa.schema(
     [
         pa.field("pack", pa.string(), nullable=False),
@@ -123,7 +125,8 @@ def last_run(lake: Lake, pack: str) -> RunRecord | None:
     if not rows:
         return None
     last = max(rows, key=lambda row: row["run_seq"])
-    last["versions"], last["sources"] = json.loads(last["versions"]), json.loads(last["sources"])
+    for name in _AS_JSON:
+        last[name] = json.loads(last.get(name) or "{}")  # records of before have no quarantine
     return msgspec.convert(last, type=RunRecord)
 
 
@@ -172,7 +175,7 @@ def actions_under(lake: Lake, pack: str, policy_digest: str) -> Counter[Action]:
 def commit_run(lake: Lake, record: RunRecord) -> None:
     """Append the record of a complete run: from here on readers see its tables. Raises WriteConflict."""
     row = msgspec.to_builtins(record)
-    row["versions"], row["sources"] = (json.dumps(row[name], sort_keys=True) for name in ("versions", "sources"))
+    row |= {name: json.dumps(row[name], sort_keys=True) for name in _AS_JSON}
 
     def look_first(table: DeltaTable) -> None:
         if (table.transaction_version(_runs(record.pack)) or 0) >= record.run_seq:
@@ -197,7 +200,10 @@ def _append(
     marks: list[Transaction],
     look_first: Callable[[DeltaTable], None] = lambda table: None,
 ) -> None:
-    """Append rows in one commit. The engine settles races between appends itself, but not who creates the table."""
+    """Append rows in one commit. The engine settles races between appends itself, but not who creates the table.
+
+    A table that an earlier version has made gets the columns that it lacks.
+    """
     properties = CommitProperties(app_transactions=marks)
     for left in reversed(range(_APPENDS)):
         table = open_table(path)
@@ -205,7 +211,13 @@ def _append(
             look_first(table)
         try:
             with writing(f"the table {path}"):
-                write_deltalake(path if table is None else table, rows, mode="append", commit_properties=properties)
+                write_deltalake(
+                    path if table is None else table,
+                    rows,
+                    mode="append",
+                    schema_mode="merge",
+                    commit_properties=properties,
+                )
         except CommitFailedError as error:
             if not left:
                 words = str(error).split("\n")[0]

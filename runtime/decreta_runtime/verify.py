@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from decreta_runtime.arrow import require, require_no_more
 from decreta_runtime.contract.errors import IncompatibleEngine, PolicyIncomplete
-from decreta_runtime.contract.manifest import RUN_WORKLOAD, SQL_WORKLOAD
+from decreta_runtime.contract.manifest import RUN_WORKLOAD, SQL_WORKLOAD, Check
 from decreta_runtime.contract.policy import Choice, Guard, Policy
 from decreta_runtime.lake import Lake
 from decreta_runtime.load import LoadedPack
@@ -89,9 +89,24 @@ def entries(pack: LoadedPack, policy: Policy) -> Iterator[str]:
             raise PolicyIncomplete(cache.pointer, f"`{name}` is a cut point, which is kept in memory or a spill")
     for name, checks in manifest.checks().items():
         for check in checks:
-            yield policy.validation(name, check.name).pointer
+            yield _validation(name, check, name in written, policy)
     for entry in manifest.objects.values():
         if entry.source is not None:
             yield policy.source(entry.source.name).pointer
         elif entry.table is not None:
             yield policy.table(entry.table).pointer
+
+
+def _validation(name: str, check: Check, written: bool, policy: Policy) -> str:
+    """Return the pointer of what the policy says of a check. Raises PolicyIncomplete if that cannot be obeyed."""
+    choice = policy.validation(name, check.name)
+    words = {
+        "compile": None if check.proven else "the compiler has not proven it",
+        "write": None if written and check.predicate is not None else "it is not of rows that the pack writes",
+        "run": None,
+    }[choice.value.when]
+    if words is None and choice.value.on_violation == "quarantine" and choice.value.when != "write":
+        words = "rows are taken out only while they are written"
+    if words is not None:
+        raise PolicyIncomplete(choice.pointer, f"check `{check.name}` of `{name}`: {words}")
+    return choice.pointer

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
-from datafusion import DataFrame
 from deltalake import (
     BloomFilterProperties,
     ColumnProperties,
@@ -74,7 +73,7 @@ def already_written(name: str, path: Path, identity: RunIdentity) -> Pinned | No
 def write(
     name: str,
     path: Path,
-    rows: DataFrame,
+    rows: Iterable[pa.RecordBatch],
     columns: tuple[Column, ...],
     key: str,
     value: WriteValue,
@@ -82,7 +81,8 @@ def write(
 ) -> tuple[Pinned, int]:
     """Replace the table at `path` by `rows`; return the version written and the number of rows.
 
-    `rows` are sorted as `value` says before they come here. Raises WriteConflict if another writer was faster,
+    `rows` are sorted as `value` says before they come here; if they raise, nothing is
+    committed. Raises WriteConflict if another writer was faster,
     LakeUnusable if the place cannot be written, SchemaMismatch and CheckViolated if rows are not as the contract says.
     """
     schema = schema_of(columns)
@@ -93,7 +93,7 @@ def write(
         nonlocal counted
         # A lazy result handed over as it is can hang the writer (`engine-facts` 13); a generator cannot.
         try:
-            for batch in exactly((b.to_pyarrow() for b in rows.execute_stream()), schema, name):
+            for batch in exactly(rows, schema, name):
                 counted += batch.num_rows
                 yield batch
         except Exception as error:

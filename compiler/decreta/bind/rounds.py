@@ -23,7 +23,7 @@ def unroll(relations: Mapping[str, BoundRelation], report: Report) -> dict[str, 
     for name, bound in sorted(relations.items()):
         rounds = bound.relation.written.spec.rounds
         if rounds is not None and (members := _members(name, bound, relations, report)):
-            result |= _Cycle(name, members, relations, rounds).unrolled(report)
+            result |= _Cycle(name, members, relations, rounds).unrolled()
     return result
 
 
@@ -97,15 +97,12 @@ class _Cycle:
     def __init__(self, name: str, members: frozenset[str], relations: Mapping[str, BoundRelation], rounds: int) -> None:
         self.name, self.members, self.relations, self.rounds = name, members, relations, rounds
 
-    def unrolled(self, report: Report) -> dict[str, BoundRelation]:
+    def unrolled(self) -> dict[str, BoundRelation]:
         found: dict[str, BoundRelation] = {}
         for i in range(1, self.rounds + 1):
             for name in sorted(self.members):
                 bound = self._round(name, i)
                 hidden = bound.relation.name
-                if i < self.rounds and hidden in self.relations:
-                    place = self.relations[hidden].relation.written.place("relation")
-                    report.error("D206", f"`{hidden}` is the name of a round of `{name}`", place, help="rename it")
                 found[hidden] = bound
         return found
 

@@ -11,6 +11,7 @@ from decreta.check.comparisons import alike, check_comparisons
 from decreta.check.conditions import check_conditions
 from decreta.check.rows import Rows
 from decreta.check.scope import scope
+from decreta.check.violations import check_violation
 from decreta.diagnostics import Report, did_you_mean
 from decreta.engine import Engine, PlanRefused
 from decreta.model.program import Object, Relation, Statement, Written
@@ -28,7 +29,8 @@ def of_object(
     """Return the checks of an object: its column contract, its key, and those it declares."""
     contract = _columns(obj.name, obj.columns, {c.name for c in obj.columns if not c.nullable})
     written = Written(None, obj.doc)
-    declared = _declared(obj.name, obj.checks, written, known, tables, engine, report, obj.columns_at)
+    kept = None if obj.source is not None else f"`{obj.name}` is a table of others"
+    declared = _declared(obj.name, obj.checks, written, known, tables, engine, report, kept, obj.columns_at)
     return (*contract, *_key(obj.name, key), *declared)
 
 
@@ -50,7 +52,8 @@ def of_relation(
     written = relation.written
     own = {f"cardinality_of_{name}" for name in written.spec.cardinality}
     own |= {*relation.application.provides.checks} if relation.application else set()
-    declared = _declared(relation.name, written.spec.checks, written, known, tables, engine, report, own=own)
+    kept = None if relation.stored else f"`{relation.name}` is not stored"
+    declared = _declared(relation.name, written.spec.checks, written, known, tables, engine, report, kept, own=own)
     return (*contract, *declared, *_provided(relation, known, tables, engine, report))
 
 
@@ -117,6 +120,7 @@ def _declared(
     tables: _Tables,
     engine: Engine,
     report: Report,
+    kept: str | None,
     columns_at: Callable[[], tuple[Span, ...]] | None = None,
     *,
     own: Set[str] = frozenset(),
@@ -136,15 +140,14 @@ def _declared(
             if predicate is None:
                 continue
             row = _of_one_row(predicate)
-            if check.on_violation == "quarantine" and row is None:
-                help = "quarantine takes single rows: use refuse or record"
-                report.error("D203", "the check is not of single rows", written.key(*path, "on_violation"), help=help)
             sql = _where(name, text, known, tables, engine, report, predicate, columns_at=columns_at)
             kind, summary = "where", check.where
         else:
             sql = _coverage(name, check.coverage, written, path, tables, report)
             c = check.coverage
             kind, summary = "coverage", f"at least {c.at_least} of the values of {c.of} occur in {c.by}"
+        single = row is not None
+        check_violation(check_name, check, written, tables[name], single_rows=single, kept=kept, report=report)
         if sql:
             found.append(Check(name=check_name, kind=kind, summary=summary, sql=sql, predicate=row))  # type: ignore[arg-type]
     return tuple(found)

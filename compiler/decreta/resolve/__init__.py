@@ -59,6 +59,7 @@ class _Resolver:
         queries = self._all("queries", spec.QuerySpec, "query")
         self._all_imported(header, written_objects, self.relations)
         self._one_name_space(written_objects, self.relations, queries)
+        self._table_names(object=written_objects, relation=self.relations)
         functions = self._functions()
         arguments = Binder(self.objects, self.relations, templates, functions, self.broken, self.report)
         relations = {name: self._relation(name, written, arguments) for name, written in self.relations.items()}
@@ -182,6 +183,18 @@ class _Resolver:
                     related = [Related(other.place(), "the other")]
                     self.report.error("D206", f"`{name}` is used twice", written.place(), related=related)
                 first.setdefault(name, written)
+
+    def _table_names(self, **kinds: Mapping[str, Written[Any]]) -> None:
+        """Report names with the mark of tables that are made beside those of people: rounds, staging, quarantine."""
+        for key, kind in kinds.items():
+            for name, written in kind.items():
+                if "__" in name:
+                    stem, words = (
+                        name.partition("__")[0],
+                        f"`{name}` is a name that a table made beside others may have",
+                    )
+                    help = f"`{stem}__…` belongs to rounds, staging and quarantine: write single underscores"
+                    self.report.error("D210", words, written.place(key), help=help)
 
     # -- objects
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from decreta_runtime.cli.arguments import add_pack, open_pack
 from decreta_runtime.contract.errors import EXIT_DONE, InputInvalid
+from decreta_runtime.contract.manifest import QUARANTINE
+
+if TYPE_CHECKING:
+    from decreta_runtime.execute import TableOutcome
+    from decreta_runtime.run import RunResult
 
 HELP = "run a pack into a lake"
 
@@ -48,10 +53,9 @@ def main(args: argparse.Namespace) -> int:
         return EXIT_DONE
     with pack:
         result = pack.run(given, _progress(), args.select)
-        tables: dict[str, dict[str, Any]] = {
-            name: {"action": t.action, "version": t.version, "rows": t.rows, "files": t.files, "bytes": t.bytes}
-            for name, t in result.tables.items()
-        }
+        tables, quarantine = _tables(result.tables), _tables(result.quarantine)
+        for line in _violations(result):
+            print(line, file=sys.stderr)
         if args.json:
             whole = {
                 "pack": pack.manifest.pack,
@@ -61,6 +65,8 @@ def main(args: argparse.Namespace) -> int:
                 "seconds": round(result.seconds, 3),
                 "lake": str(pack.lake.root),
                 "tables": tables,
+                "quarantine": quarantine,
+                "violations": [violation._asdict() for violation in result.violations],
             }
             print(json.dumps(whole, indent=2))
         elif result.unchanged:
@@ -78,6 +84,23 @@ def _sources(given: list[str]) -> dict[str, list[str]]:
             raise InputInvalid(f"`{text}` is no source", help="write --source NAME=PATH or NAME=ROOT:PATH")
         found.setdefault(name, []).append(place)
     return found
+
+
+def _tables(found: Mapping[str, TableOutcome]) -> dict[str, dict[str, Any]]:
+    return {
+        name: {"action": t.action, "version": t.version, "rows": t.rows, "files": t.files, "bytes": t.bytes}
+        for name, t in found.items()
+    }
+
+
+def _violations(result: RunResult) -> Iterator[str]:
+    """Say for each violation that the run went on with what became of its rows."""
+    for violation in result.violations:
+        yield f"{violation.outcome} {violation.subject}.{violation.check}: {violation.rows:,} rows"
+    for name, table in result.quarantine.items():
+        if table.rows != 0:
+            rows = "unknown" if table.rows is None else f"{table.rows:,}"
+            yield f"{rows} rows of {name} are set aside: SELECT * FROM {name}{QUARANTINE}"
 
 
 def _print_tables(run_seq: int, seconds: float, lake: str, tables: dict[str, dict[str, Any]]) -> None:

@@ -18,6 +18,13 @@ SQL_WORKLOAD = "interactive_query"
 """The workload class of statements that a person types, a word of the language."""
 
 
+QUARANTINE = "__quarantine"
+"""What a dataset's name is followed by in the name of the table of the rows that were set aside; no spec's name has
+two underscores together."""
+VIOLATED = "violated"
+"""The column of such a table with the names of the checks that a row violates."""
+
+
 class Column(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One column of a contract. `domain` holds one name, several for a sum of domains, none if it is no key."""
 
@@ -218,6 +225,10 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         found |= {name: entry.checks for name, entry in self.relations.items()}
         return {name: checks for name, checks in found.items() if checks}
 
+    def checks_of(self, name: str) -> tuple[Check, ...]:
+        """Return the checks of an object or relation; KeyError if the pack has none of that name."""
+        return self.objects[name].checks if name in self.objects else self.relations[name].checks
+
     def key_of(self, name: str) -> Key | None:
         """Return the key of an object or relation, if it has one; KeyError if the pack has none of that name."""
         return self.objects[name].key if name in self.objects else self.relations[name].key
@@ -226,6 +237,11 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Return the columns of an object or relation; KeyError if the pack has none of that name."""
         entry = self.objects[name] if name in self.objects else self.relations[name]
         return entry.columns
+
+    def quarantine_columns_of(self, name: str) -> tuple[Column, ...]:
+        """Return the columns of the rows set aside of a dataset: its own, which may all be null, and the reasons."""
+        own = (Column(name=column.name, type=column.type, nullable=True) for column in self.columns_of(name))
+        return (*own, Column(name=VIOLATED, type="list<string>", nullable=True))
 
     def read_by_shapes(self, dataset: str, workload: str) -> tuple[Column, ...]:
         """Return the columns of a dataset that the query shapes of a workload read, directly or through views."""

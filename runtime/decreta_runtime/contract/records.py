@@ -28,6 +28,8 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     finished_us: int
     versions: dict[str, int]
     """Dataset -> the Delta version that belongs to this run."""
+    quarantine: dict[str, int] = {}
+    """Dataset -> the version of the table `<dataset>__quarantine` with the rows that its checks took out."""
     sources: dict[str, str]
     """Source -> fingerprint over all of its units; table of others -> `ID@PLACE`, its own id and where it was bound."""
     pack_loads: int
