@@ -18,8 +18,9 @@ from decreta_runtime.functions import call_table_function
 from decreta_runtime.guards import choose
 from decreta_runtime.lake import Lake
 from decreta_runtime.load import LoadedPack
+from decreta_runtime.metrics import Reading, reading
 from decreta_runtime.pin import Binding
-from decreta_runtime.place import Place, Places, Wanted
+from decreta_runtime.place import Place, Placed, Places, Wanted
 from decreta_runtime.record import Ledger
 from decreta_runtime.scan import Pinned, Scanned, quote, register_scan
 from decreta_runtime.write import RunIdentity, already_written, write
@@ -53,6 +54,7 @@ class Execution:
     schemas: Mapping[str, Evolution]
     outcomes: dict[str, TableOutcome] = field(default_factory=dict)
     scans: list[Scanned] = field(default_factory=list)
+    kept: dict[str, Placed] = field(default_factory=dict)
 
     def register(self, pinned: Pinned, columns: tuple[Column, ...], action: str) -> None:
         """Pin a table and make it readable under its name, by the path that the policy and its guards give."""
@@ -90,8 +92,9 @@ class Execution:
         frame = self.context.sql(f"SELECT {listed} FROM {quote(rows)}" + (f" ORDER BY {order}" if order else ""))
         path, ordered = self.lake.dataset(self.identity.pack, name), self.schemas[name].columns
         key = key_text(self.pack.manifest.key_of(name))
-        pinned, count = write(name, path, frame, ordered, key, choice.value, self.identity)
+        pinned, count, size = write(name, path, frame, ordered, key, choice.value, self.identity)
         seconds = time.perf_counter() - start
+        read = self._reading(frame)
         self.context.deregister_table(rows)
         self.register(pinned, columns, "written")
         done = self.outcomes[name]
@@ -105,8 +108,17 @@ class Execution:
             bytes=done.bytes,
             files=done.files,
             table_version=pinned.version,
+            rows_read=read.rows,
+            bytes_scanned=read.bytes,
+            memory_bytes=size,
         )
         self.progress("write", f"{name}: {count:,} rows in {seconds:.1f} s")
+
+    def _reading(self, frame: DataFrame) -> Reading:
+        """Return what an executed statement has read, as far as that is known."""
+        in_memory = {name: placed.rows for name, placed in self.kept.items() if placed.placement == "memory"}
+        native = {scanned.pinned.name for scanned in self.scans if scanned.path == "native"}
+        return reading(frame, in_memory, native | (self.kept.keys() - in_memory.keys()))
 
     def staging(self, name: str, columns: tuple[Column, ...], choice: Choice[WriteValue]) -> Place:
         """Begin to gather rows that come from outside SQL, where the write policy says."""
@@ -114,10 +126,19 @@ class Execution:
         wanted = Wanted(choice.value.staging, choice.requires, otherwise, choice.pointer)
         return Place(self.places, f"{name}__staged", columns, wanted)
 
-    def store_staged(self, name: str, staged: Place, columns: tuple[Column, ...], choice: Choice[WriteValue]) -> None:
-        """Write the rows that were gathered as the dataset `name`."""
+    def store_staged(
+        self,
+        name: str,
+        staged: Place,
+        columns: tuple[Column, ...],
+        choice: Choice[WriteValue],
+        seconds: float | None = None,
+    ) -> None:
+        """Write the rows that were gathered, in so many `seconds` if they are this dataset's own, as the dataset."""
         placed = staged.finish()
-        self.ledger.add("step", name, placed.placement, choice.pointer, rows=placed.rows, bytes=placed.bytes)
+        self.ledger.add(
+            "step", name, placed.placement, choice.pointer, seconds=seconds, rows=placed.rows, bytes=placed.bytes
+        )
         value = choice.otherwise if placed.otherwise and choice.otherwise is not None else choice.value
         self.store(name, f"{name}__staged", columns, choice._replace(value=value))
         self.places.drop(f"{name}__staged")
@@ -149,10 +170,11 @@ class Execution:
     def _store(self, name: str, entry: RelationEntry) -> None:
         choice = choose(self.policy.write(name), name, None, self.policy, self.ledger)
         if entry.call is not None:
+            start = time.perf_counter()
             staged = self.staging(name, entry.columns, choice)
             for batch in call_table_function(self.pack, name, entry.call, self.context):
                 staged.add(batch)
-            self.store_staged(name, staged, entry.columns, choice)
+            self.store_staged(name, staged, entry.columns, choice, time.perf_counter() - start)
             return
         view = f"{name}__rows"
         self.context.register_table(view, self.pack.builder(name)(self.context).into_view())
@@ -174,8 +196,19 @@ class Execution:
             self.ledger.add("step", name, "none", choice.pointer)
             return
         seconds = time.perf_counter() - start
+        self.kept[name] = placed
+        read = Reading(None, None) if frame is None else self._reading(frame)
         self.ledger.add(
-            "step", name, placed.placement, choice.pointer, seconds=seconds, rows=placed.rows, bytes=placed.bytes
+            "step",
+            name,
+            placed.placement,
+            choice.pointer,
+            seconds=seconds,
+            rows=placed.rows,
+            bytes=placed.bytes,
+            rows_read=read.rows,
+            bytes_scanned=read.bytes,
+            memory_bytes=placed.memory_bytes,
         )
         self.progress("keep", f"{name}: {placed.rows:,} rows in {placed.placement}")
 

@@ -39,6 +39,8 @@ class Placed(NamedTuple):
     placement: Placement
     rows: int
     bytes: int
+    memory_bytes: int
+    """Of the rows as Arrow arrays, wherever they are."""
     otherwise: bool
 
 
@@ -74,7 +76,7 @@ class Place:
         self._places, self._name, self._columns, self._wanted = places, name, columns, wanted
         self._schema = schema_of(columns)
         self._kept: list[pa.RecordBatch] = []
-        self._size = self._rows = 0
+        self._size = self._rows = self._whole = 0
         self._path = places.spill / name
         self._placement = wanted.placement
         guarded = self._placement == "memory" and "within_memory_budget" in wanted.requires
@@ -90,6 +92,7 @@ class Place:
             self._kept.append(exact)
             self._rows += exact.num_rows
             self._size += exact.nbytes  # of the slice: batches may share their buffers
+            self._whole += exact.nbytes
         if self._placement == "memory":
             self._places.held[self._name] = self._size
             if self._budget is not None and sum(self._places.held.values()) > self._budget.value:
@@ -105,13 +108,13 @@ class Place:
             if self._budget is not None:
                 self._note("holds")
             context.register_record_batches(self._name, [self._kept or [empty_batch(self._schema)]])
-            return Placed("memory", self._rows, self._size, otherwise)
+            return Placed("memory", self._rows, self._size, self._whole, otherwise)
         if self._kept or not self._path.exists():
             self._append()
         table = DeltaTable(str(self._path))
         pinned = Pinned(self._name, self._path, table.version(), table)
         scanned = register_scan(context, pinned, self._columns, _read_back(self._wanted.pushdown))
-        return Placed("spill", self._rows, scanned.bytes, otherwise)
+        return Placed("spill", self._rows, scanned.bytes, self._whole, otherwise)
 
     def _leave_memory(self) -> bool:
         self._note("fails")

@@ -6,7 +6,7 @@ import json
 import random
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,9 @@ _LEDGER = pa.schema(
         pa.field("files_total", pa.int64()),
         pa.field("table_version", pa.int64()),
         pa.field("detail", pa.string()),
+        pa.field("rows_read", pa.int64()),
+        pa.field("bytes_scanned", pa.int64()),
+        pa.field("memory_bytes", pa.int64()),
     ]
 )
 
@@ -126,6 +129,27 @@ def last_run(lake: Lake, pack: str) -> RunRecord | None:
     return msgspec.convert(last, type=RunRecord)
 
 
+def runs_of(lake: Lake, pack: str, environment: str) -> list[dict[str, Any]]:
+    """Return the records of the complete runs of `pack` in an environment, the newest first."""
+    table = open_table(lake.runs)
+    rows = [] if table is None else _records(table, f"pack = '{pack}' AND environment = '{environment}'")
+    return sorted(rows, key=lambda row: -int(row["run_seq"]))
+
+
+def computed_in(lake: Lake, pack: str, runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return what the ledger says of all that these complete runs have computed, in the order it was done.
+
+    Steps and writes that took time; those of attempts that did not complete a run do not count.
+    """
+    table = open_table(lake.ledger)
+    if table is None or not runs:
+        return []
+    attempts = " OR ".join(f"attempt = '{run['attempt']}'" for run in runs)
+    kinds = "(kind = 'step' OR kind = 'write') AND seconds IS NOT NULL"
+    rows = _records(table, f"pack = '{pack}' AND {kinds} AND ({attempts})")
+    return sorted(rows, key=lambda row: row["at"])
+
+
 def commit_run(lake: Lake, record: RunRecord) -> None:
     """Append the record of a complete run: from here on readers see its tables. Raises WriteConflict."""
     row = msgspec.to_builtins(record)
@@ -162,7 +186,14 @@ def _append(
             look_first(table)
         try:
             with writing(f"the table {path}"):
-                write_deltalake(path if table is None else table, rows, mode="append", commit_properties=properties)
+                # Merged, because a lake that an earlier version began lacks columns that have come since.
+                write_deltalake(
+                    path if table is None else table,
+                    rows,
+                    mode="append",
+                    schema_mode="merge",
+                    commit_properties=properties,
+                )
         except CommitFailedError as error:
             if not left:
                 words = str(error).split("\n")[0]

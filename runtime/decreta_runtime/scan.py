@@ -42,24 +42,25 @@ class Pinned:
         return str(self.table.metadata().id)
 
     @cached_property
-    def _actions(self) -> pa.Table:
+    def actions(self) -> pa.Table:
+        """The snapshot's files as the log describes them, statistics with them."""
         return pa.table(self.table.get_add_actions(flatten=True))
 
     @cached_property
     def files(self) -> tuple[str, ...]:
         """The snapshot's data files."""
-        return tuple(str(self.path / unquote(path)) for path in self._actions["path"].to_pylist())
+        return tuple(str(self.path / unquote(path)) for path in self.actions["path"].to_pylist())
 
     @property
     def bytes(self) -> int:
         """Bytes of all data files."""
-        return sum(self._actions["size_bytes"].to_pylist())
+        return sum(self.actions["size_bytes"].to_pylist())
 
     @property
     def rows(self) -> int | None:
         """Rows by the files' statistics; None if a file has none, or if deleted rows would count."""
-        known = "num_records" in self._actions.column_names
-        counts = self._actions["num_records"].to_pylist() if known else [None] * len(self.files)
+        known = "num_records" in self.actions.column_names
+        counts = self.actions["num_records"].to_pylist() if known else [None] * len(self.files)
         if None in counts or "deletionVectors" in (self.table.protocol().reader_features or []):
             return None
         return sum(counts)

@@ -442,18 +442,24 @@ Confidence = Annotated[str, StringConstraints(pattern=r"^[01]\.\d\d$")]
 class ConfidenceSpec(Spec):
     """What facts are worth by where they come from."""
 
-    assumed: Confidence | None = None
-    capability: Confidence | None = None
-    declared: Confidence | None = None
-    lineage: Confidence | None = None
-    statistics: Confidence | None = None
-    """Of a fact that all files of the table say; the share of those that do multiplies it."""
-    bound: Confidence | None = None
-    """Of a bound that statistics give where the value itself is unknown; the share of files multiplies it."""
-    estimate: Confidence | None = None
-    """Multiplies the weakest fact that an estimate is made from."""
-    outcome: list[Confidence] | None = None
-    """By the number of runs seen: the first is for one run, the last for as many or more."""
+    assumed: Confidence | None = Field(default=None, description="What nobody has looked at.")
+    capability: Confidence | None = Field(
+        default=None, description="What a probe saw with the environment's engine versions."
+    )
+    declared: Confidence | None = Field(default=None, description="What a person wrote and the compiler checked.")
+    lineage: Confidence | None = Field(default=None, description="What is computed from the syntax trees.")
+    statistics: Confidence | None = Field(
+        default=None, description="What the table's log says, times the share of the files that do."
+    )
+    bound: Confidence | None = Field(
+        default=None, description="What is at most so by statistics, times the share of the files that have some."
+    )
+    estimate: Confidence | None = Field(
+        default=None, description="What is derived from other facts: multiplies the weakest of them."
+    )
+    outcome: list[Confidence] | None = Field(
+        default=None, description="By the number of runs seen: the first is for one run, the last for as many or more."
+    )
 
 
 class RulesSpec(Spec):
