@@ -14,7 +14,7 @@ help:
 	@echo "make check     ruff, mypy, import rules, dependencies, specs, generated files"
 	@echo "make generate  compile specs into generated/"
 	@echo "make probe     see what the installed engines do; rewrites specs/std/capabilities"
-	@echo "make docs      write docs/reference from models, contract and corpus"
+	@echo "make docs      write docs/reference and docs/facts.md from models, contract and tables of facts"
 	@echo "make bless     write anew what the corpus of mistakes expects"
 	@echo "make bench     measure beside hand-written code; writes benchmarks/results"
 
@@ -56,7 +56,7 @@ probe: $(VENV)/.run
 	$(BIN)/python -m decreta_runtime.probe specs/std/capabilities
 
 docs: $(VENV)/.run
-	$(BIN)/python -m decreta.reference docs/reference
+	$(BIN)/python -m decreta.reference docs
 
 bless: $(VENV)/.test
 	DECRETA_BLESS=1 $(BIN)/python -m pytest -q tests/compiler/test_corpus.py

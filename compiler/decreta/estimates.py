@@ -49,6 +49,17 @@ def lineage_depth(checked: Checked) -> dict[str, int]:
     return depths
 
 
+DERIVED = {
+    "of what was seen": "`estimated_rows` and `estimated_bytes` are `rows` and `bytes` where a run has told them.",
+    "of one table": "At most the rows of the first table, if every join meets one row each (`n:1` or `1:1`).",
+    "of an aggregate over everything": "One row.",
+    "of a union": "The sum of its branches.",
+    "of what recurs, or a function makes": "Unknown: nothing in the statement bounds it.",
+    "of bytes": "Rows times the width of the columns; a text or list is taken for `facts.text_bytes`.",
+}
+"""What is estimated → how, in words for the reference."""
+
+
 class Estimates:
     """Rows and bytes of views, each after its inputs: what was seen of them, else what their inputs allow at most."""
 

@@ -45,7 +45,7 @@ DATASET_FACTS = {
     ),
     "null_share": FactInfo("decimal", "statistics", "largest share of nulls, over those columns", "share"),
     "distinct": FactInfo(
-        "int64", "statistics", "least upper bound of distinct values, over its equality columns", "values"
+        "int64", "statistics", "least upper bound of distinct values, over its equality columns", "values", bound=True
     ),
     "clustering_depth": FactInfo(
         "int64", "statistics", "most files that overlap at one value of the first column of its sort", "files"
@@ -56,8 +56,12 @@ DATASET_FACTS = {
     "partition_columns": FactInfo("list<string>", "statistics", "the columns it is partitioned by"),
     "partitioned": FactInfo("bool", "statistics", "whether it is partitioned"),
     "features": FactInfo("list<string>", "statistics", "table features that its protocol names"),
-    "writes_since_compaction": FactInfo("int64", "statistics", "data-changing commits since the last one", "versions"),
+    "writes_since_compaction": FactInfo(
+        "int64", "statistics", "data-changing commits since one that only rewrote files, or all of them", "versions"
+    ),
 }
+COLUMN_FACTS = ("clustering_depth", "distinct", "null_share", "statistics_age", "statistics_coverage")
+"""Those of a dataset that are observed of its columns, one by one; the row has what decides for those that matter."""
 VIEW_FACTS = {
     "declared_output": FactInfo("bool", "declared", "whether it is stored, so that readers read its table"),
     "cut_point": FactInfo("bool", "lineage", "whether it must be computed once a run and kept"),
@@ -68,7 +72,9 @@ VIEW_FACTS = {
     "lineage_depth": FactInfo("int64", "lineage", "relations on the longest way down to an object", "relations"),
     "local": FactInfo("bool", "lineage", "whether it is proven to fall apart into groups of its inputs"),
     "rows": FactInfo("int64", "outcome", "rows of earlier runs", "rows"),
-    "bytes": FactInfo("int64", "outcome", "bytes of its rows in earlier runs", "bytes"),
+    "bytes": FactInfo(
+        "int64", "outcome", "bytes that its rows took in memory in earlier runs, wherever they were put", "bytes"
+    ),
     "milliseconds": FactInfo("int64", "outcome", "time it took in earlier runs", "milliseconds"),
     "bytes_scanned": FactInfo("int64", "outcome", "bytes that it read from files in earlier runs", "bytes"),
     "output_ratio": FactInfo("decimal", "outcome", "rows that came out for each that was read", "ratio"),
@@ -121,7 +127,11 @@ class _Row(dict[str, Fact]):
         if seen is None:
             return
         source = self._table[name].source
-        confidence = self._worth.outcome(seen.runs) if source == "outcome" else self._worth.share(seen.share)
+        if source == "outcome":
+            confidence = self._worth.outcome(seen.runs)
+        else:
+            worth = self._worth.bound if self._table[name].bound else self._worth.share
+            confidence = worth(seen.share)
         value = Decimal(str(seen.value)) if self._table[name].type == "decimal" else seen.value
         self[name] = Fact(value, source, confidence, seen.version, seen.runs)
 

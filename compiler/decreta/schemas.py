@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from decreta.model import spec
 from decreta_runtime.contract import manifest, policy, records
+from decreta_runtime.contract.evidence import EvidenceLock, Observations
 from decreta_runtime.contract.kpi import Kpi
 from decreta_runtime.contract.manifest import Manifest
 from decreta_runtime.contract.policy import PolicyFile
@@ -48,6 +49,8 @@ _ARTEFACTS = {
     "ledger": LedgerRow,
     "shadow": ShadowDetail,
     "kpi": Kpi,
+    "observations": Observations,
+    "evidence": EvidenceLock,
 }
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _EXAMPLES: dict[str, list[Any]] = {

@@ -9,6 +9,7 @@ VERBS = {
     "query": "decreta_runtime.cli.query",
     "sql": "decreta_runtime.cli.sql",
     "show": "decreta_runtime.cli.show",
+    "observe": "decreta_runtime.cli.observe",
     "verify": "decreta_runtime.cli.verify",
     "kpi": "decreta_runtime.cli.kpi",
     "tour": "decreta_runtime.cli.tour",

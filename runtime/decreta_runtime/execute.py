@@ -20,12 +20,13 @@ from decreta_runtime.functions import call_table_function
 from decreta_runtime.guards import choose
 from decreta_runtime.lake import Lake
 from decreta_runtime.load import LoadedPack
+from decreta_runtime.metrics import Reading, reading
 from decreta_runtime.pin import Binding
 from decreta_runtime.place import Place, PlaceBeside, Placed, Places, Wanted
 from decreta_runtime.record import Ledger
 from decreta_runtime.scan import Pinned, Scanned, quote, register_scan
 from decreta_runtime.shadow import note_cache, note_scan, note_write
-from decreta_runtime.write import RunIdentity, already_written, write
+from decreta_runtime.write import RunIdentity, Written, already_written, write
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Execution:
     """Dataset -> what was done to the table of the rows that its checks took out."""
     violations: list[Violation] = field(default_factory=list)
     scans: list[Scanned] = field(default_factory=list)
+    kept: dict[str, Placed] = field(default_factory=dict)
 
     def register(self, pinned: Pinned, columns: tuple[Column, ...], action: str) -> None:
         """Pin a table and make it readable under its name, by the path that the policy and its guards give."""
@@ -132,12 +134,14 @@ class Execution:
         frame = self._sorted(name, rows, columns, choice, sieve.columns())
         key = key_text(self.pack.manifest.key_of(name))
         batches = sieve.through(_batches(name, frame))
-        pinned, count = self._commit(name, batches, self.schemas[name].columns, key, choice)
+        done = self._commit(name, batches, self.schemas[name].columns, key, choice)
+        pinned, read = done.pinned, self._reading(frame)
         self.context.deregister_table(rows)
         self.register(pinned, columns, "written")
         detail = None if aside is None else {"given": sieve.given, "quarantined": sieve.taken_out}
-        self._written(outcome(pinned, "written"), name, count, start, choice, detail)
-        note_write(self.ledger, choice, pinned, count, staged, self.policy)
+        figures = {"rows_read": read.rows, "bytes_scanned": read.bytes, "memory_bytes": done.memory_bytes}
+        self._written(outcome(pinned, "written"), name, done.rows, start, choice, detail, **figures)
+        note_write(self.ledger, choice, pinned, done.rows, staged, self.policy)
         self.violations += sieve.violations
         if aside is not None:
             self._store_aside(name, aside, choice)
@@ -155,10 +159,10 @@ class Execution:
         columns = self.pack.manifest.quarantine_columns_of(name)
         choice, _ = self._finished(beside, staged, choice)
         frame = self._sorted(beside, f"{beside}__staged", columns, choice)
-        pinned, count = self._commit(beside, _batches(beside, frame), columns, key_text(None), choice)
+        done = self._commit(beside, _batches(beside, frame), columns, key_text(None), choice)
         self.places.drop(f"{beside}__staged")
-        self.put_aside(name, pinned, "written")
-        self._written(self.quarantine[name], beside, count, start, choice)
+        self.put_aside(name, done.pinned, "written")
+        self._written(self.quarantine[name], beside, done.rows, start, choice)
 
     def _sorted(
         self, name: str, rows: str, columns: tuple[Column, ...], choice: Choice[WriteValue], more: str = ""
@@ -175,12 +179,19 @@ class Execution:
         columns: tuple[Column, ...],
         key: str,
         choice: Choice[WriteValue],
-    ) -> tuple[Pinned, int]:
+    ) -> Written:
         path = self.lake.dataset(self.identity.pack, name)
         return write(name, path, batches, columns, key, choice.value, self.identity)
 
     def _written(
-        self, done: TableOutcome, name: str, rows: int, start: float, choice: Choice[WriteValue], detail: Any = None
+        self,
+        done: TableOutcome,
+        name: str,
+        rows: int,
+        start: float,
+        choice: Choice[WriteValue],
+        detail: Any = None,
+        **figures: int | None,
     ) -> None:
         seconds = time.perf_counter() - start
         self.ledger.add(
@@ -194,8 +205,15 @@ class Execution:
             files=done.files,
             table_version=done.version,
             detail=detail,
+            **figures,
         )
         self.progress("write", f"{name}: {rows:,} rows in {seconds:.1f} s")
+
+    def _reading(self, frame: DataFrame) -> Reading:
+        """Return what an executed statement has read, as far as that is known."""
+        in_memory = {name: placed.rows for name, placed in self.kept.items() if placed.placement == "memory"}
+        native = {scanned.pinned.name for scanned in self.scans if scanned.path == "native"}
+        return reading(frame, in_memory, native | (self.kept.keys() - in_memory.keys()))
 
     def staging(self, name: str, columns: tuple[Column, ...], choice: Choice[WriteValue]) -> Place:
         """Begin to gather rows that come from outside SQL, where the write policy says."""
@@ -204,16 +222,27 @@ class Execution:
             wanted = wanted._replace(shadow=_staging(choice.shadow))
         return Place(self.places, f"{name}__staged", columns, wanted, subject=name)
 
-    def store_staged(self, name: str, staged: Place, columns: tuple[Column, ...], choice: Choice[WriteValue]) -> None:
-        """Write the rows that were gathered as the dataset `name`."""
-        choice, placed = self._finished(name, staged, choice)
+    def store_staged(
+        self,
+        name: str,
+        staged: Place,
+        columns: tuple[Column, ...],
+        choice: Choice[WriteValue],
+        seconds: float | None = None,
+    ) -> None:
+        """Write the rows that were gathered, in so many `seconds` if they are this dataset's own, as the dataset."""
+        choice, placed = self._finished(name, staged, choice, seconds)
         self.store(name, f"{name}__staged", columns, choice, placed)
         self.places.drop(f"{name}__staged")
 
-    def _finished(self, name: str, staged: Place, choice: Choice[WriteValue]) -> tuple[Choice[WriteValue], Placed]:
+    def _finished(
+        self, name: str, staged: Place, choice: Choice[WriteValue], seconds: float | None = None
+    ) -> tuple[Choice[WriteValue], Placed]:
         """Make gathered rows a table, `<name>__staged`; return the choice as their place leaves it, and the place."""
         placed = staged.finish()
-        self.ledger.add("step", name, placed.placement, choice.pointer, rows=placed.rows, bytes=placed.bytes)
+        self.ledger.add(
+            "step", name, placed.placement, choice.pointer, seconds=seconds, rows=placed.rows, bytes=placed.bytes
+        )
         value = choice.otherwise if placed.otherwise and choice.otherwise is not None else choice.value
         return choice._replace(value=value), placed
 
@@ -244,10 +273,11 @@ class Execution:
     def _store(self, name: str, entry: RelationEntry) -> None:
         choice = choose(self.policy.write(name), name, None, self.policy, self.ledger)
         if entry.call is not None:
+            start = time.perf_counter()
             staged = self.staging(name, entry.columns, choice)
             for batch in call_table_function(self.pack, name, entry.call, self.context):
                 staged.add(batch)
-            self.store_staged(name, staged, entry.columns, choice)
+            self.store_staged(name, staged, entry.columns, choice, time.perf_counter() - start)
             return
         view = f"{name}__rows"
         self.context.register_table(view, self.pack.builder(name)(self.context).into_view())
@@ -272,8 +302,19 @@ class Execution:
             note_cache(self.ledger, name, choice, None, self.policy)
             return
         seconds = time.perf_counter() - start
+        self.kept[name] = placed
+        read = Reading(None, None) if frame is None else self._reading(frame)
         self.ledger.add(
-            "step", name, placed.placement, choice.pointer, seconds=seconds, rows=placed.rows, bytes=placed.bytes
+            "step",
+            name,
+            placed.placement,
+            choice.pointer,
+            seconds=seconds,
+            rows=placed.rows,
+            bytes=placed.bytes,
+            rows_read=read.rows,
+            bytes_scanned=read.bytes,
+            memory_bytes=placed.held,
         )
         note_cache(self.ledger, name, choice, placed, self.policy)
         self.progress("keep", f"{name}: {placed.rows:,} rows in {placed.placement}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Container, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from datafusion import DataFrame, ExecutionPlan
 from msgspec import Struct
@@ -63,10 +63,36 @@ def scan_stats(plan: ExecutionPlan, scans: Mapping[str, Scanned], seconds: float
     )
 
 
+class Reading(NamedTuple):
+    """What the statement of a relation read of its inputs; unknown is None."""
+
+    rows: int | None
+    bytes: int | None
+
+
+def reading(frame: DataFrame, in_memory: Mapping[str, int], counted: Container[str]) -> Reading:
+    """Return what an executed statement read: what its scans gave, and all rows of tables in memory.
+
+    `in_memory` has the rows of tables that leave no counters because they lie there, `counted` the tables that leave
+    some. What delta-rs has read leaves none, and then nothing is known of the whole.
+    """
+    tables = _tables(frame)
+    if not all(name in in_memory or name in counted for name in tables):
+        return Reading(None, None)
+    known = _counters(_leaves(frame.execution_plan()))
+    rows = known.get("output_rows", 0) + sum(in_memory.get(name, 0) for name in tables)
+    return Reading(rows, known.get("bytes_scanned", 0))
+
+
 def read_by(frame: DataFrame, names: Iterable[str]) -> set[str]:
     """Return those of the tables `names` that a statement reads, wherever in it they stand."""
-    found = re.findall(r"TableScan: (.+?)(?: projection=|$)", frame.logical_plan().display_indent(), re.MULTILINE)
+    found = _tables(frame)
     return {name for name in names if name in found}
+
+
+def _tables(frame: DataFrame) -> list[str]:
+    """Return the tables that a statement reads, each as often as it does."""
+    return re.findall(r"TableScan: (.+?)(?: projection=|$)", frame.logical_plan().display_indent(), re.MULTILINE)
 
 
 def _leaves(plan: ExecutionPlan) -> list[Any]:

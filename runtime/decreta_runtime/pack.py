@@ -19,6 +19,7 @@ from datafusion import DataFrame, SessionContext, SQLOptions
 
 from decreta_runtime.arrow import arrow_type, empty_batch, plain, schema_of
 from decreta_runtime.contract.errors import InputInvalid
+from decreta_runtime.contract.evidence import Observations
 from decreta_runtime.contract.manifest import QUARANTINE, SQL_WORKLOAD, Column, QueryEntry
 from decreta_runtime.contract.policy import Choice, ScanValue, SessionValue
 from decreta_runtime.functions import call_table_function, scalar_functions
@@ -26,6 +27,7 @@ from decreta_runtime.guards import choose
 from decreta_runtime.lake import Lake, local_path
 from decreta_runtime.load import load
 from decreta_runtime.metrics import ScanStats, read_by, scan_stats
+from decreta_runtime.observe import observe
 from decreta_runtime.pin import Binding, bind_run
 from decreta_runtime.record import Ledger, last_run
 from decreta_runtime.run import RunResult, run
@@ -225,6 +227,10 @@ class Pack:
         options = SQLOptions().with_allow_ddl(False).with_allow_dml(False).with_allow_statements(False)
         frame = lambda: reading.context.sql_with_options(statement, options)  # noqa: E731
         return self._run(subject, frame, reading, lambda made: read_by(made, reading.scans))
+
+    def observe(self, runs: int) -> Observations:
+        """Return what is seen of the last complete run's tables, and of relations in the newest `runs` of them."""
+        return observe(self.manifest, self.policy.environment, self.lake, self._bound(), runs)
 
     def versions(self) -> dict[str, int]:
         """Return the table versions that readers of this pack see."""

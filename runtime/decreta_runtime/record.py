@@ -7,7 +7,7 @@ import random
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,6 +62,9 @@ _LEDGER = pa.schema(
         pa.field("files_total", pa.int64()),
         pa.field("table_version", pa.int64()),
         pa.field("detail", pa.string()),
+        pa.field("rows_read", pa.int64()),
+        pa.field("bytes_scanned", pa.int64()),
+        pa.field("memory_bytes", pa.int64()),
     ]
 )
 
@@ -130,12 +133,6 @@ def last_run(lake: Lake, pack: str) -> RunRecord | None:
     return msgspec.convert(last, type=RunRecord)
 
 
-def complete_runs(lake: Lake, pack: str) -> list[dict[str, Any]]:
-    """Return the rows of all complete runs of `pack`."""
-    table = open_table(lake.runs)
-    return [] if table is None else _records(table, f"pack = '{pack}'")
-
-
 def noted(lake: Lake, pack: str, *kinds: Kind) -> list[dict[str, Any]]:
     """Return the ledger's rows of these kinds, those of attempts that came to nothing included."""
     table, listed = open_table(lake.ledger), ", ".join(f"'{kind}'" for kind in kinds)
@@ -170,6 +167,27 @@ def actions_under(lake: Lake, pack: str, policy_digest: str) -> Counter[Action]:
     rows = pa.table(table.scan(columns=names, predicate=predicate))
     counted = rows.group_by(names).aggregate([([], "count_all")])
     return Counter({Action(*(row[n] for n in names)): row["count_all"] for row in counted.to_pylist()})
+
+
+def runs_of(lake: Lake, pack: str, environment: str) -> list[dict[str, Any]]:
+    """Return the records of the complete runs of `pack` in an environment, the newest first."""
+    table = open_table(lake.runs)
+    rows = [] if table is None else _records(table, f"pack = '{pack}' AND environment = '{environment}'")
+    return sorted(rows, key=lambda row: -int(row["run_seq"]))
+
+
+def computed_in(lake: Lake, pack: str, runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return what the ledger says of all that these complete runs have computed, in the order it was done.
+
+    Steps and writes that took time; those of attempts that did not complete a run do not count.
+    """
+    table = open_table(lake.ledger)
+    if table is None or not runs:
+        return []
+    attempts = " OR ".join(f"attempt = '{run['attempt']}'" for run in runs)
+    kinds = "(kind = 'step' OR kind = 'write') AND seconds IS NOT NULL"
+    rows = _records(table, f"pack = '{pack}' AND {kinds} AND ({attempts})")
+    return sorted(rows, key=lambda row: row["at"])
 
 
 def commit_run(lake: Lake, record: RunRecord) -> None:
@@ -211,6 +229,7 @@ def _append(
             look_first(table)
         try:
             with writing(f"the table {path}"):
+                # Merged, because a lake that an earlier version began lacks columns that have come since.
                 write_deltalake(
                     path if table is None else table,
                     rows,

@@ -19,7 +19,7 @@ from decreta_runtime.contract.policy import DOMAINS, Choice, Decision, Guard, Po
 from decreta_runtime.contract.records import ShadowDetail
 from decreta_runtime.guards import words_of
 from decreta_runtime.lake import Lake
-from decreta_runtime.record import complete_runs, noted
+from decreta_runtime.record import noted, runs_of
 
 _PLACES = Decimal("0.01")
 """A share has the two places that gates are written with, rounded down."""
@@ -106,7 +106,7 @@ class _Failure(NamedTuple):
 def rollout_report(manifest: Manifest, policy: Policy, lake: Lake) -> RolloutReport:
     """Return the report of a policy over a lake's ledger. Raises LakeUnusable."""
     lake.check_readable()
-    runs = [run for run in complete_runs(lake, manifest.pack) if run["environment"] == policy.environment]
+    runs = runs_of(lake, manifest.pack, policy.environment)
     # Policies of other environments may hold the same choices in the same lake.
     digests = {policy.digest, *(run["policy_digest"] for run in runs)}
     shadows = [_shadow(row) for row in noted(lake, manifest.pack, "shadow") if row["policy_digest"] in digests]

@@ -55,6 +55,14 @@ class RunIdentity(NamedTuple):
         )
 
 
+class Written(NamedTuple):
+    """A version that was written, with the rows that went into it and their bytes as Arrow arrays."""
+
+    pinned: Pinned
+    rows: int
+    memory_bytes: int
+
+
 def already_written(name: str, path: Path, identity: RunIdentity) -> Pinned | None:
     """Return the version that an earlier attempt at this very run has committed whole, None if there is none.
 
@@ -78,23 +86,24 @@ def write(
     key: str,
     value: WriteValue,
     identity: RunIdentity,
-) -> tuple[Pinned, int]:
-    """Replace the table at `path` by `rows`; return the version written and the number of rows.
+) -> Written:
+    """Replace the table at `path` by `rows`; return what was written.
 
     `rows` are sorted as `value` says before they come here; if they raise, nothing is
     committed. Raises WriteConflict if another writer was faster,
     LakeUnusable if the place cannot be written, SchemaMismatch and CheckViolated if rows are not as the contract says.
     """
     schema = schema_of(columns)
-    counted = 0
+    counted = size = 0
     broken: list[DecretaError] = []
 
     def stream() -> Iterator[pa.RecordBatch]:
-        nonlocal counted
+        nonlocal counted, size
         # A lazy result handed over as it is can hang the writer (`engine-facts` 13); a generator cannot.
         try:
             for batch in exactly(rows, schema, name):
                 counted += batch.num_rows
+                size += batch.nbytes
                 yield batch
         except Exception as error:
             # The writer would turn it into words of its own.
@@ -109,14 +118,14 @@ def write(
             _commit(path if table is None else table, reader, value, identity.commit(name, key))
     except CommitFailedError as error:
         if (ours := already_written(name, path, identity)) is not None:
-            return ours, counted
+            return Written(ours, counted, size)
         words = str(error).split("\n")[0]
         raise WriteConflict(f"`{name}` was changed by another writer: {words}", help="run again") from None
     except Exception:
         if broken:
             raise broken[0] from None
         raise
-    return Pinned(name, path, version, _reopened(path, version)), counted
+    return Written(Pinned(name, path, version, _reopened(path, version)), counted, size)
 
 
 def _reopened(path: Path, version: int) -> DeltaTable:

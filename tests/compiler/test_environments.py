@@ -36,8 +36,8 @@ def test_each_policy_has_its_own_budgets_thresholds_and_places(project: Path) ->
     assert (local["environment"], prod["environment"]) == ("local", "prod")
     assert (local["bindings"]["lake"], prod["bindings"]["lake"]) == (".decreta/lake", "/var/lib/decreta/lake")
     name = next(n for n, d in local["cache_policy_by_view"].items() if d["rule"].startswith("cache.shared"))
-    assert local["cache_policy_by_view"][name]["value"] == {"placement": "memory"}
-    assert prod["cache_policy_by_view"][name]["value"] == {"placement": "spill"}, "four readers are wanted there"
+    assert local["cache_policy_by_view"][name]["value"]["placement"] == "memory"
+    assert prod["cache_policy_by_view"][name]["value"]["placement"] == "spill", "four readers are wanted there"
     settings = [p["session_profile_by_workload"]["interactive_query"]["value"]["settings"] for p in (local, prod)]
     assert settings[0]["datafusion.runtime.memory_limit"]["value"] == "1G"
     assert settings[1]["datafusion.runtime.memory_limit"]["value"] == "8G"

@@ -399,11 +399,16 @@ def test_a_second_session_binding_or_load_raises() -> None:
         tally.once("session batch_ingest")
 
 
-def test_the_committed_policy_has_rules_that_decide_and_baselines_that_stand() -> None:
-    policy = json.loads((ROOT / "generated/code_graph/policy/local.json").read_bytes())
+def test_the_committed_policies_have_rules_that_decide_and_baselines_that_stand() -> None:
+    """Of `local` somebody has seen enough to decide every view; of `prod` nobody has seen anything yet."""
+    policies = [
+        json.loads((ROOT / f"generated/code_graph/policy/{env}.json").read_bytes()) for env in ("local", "prod")
+    ]
     for section in SECTIONS:
-        origins = {decision["origin"] for decision in policy[section].values()}
+        origins = {decision["origin"] for policy in policies for decision in policy[section].values()}
         assert origins == {"derived", "baseline"}, section
+    rules = [{d["rule"] for d in policy["cache_policy_by_view"].values()} for policy in policies]
+    assert "cache.shared_and_small@1" in rules[0] - rules[1] and "cache.baseline@2" in rules[1] - rules[0]
 
 
 @pytest.mark.parametrize(
@@ -412,7 +417,8 @@ def test_the_committed_policy_has_rules_that_decide_and_baselines_that_stand() -
         ("scan_policy_by_dataset", "scope", "specs/std/capabilities/datafusion-55.0.0+deltalake-1.6.6.json",
          '"row_filters": true', '"row_filters": false'),
         ("scan_policy_by_dataset", "imports", "specs/code_graph/pack.toml", 'reads = "selective"', 'reads = "whole"'),
-        ("cache_policy_by_view", "module_definition", "specs/std/rules/cache.toml", "value = 2", "value = 4"),
+        ("cache_policy_by_view", "module_definition", "specs/code_graph/locks/local.evidence.json",
+         '"value": 430142', '"value": 4301420000'),
         ("write_policy_by_dataset", "scope", "specs/code_graph/objects/scope.yaml",
          "layout: {sort: [file_id, span_start]}\n", ""),
         ("session_profile_by_workload", "interactive_query", "specs/code_graph/pack.toml", 'reads = "selective"',

@@ -179,7 +179,7 @@ def test_a_stored_relation_is_refused_while_it_is_written(gauge: Path) -> None:
 
 def test_a_null_that_a_contract_excludes_is_refused_whatever_checks_say(gauge: Path) -> None:
     report(gauge, [RIGHT | {"station_id": None}])
-    with pytest.raises(CheckViolated, match=r"`reading__staged.station_id` has 1 nulls"):
+    with pytest.raises(CheckViolated, match=r"`reading.station_id` has 1 nulls"):
         run(gauge)
 
 

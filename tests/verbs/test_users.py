@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 import decreta_runtime
 from decreta.diagnostics import Report
+from decreta.facts import TABLES
 from decreta.read import read_file
 from decreta.reference import reference
 from decreta.schemas import FOLDERS, SPECS, schemas
@@ -77,6 +78,9 @@ def test_artefacts_are_as_their_schemas_say() -> None:
         assert not jsonschema.Draft202012Validator(found["manifest.schema.json"]).is_valid(broken)
         for policy in (ROOT / "generated" / pack / "policy").glob("*.json"):
             jsonschema.validate(json.loads(policy.read_bytes()), found["policy.schema.json"])
+        lock = json.loads((ROOT / "specs" / pack / "locks/local.evidence.json").read_bytes())
+        jsonschema.validate(lock, found["evidence.schema.json"])
+        assert not jsonschema.Draft202012Validator(found["evidence.schema.json"]).is_valid({**lock, "clock": 3})
 
 
 def test_records_of_a_run_are_as_their_schemas_say(shop_pack: Path, tmp_path: Path) -> None:
@@ -223,7 +227,22 @@ def test_suggested_joins_name_their_evidence(project: Path) -> None:
 
 
 def test_the_reference_is_up_to_date() -> None:
-    assert {p.name: p.read_text() for p in (ROOT / "docs/reference").iterdir()} == reference()
+    pages = {path: (ROOT / "docs" / path).read_text() for path in reference()}
+    assert pages == reference()
+    assert {p.name for p in (ROOT / "docs/reference").iterdir()} == {p.rpartition("/")[2] for p in pages} - {"facts.md"}
+
+
+def test_every_fact_is_documented_for_the_domains_that_read_it() -> None:
+    page = (ROOT / "docs/facts.md").read_text()
+    for domain, table in TABLES.items():
+        for name, info in table.items():
+            (line,) = [line for line in _of_domain(page, domain) if line.startswith(f"| `{name}` |")]
+            assert info.type in line and info.source in line and info.summary in line and (info.unit or "") in line
+            assert all(f"`{value}`" in line for value in info.values)
+
+
+def _of_domain(page: str, domain: str) -> list[str]:
+    return next(part for part in page.split("\n## ") if f"`{domain}`" in part.partition("|")[0]).splitlines()
 
 
 def test_completion_knows_every_verb(project: Path) -> None:

@@ -14,6 +14,7 @@ VERBS = {
     "lineage": "decreta.cli.lineage",
     "print": "decreta.cli.print",
     "suggest": "decreta.cli.suggest",
+    "observe": "decreta.cli.observe",
     "completion": "decreta.cli.completion",
     "run": "decreta_runtime.cli.run",
     "query": "decreta_runtime.cli.query",

@@ -21,6 +21,8 @@ class FactInfo(NamedTuple):
     summary: str
     unit: str | None = None
     values: tuple[str, ...] = ()
+    bound: bool = False
+    """Whether it is the most that the value can be, and not the value."""
 
 
 class Fact(NamedTuple):

@@ -228,6 +228,15 @@ class Worth:
         """Return what a statistic is worth that so many of the files say; None: the table itself says it."""
         return self._times(self._spec.statistics, share or "1.00")
 
+    def bound(self, share: str | None) -> str:
+        """Return what a bound is worth that statistics of so many of the files give."""
+        return self._times(self._spec.bound, share or "1.00")
+
+    @property
+    def runs(self) -> int:
+        """As many runs of an outcome as make a difference."""
+        return len(self._spec.outcome or ())
+
     def outcome(self, runs: int | None) -> str:
         """Return what an outcome of so many runs is worth."""
         steps = self._spec.outcome

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any, TypeVar, cast
 
-import msgspec
 from pydantic import BaseModel
 
 from decreta.diagnostics import Related, Report, did_you_mean
@@ -18,13 +17,13 @@ from decreta.model import spec
 from decreta.model.files import PackFiles
 from decreta.model.program import Function, Object, Query, Relation, Resolved, Written
 from decreta.resolve.arguments import Binder
+from decreta.resolve.evidence import evidence_locks
 from decreta.resolve.names import find, text_of
 from decreta.resolve.rulebook import rule_book
 from decreta.resolve.templates import Templates
 from decreta.source import SourceText, Span
 from decreta.validate import validate
 from decreta_runtime.contract import types
-from decreta_runtime.contract.evidence import EVIDENCE_FORMAT, EvidenceLock
 from decreta_runtime.contract.manifest import RUN_WORKLOAD, SQL_WORKLOAD, Column, Source
 from decreta_runtime.contract.policy import DOMAINS
 
@@ -84,7 +83,7 @@ class _Resolver:
             functions,
             rules,
             environments,
-            self._evidence(environments),
+            evidence_locks(self.files, environments, self.report),
             self._capabilities(),
             {path: text for path, text in self.files.texts.items() if path.startswith("code/")},
         )
@@ -449,29 +448,6 @@ class _Resolver:
             words = getattr(error, "msg", None) or str(error)
             self.report.error("D103", f"not Python: {words}", source.span(start, start + 1))
             return None
-
-    def _evidence(self, environments: Mapping[str, Any]) -> dict[str, EvidenceLock]:
-        """Return the evidence lock of each environment that has one."""
-        found: dict[str, EvidenceLock] = {}
-        for path, text in self.files.texts.items():
-            name, _, ending = path.removeprefix("locks/").partition(".")
-            if not path.startswith("locks/"):
-                continue
-            if ending != "evidence.json" or name not in environments:
-                hint = did_you_mean(name, environments)
-                help = hint if ending == "evidence.json" else "locks are named `<environment>.evidence.json`"
-                self.report.error("D205", f"`{path}` is of no environment", text.span(0, 0), help=help)
-                continue
-            try:
-                found[name] = msgspec.json.decode(text.text, type=EvidenceLock)
-            except msgspec.DecodeError as error:
-                help = "write it anew: delete it and run `decreta observe`"
-                self.report.error("D203", f"no evidence lock: {error}", text.span(0, 0), help=help)
-                continue
-            if found[name].format != EVIDENCE_FORMAT:
-                words = f"the lock has format {found[name].format}, this decreta reads {EVIDENCE_FORMAT}"
-                self.report.error("D203", words, text.span(0, 0), help="delete it and run `decreta observe`")
-        return found
 
     def _capabilities(self) -> dict[str, Mapping[str, Any]]:
         folder = "capabilities/"

@@ -6,7 +6,9 @@ said by thresholds and confidences in rule files when observations are merged an
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 EVIDENCE_FORMAT = 1
 """Of observations and evidence locks."""
@@ -16,17 +18,19 @@ class ColumnObservation(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """One column of a table, from the Delta log alone. Unknown is null."""
 
     files_with_statistics: int
-    """Files of the snapshot whose entry has a null count of the column."""
+    """Files of the snapshot whose entry has a null count of the column and of rows, or its partition value."""
     age: int | None
-    """Versions since the last commit that added a file with statistics of the column; null if none is in the log."""
+    """Versions since the newest of these files was added; null if there is none, or the log no longer says when."""
     nulls: int | None
-    """Null values in the files that have statistics."""
+    """Null values in the files that have statistics; null if none has."""
     rows: int | None
-    """Rows of the files that have statistics."""
+    """Rows of the files that have statistics; null if none has."""
     distinct: int | None
-    """An upper bound of the distinct values: no more than the rows, nor than a whole number's or date's range."""
+    """An upper bound of the distinct values in the files that have statistics: a whole number's or date's range, or the
+    values that are not null if there are fewer; of a key these, whatever its type; else null."""
     depth: int | None
-    """Of a column that the layout sorts by first: the most files whose ranges hold one value."""
+    """The most files whose ranges hold one value; null if a file has no range. A range may be wider than its values:
+    texts are cut at 64 characters, times at milliseconds."""
 
 
 class DatasetObservation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,19 +40,21 @@ class DatasetObservation(Struct, frozen=True, kw_only=True, forbid_unknown_field
     files: int
     bytes: int
     rows: int | None
-    """By the files' statistics; null if a file has none."""
+    """Rows of the files that say so, less those that deletion vectors hide; null if none says, or that is unknown."""
     files_with_rows: int
     sizes: dict[str, int]
     """Power of two → files whose size in bytes lies in [2^n, 2^(n+1))."""
     deleted_rows: int | None
-    """Rows that deletion vectors hide; null if that cannot be told."""
+    """Rows that deletion vectors hide; null if a vector cannot be read."""
     deletion_vectors: bool
+    """Whether vectors hide rows, or may."""
     column_mapping: bool
     partition_columns: tuple[str, ...]
     features: tuple[str, ...]
     """Reader and writer features that the table's protocol names, or its versions imply by name."""
     writes_since_compaction: int | None
-    """Data-changing commits since the last one that compacted, or since the table began; null past the log's start."""
+    """Data-changing commits since the last one that only rewrote files, or since the oldest file that is left was
+    added, that commit included: what lies before has left nothing to compact. Null past the log's start."""
     columns: dict[str, ColumnObservation]
 
 
@@ -58,12 +64,16 @@ class ViewObservation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     run_seq: int
     """The newest run that counts."""
     runs: int
+    """How many complete runs computed it, of those that were looked at."""
     rows: int | None
     bytes: int | None
+    """Of its rows as Arrow arrays in memory, wherever they were put."""
     milliseconds: int | None
+    """What computing and writing it took."""
     bytes_scanned: int | None
+    """Bytes read from the files of its inputs; null if a read left no counters."""
     rows_read: int | None
-    """Rows of its inputs, so that output and input can be set in relation."""
+    """Rows of its inputs that came out of their scans, so that output and input can be set in relation."""
 
 
 class Observations(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,9 +94,9 @@ class Seen(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     """Shares are decimals of two places, as text."""
     version: int
     """The table version, or for outcomes the `run_seq`, at which the value was written."""
-    share: str | None = None
+    share: Annotated[str, Meta(pattern=r"^[01]\.[0-9]{2}$")] | None = None
     """Share of the files that the value rests on."""
-    runs: int | None = None
+    runs: Annotated[int, Meta(ge=1)] | None = None
     """Runs that the value rests on, counted as far as they raise its confidence."""
 
 

@@ -58,6 +58,12 @@ class LedgerRow(Struct, frozen=True, kw_only=True):
     table_version: int | None = None
     detail: str | None = None
     """Canonical JSON with what only this kind of row has."""
+    rows_read: int | None = None
+    """Rows that a relation's statement read of its inputs; null if a read left no counters."""
+    bytes_scanned: int | None = None
+    """Bytes that it read from their files; null likewise."""
+    memory_bytes: int | None = None
+    """Bytes of a relation's rows as Arrow arrays, wherever they were put."""
 
 
 class Pair(Struct, frozen=True, kw_only=True):

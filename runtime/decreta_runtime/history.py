@@ -1,0 +1,97 @@
+"""What the commits of a Delta log say of a table's files, newest commit first. Nothing but the log is read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from decreta_runtime.contract.errors import LakeUnusable
+
+
+class _Add(Struct, rename="camel"):
+    path: str
+    data_change: bool = True
+    stats: str | None = None
+
+
+class _Remove(Struct, rename="camel"):
+    path: str
+    data_change: bool = True
+
+
+class _Line(Struct):
+    add: _Add | None = None
+    remove: _Remove | None = None
+
+
+class _Statistics(Struct, rename="camel"):
+    null_count: dict[str, Any] = {}
+
+
+class History(NamedTuple):
+    """What the log still tells; a log that was cleaned up begins late, and what lies before is unknown."""
+
+    ages: dict[str, int]
+    """Column, as files call it → versions since the newest of the snapshot's files with its statistics was added."""
+    writes: int | None
+    """Data-changing commits since the last that only rewrote files, or since the oldest file that is left."""
+
+
+_LINES = msgspec.json.Decoder(_Line)
+_STATISTICS = msgspec.json.Decoder(_Statistics)
+
+
+def history(table: Path, version: int, files: Collection[str], columns: Collection[str]) -> History:
+    """Walk the log of the table in a folder back from `version` until all is known of `files` and `columns`.
+
+    `files` are the paths of the snapshot as the log writes them, `columns` those that some of them have statistics of.
+    Commits before the oldest of the files have left nothing, so nothing older is read. Raises LakeUnusable.
+    """
+    left, ages, writes, compacted = set(files), dict[str, int](), 0, False
+    for at in reversed(range(version + 1)):
+        if not left or (compacted and ages.keys() >= set(columns)):
+            break
+        lines = _commit(table, at)
+        if lines is None:
+            return History(ages, writes if compacted else None)
+        for line in lines:
+            if line.add is not None and line.add.path in left:
+                left.discard(line.add.path)
+                for column in _columns(line.add):
+                    ages.setdefault(column, version - at)
+        compacted = compacted or _only_rewrites(lines)
+        writes += not compacted and _changes_data(lines)
+    return History(ages, writes)
+
+
+def _commit(table: Path, version: int) -> list[_Line] | None:
+    """Return the actions of a commit, None if the log no longer has it."""
+    path = table / "_delta_log" / f"{version:020}.json"
+    try:
+        return _LINES.decode_lines(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        words = f"the commit {path} cannot be read: {error}"
+        raise LakeUnusable(words, help="restore the log from a backup") from None
+
+
+def _columns(add: _Add) -> Collection[str]:
+    """Return the columns that an entry has null counts of."""
+    try:
+        return _STATISTICS.decode(add.stats).null_count if add.stats else ()
+    except msgspec.DecodeError:
+        return ()  # the engine passes such statistics over too
+
+
+def _only_rewrites(lines: list[_Line]) -> bool:
+    """Whether a commit replaces files by others with the same rows: a compaction, by whatever name its writer uses."""
+    return not _changes_data(lines) and any(line.add for line in lines) and any(line.remove for line in lines)
+
+
+def _changes_data(lines: list[_Line]) -> bool:
+    return any(action is not None and action.data_change for line in lines for action in (line.add, line.remove))
