@@ -127,10 +127,12 @@ def last_run(lake: Lake, pack: str) -> RunRecord | None:
     rows = rows or _records(table, f"pack = '{pack}'")
     if not rows:
         return None
-    last = max(rows, key=lambda row: row["run_seq"])
-    for name in _AS_JSON:
-        last[name] = json.loads(last.get(name) or "{}")  # records of before have no quarantine
-    return msgspec.convert(last, type=RunRecord)
+    return _decoded(max(rows, key=lambda row: row["run_seq"]))
+
+
+def _decoded(row: dict[str, Any]) -> RunRecord:
+    texts = {name: json.loads(row.get(name) or "{}") for name in _AS_JSON}  # records of before have no quarantine
+    return msgspec.convert(row | texts, type=RunRecord)
 
 
 def noted(lake: Lake, pack: str, *kinds: Kind) -> list[dict[str, Any]]:
@@ -152,9 +154,7 @@ def runs_under(lake: Lake, pack: str, policy_digest: str) -> list[RunRecord]:
     """Return the complete runs of `pack` under one policy, the first one first."""
     table = open_table(lake.runs)
     rows = [] if table is None else _records(table, f"pack = '{pack}' AND policy_digest = '{policy_digest}'")
-    for row in rows:
-        row["versions"], row["sources"] = json.loads(row["versions"]), json.loads(row["sources"])
-    return sorted((msgspec.convert(row, type=RunRecord) for row in rows), key=lambda run: run.run_seq)
+    return sorted((_decoded(row) for row in rows), key=lambda run: run.run_seq)
 
 
 def actions_under(lake: Lake, pack: str, policy_digest: str) -> Counter[Action]:

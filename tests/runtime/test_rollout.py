@@ -190,12 +190,12 @@ def check_foretold(warn: Seen, enforce: Seen) -> None:
             for name in ("memory", "spill") if placement != "none" else ():
                 expected = done["step", subject]["bytes"] if name == placement else 0
                 # Rows come in any order, and a file of them is a byte or two longer or shorter.
-                assert would[f"{name}_bytes"] in (pytest.approx(expected, rel=0.01), None), subject
+                assert would[f"{name}_bytes"] in (pytest.approx(expected, rel=0.02), None), subject
         elif shadow["domain"] == "write":
             files, groups, _ = enforce.layout[subject]
             assert (would["files"], would["row_groups"]) == (files, groups), subject
             if would["file_bytes"] is not None:
-                assert would["file_bytes"] == pytest.approx(done["write", subject]["bytes"], rel=0.01)
+                assert would["file_bytes"] == pytest.approx(done["write", subject]["bytes"], rel=0.02)
             if "memory_bytes" in would:
                 assert would["memory_bytes"] == done["step", subject]["bytes"]
         told += 1
