@@ -87,7 +87,7 @@ def _asked(project: Project, what: str, pack: str | None, environment: str) -> _
             raise InputInvalid(f"`{what}` may be of {len(packs)} packs", help=f"name one: --pack {packs[0]}")
         parts = [*packs, *parts[:2]]
     if len(parts) != 3:
-        help = "write PACK/DOMAIN/SUBJECT, such as PACK/cache/RELATION, or a pointer into the policy"
+        help = "write PACK/DOMAIN/SUBJECT, such as PACK/cache/VIEW, or a pointer into the policy"
         raise InputInvalid(f"`{what}` names no decision", help=help)
     project.chosen(parts[:1])
     domains = {section: domain for domain, (section, _) in DOMAINS.items()} | {domain: domain for domain in DOMAINS}
