@@ -112,10 +112,15 @@ def _wrong_value(doc: Document, path: Path, error: Any, report: Report) -> None:
         report.error("D203", f"{what}: {error['msg'][:1].lower()}{error['msg'][1:]}", place)
 
 
-def _path(doc: Document, loc: tuple[int | str, ...]) -> Path:
-    """Strip from pydantic's location the tags of unions, which are no part of the document."""
-    path: Path = ()
-    for part in loc:
-        if (*path, part) in doc.values or (*path, part) in doc.keys:
-            path = (*path, part)
-    return path
+def _path(doc: Document, loc: tuple[int | str, ...], path: Path = ()) -> Path:
+    """Strip from pydantic's location the tags of unions, which are no part of the document.
+
+    A tag may be called as a key beside the mistake is: of two ways the one that leads to the location's end is right.
+    """
+    if not loc:
+        return path
+    ways = [_path(doc, loc[1:], path)]
+    step = (*path, loc[0])
+    if step in doc.values or step in doc.keys:
+        ways.insert(0, _path(doc, loc[1:], step))
+    return max(ways, key=lambda way: (len(way), way[-1:] == loc[-1:]))
