@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tests.conftest import ROOT, Command, compiled, edit_policy, reseal, rows_of, run_command
 
 import decreta_runtime
-from decreta_runtime.contract.errors import CheckViolated, PolicyIncomplete
+from decreta_runtime.contract.errors import CheckViolated, InputInvalid, PolicyIncomplete
 
 Row = dict[str, int | None]
 RIGHT: Row = {"reading_id": 1, "station_id": 1, "level": 5, "order": 1}
@@ -144,6 +144,16 @@ def test_what_is_recorded_stays_in_the_dataset(gauge: Path) -> None:
     assert (row["rows"], row["pointer"]) == (2, "/validation/reading/level_is_plausible")
     assert row["detail"] == {"when": "write", "on_violation": "record", "outcome": "recorded"}
     assert ("reading", "level_is_plausible", "recorded", 2) in {v[:4] for v in result.violations}
+
+
+def test_what_a_stored_relation_records_stays_in_it_and_it_has_no_quarantine(gauge: Path) -> None:
+    edit_policy(gauge / "generated/gauge", validation("doubled", "below_the_bridge", on_violation="record"))
+    result = run(gauge)
+    assert ("doubled", "below_the_bridge", "recorded", 2) in {v[:4] for v in result.violations}
+    assert ids(gauge, "doubled") == [1, 4, 5, 6] and set(result.quarantine) == {"reading"}
+    with pytest.raises(InputInvalid, match="doubled__quarantine"):
+        ask(gauge, "SELECT * FROM doubled__quarantine")
+    assert not (gauge / "lake/gauge/doubled__quarantine").exists()
 
 
 def test_a_refused_write_counts_all_rows_and_commits_none(gauge: Path) -> None:
