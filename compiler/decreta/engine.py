@@ -30,7 +30,7 @@ class Engine:
     """A planner over the empty tables registered so far. Holds no data and touches no disk."""
 
     def __init__(self) -> None:
-        config = SessionConfig().with_target_partitions(1)
+        config = SessionConfig().with_target_partitions(1).with_information_schema(True)
         # The session's zone decides what TIMESTAMP WITH TIME ZONE means (`engine-facts` 2a); the runtime sets the same.
         self._types: dict[str, pa.DataType] = {}
         self._context = SessionContext(config.set("datafusion.execution.time_zone", "UTC"))
@@ -48,6 +48,11 @@ class Engine:
             yield
         finally:
             self._context.deregister_table(name)
+
+    def functions(self) -> set[str]:
+        """Return the names of the functions that the installed engine has."""
+        names = self._context.sql("SELECT DISTINCT routine_name AS name FROM information_schema.routines").to_pydict()
+        return set(names["name"])
 
     def has_function(self, name: str) -> bool:
         """Say whether the engine has a function of that name already."""

@@ -9,6 +9,7 @@ import msgspec
 from pydantic import TypeAdapter
 
 from decreta.model import spec
+from decreta_runtime.contract.capabilities import CapabilityFile
 from decreta_runtime.contract.manifest import Manifest
 from decreta_runtime.contract.policy import PolicyFile
 from decreta_runtime.contract.records import LedgerRow, RunRecord
@@ -34,7 +35,13 @@ FOLDERS = {
     "env": "env",
 }
 """Folder of a pack → the kind of the specs in it; `pack.toml` stands above them."""
-_ARTEFACTS = {"manifest": Manifest, "policy": PolicyFile, "run": RunRecord, "ledger": LedgerRow}
+_ARTEFACTS = {
+    "manifest": Manifest,
+    "policy": PolicyFile,
+    "capabilities": CapabilityFile,
+    "run": RunRecord,
+    "ledger": LedgerRow,
+}
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _EXAMPLES: dict[str, list[Any]] = {
     "object": [

@@ -73,6 +73,7 @@ def _relation(checked: CheckedRelation) -> RelationEntry:
         local_to=checked.local_to,
         stratum=checked.stratum,
         call=_call(relation.call) if relation.call else None,
+        functions=checked.functions,
         checks=checked.checks,
     )
 
@@ -86,6 +87,7 @@ def _query(checked: CheckedQuery) -> QueryEntry:
         example=dict(query.written.spec.example),
         columns=checked.columns,
         datasets=dict(checked.datasets),
+        functions=checked.functions,
         views=checked.views,
     )
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, Decimal
-from typing import Any, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from sqlglot import exp
 
@@ -30,6 +30,7 @@ from decreta.model.spec import (
     ThresholdSpec,
 )
 from decreta.source import Document, Embedded, Path, SourceText, Span
+from decreta_runtime.contract.capabilities import CapabilityFile, Volatility
 from decreta_runtime.contract.evidence import EvidenceLock
 from decreta_runtime.contract.manifest import Check, Column, Join, Key, Locality, Source
 from decreta_runtime.contract.policy import FactSource, PolicyFile
@@ -274,7 +275,7 @@ class Resolved:
     environments: Mapping[str, Written[EnvironmentSpec]]
     evidence: Mapping[str, EvidenceLock]
     """What was seen of each environment's lake, as far as somebody looked."""
-    capabilities: Mapping[str, Mapping[str, Any]]
+    capabilities: Mapping[str, CapabilityFile]
     code: Mapping[str, SourceText]
 
 
@@ -359,6 +360,10 @@ class CheckedRelation:
     joins: tuple[Join, ...] = ()
     local_to: Locality | None = None
     stratum: int = 0
+    functions: tuple[str, ...] = ()
+    """What its statement calls, sorted."""
+    volatility: Volatility = "immutable"
+    """How far its rows would come out the same if a run computed it again."""
 
 
 @dataclass(frozen=True)
@@ -374,6 +379,7 @@ class CheckedQuery:
     """Dataset or view → its columns that predicates compare with values."""
     equalities: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The same, of those that are compared by equality."""
+    functions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import builtins
-import json
 import keyword
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
@@ -24,6 +23,7 @@ from decreta.resolve.templates import Templates
 from decreta.source import SourceText, Span
 from decreta.validate import validate
 from decreta_runtime.contract import types
+from decreta_runtime.contract.capabilities import CapabilityFile
 from decreta_runtime.contract.evidence import EVIDENCE_FORMAT, EvidenceLock
 from decreta_runtime.contract.manifest import RUN_WORKLOAD, SQL_WORKLOAD, Column, Source
 
@@ -69,6 +69,7 @@ class _Resolver:
             self._bindings(environment)
         shapes = {n: self._query(n, w, header) for n, w in queries.items()} if header else {}
         self._required_code(functions)
+        capabilities = self._capabilities()
         if self.report.failed or header is None:
             return None
         return Resolved(
@@ -82,7 +83,7 @@ class _Resolver:
             rules,
             environments,
             self._evidence(environments),
-            self._capabilities(),
+            capabilities,
             {path: text for path, text in self.files.texts.items() if path.startswith("code/")},
         )
 
@@ -419,10 +420,15 @@ class _Resolver:
                 self.report.error("D203", words, text.span(0, 0), help="delete it and run `decreta observe`")
         return found
 
-    def _capabilities(self) -> dict[str, Mapping[str, Any]]:
-        folder = "capabilities/"
-        return {
-            path.removeprefix(folder).removesuffix(".json"): json.loads(text.text)
-            for path, text in self.library.texts.items()
-            if path.startswith(folder)
-        }
+    def _capabilities(self) -> dict[str, CapabilityFile]:
+        """Return what probes saw of engines, the pack's own files over the library's."""
+        folder, found = "capabilities/", dict[str, CapabilityFile]()
+        for path, text in (*self.library.texts.items(), *self.files.texts.items()):
+            if path.startswith(folder):
+                try:
+                    name = path.removeprefix(folder).removesuffix(".json")
+                    found[name] = msgspec.json.decode(text.text, type=CapabilityFile)
+                except msgspec.DecodeError as error:
+                    help = "`make probe` writes it; it is never edited by hand"
+                    self.report.error("D203", f"no capability file: {error}", text.span(0, 0), help=help)
+        return found

@@ -134,7 +134,7 @@ class RelationEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     key: Key | None
     stored: bool
     export: bool
-    cut_point: Literal["used_twice", "deep_filters", "round", "read_by_function", "function_result"] | None
+    cut_point: Literal["used_twice", "deep_filters", "round", "read_by_function", "function_result", "volatile"] | None
     """Why it must be computed once a run and placed in memory or a spill (`engine-facts` 12); None: it is inlined."""
     lineage: dict[str, tuple[str, ...]]
     """Output column -> the `input.column` names that its values are made from."""
@@ -145,6 +145,8 @@ class RelationEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     stratum: int
     """How many results that are not monotone in their inputs lie at or below this relation."""
     call: Call | None
+    functions: tuple[str, ...]
+    """The functions of engine and pack that its statement calls; a table function's own name."""
     checks: tuple[Check, ...]
 
 
@@ -160,6 +162,8 @@ class QueryEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     columns: tuple[Column, ...]
     datasets: dict[str, tuple[str, ...]]
     """Dataset -> the columns of it that the shape reads, directly or through views."""
+    functions: tuple[str, ...]
+    """The functions of engine and pack that its statement calls."""
     views: tuple[str, ...]
     """Relations that are not stored, in the order in which they must be registered."""
 
