@@ -1,6 +1,6 @@
 """Write the reference from what is obeyed: specs from their models, artefacts from the contract.
 
-`python -m decreta.reference FOLDER` writes `spec.md` and `policy.md`; `make docs` calls it.
+`python -m decreta.reference FOLDER` writes `spec.md`, `policy.md` and `capabilities.md`; `make docs` calls it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from decreta.schemas import SPECS, schemas
+from decreta_runtime.contract.capabilities import FEATURES, Feature
 
 _MADE = "<!-- Made by `make docs`. Do not edit. -->\n\n"
 
@@ -22,8 +23,15 @@ def reference() -> dict[str, str]:
     artefacts = [_section(name, schema) for name, schema in found.items() if name not in SPECS]
     return {
         "spec.md": _MADE + "# Specs, key by key\n\n" + "\n".join(specs),
+        "capabilities.md": _MADE + "# Capabilities: what a probe must see, and what relies on it\n\n" + _features(),
         "policy.md": _MADE + "# What decreta writes: manifest, policy, records\n\n" + "\n".join(artefacts),
     }
+
+
+def _features() -> str:
+    rows = [f"| `{name}` | {f.relied_on_by} | {f.summary} |" for name, f in FEATURES.items()]
+    words = " ".join((Feature.__doc__ or "").split())
+    return "\n".join([words, "", "| feature | for | seen when |", "|---|---|---|", *rows, ""])
 
 
 def _section(name: str, schema: dict[str, Any]) -> str:
