@@ -149,6 +149,16 @@ CODES: dict[str, Code] = {
         "An exception to a rollout holds until a version of the pack, and the pack has reached it.",
         "Remove it, or give it a later end and say why.",
     ),
+    "D416": Code(
+        "a function that an environment's engine does not have",
+        "The statement would fail there; the probe of that engine did not find the function.",
+        "Call a function that all engines of the pack have, or run `make probe` with the engine that has it.",
+    ),
+    "D417": Code(
+        "an engine that does not keep what every decision rests on",
+        "Baselines have no condition: their rows are right only where the probe saw these features.",
+        "Name an engine whose capability file has them, or install other versions and run `make probe`.",
+    ),
     "D601": Code("an unused import", "What is imported and not used misleads readers.", "Remove it."),
     "D602": Code("an unused parameter", "Callers give it, and it changes nothing.", "Use or remove it."),
     "D603": Code("an unused column", "It is computed in every run, for nobody.", "Leave it out, or store it."),

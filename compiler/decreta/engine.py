@@ -31,7 +31,7 @@ class Engine:
     """A planner over the empty tables registered so far. Holds no data and touches no disk."""
 
     def __init__(self) -> None:
-        config = SessionConfig().with_target_partitions(1)
+        config = SessionConfig().with_target_partitions(1).with_information_schema(True)
         # The session's zone decides what TIMESTAMP WITH TIME ZONE means (`engine-facts` 2a); the runtime sets the same.
         self._types: dict[str, pa.DataType] = {}
         self._config = config.set("datafusion.execution.time_zone", "UTC")

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from decreta.estimates import Estimates, kind_of, lineage_depth
 from decreta.model.facts import Fact, FactBase, FactInfo, FactValue, Rows
 from decreta.model.program import Checked, CheckedQuery, Worth
+from decreta_runtime.contract.capabilities import VOLATILITIES
 from decreta_runtime.contract.evidence import DatasetEvidence, EvidenceLock, Seen
 
 KINDS = ("aggregate", "filter", "join", "project", "recursive", "table_function", "union", "window")
@@ -71,6 +72,9 @@ VIEW_FACTS = {
     "required_columns": FactInfo("int64", "lineage", "columns of its inputs that it reads", "columns"),
     "lineage_depth": FactInfo("int64", "lineage", "relations on the longest way down to an object", "relations"),
     "local": FactInfo("bool", "lineage", "whether it is proven to fall apart into groups of its inputs"),
+    "volatility": FactInfo(
+        "string", "lineage", "how far its rows would be the same if a run computed it again", None, VOLATILITIES
+    ),
     "rows": FactInfo("int64", "outcome", "rows of earlier runs", "rows"),
     "bytes": FactInfo(
         "int64", "outcome", "bytes that its rows took in memory in earlier runs, wherever they were put", "bytes"
@@ -221,6 +225,7 @@ def _views(checked: Checked, datasets: Rows, lock: EvidenceLock | None, worth: W
             required_columns=sum(len(used) for used in relation.required.values()),
             lineage_depth=depths[name],
             local=relation.local_to is not None,
+            volatility=relation.volatility,
         )
         for fact, seen in (lock.views.get(name, {}) if lock is not None else {}).items():
             if fact in row:

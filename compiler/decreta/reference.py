@@ -15,6 +15,7 @@ from decreta.estimates import DERIVED
 from decreta.facts import Documented, documented
 from decreta.model.spec import ConfidenceSpec
 from decreta.schemas import SPECS, schemas
+from decreta_runtime.contract.capabilities import FEATURES, Feature
 
 _MADE = "<!-- Made by `make docs`. Do not edit. -->\n\n"
 _RULES = Path(__file__).resolve().parents[2] / "specs" / "std" / "rules"
@@ -43,6 +44,9 @@ def reference() -> dict[str, str]:
     return {
         "facts.md": _MADE + "# Facts\n\n" + _facts(),
         "reference/spec.md": _MADE + "# Specs, key by key\n\n" + "\n".join(specs),
+        "reference/capabilities.md": _MADE
+        + "# Capabilities: what a probe must see, and what relies on it\n\n"
+        + _features(),
         "reference/policy.md": _MADE
         + "# What decreta writes: manifest, policy, records, evidence\n\n"
         + "\n".join(artefacts),
@@ -83,6 +87,12 @@ def _confidence() -> dict[str, Any]:
 def _described(model: type[ConfidenceSpec]) -> dict[str, str]:
     fields = model.model_json_schema()["properties"]
     return {name: " ".join(str(form.get("description", "")).split()) for name, form in fields.items()}
+
+
+def _features() -> str:
+    rows = [f"| `{name}` | {f.relied_on_by} | {f.summary} |" for name, f in FEATURES.items()]
+    words = " ".join((Feature.__doc__ or "").split())
+    return "\n".join([words, "", "| feature | for | seen when |", "|---|---|---|", *rows, ""])
 
 
 def _section(name: str, schema: dict[str, Any]) -> str:

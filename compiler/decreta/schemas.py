@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from decreta.model import spec
 from decreta_runtime.contract import manifest, policy, records
+from decreta_runtime.contract.capabilities import CapabilityFile
 from decreta_runtime.contract.evidence import EvidenceLock, Observations
 from decreta_runtime.contract.kpi import Kpi
 from decreta_runtime.contract.manifest import Manifest
@@ -45,6 +46,7 @@ FOLDERS = {
 _ARTEFACTS = {
     "manifest": Manifest,
     "policy": PolicyFile,
+    "capabilities": CapabilityFile,
     "run": RunRecord,
     "ledger": LedgerRow,
     "shadow": ShadowDetail,

@@ -18,9 +18,10 @@ import pyarrow as pa
 from datafusion import DataFrame, SessionContext, SQLOptions
 
 from decreta_runtime.arrow import arrow_type, empty_batch, plain, schema_of
+from decreta_runtime.calls import require_engine_functions
 from decreta_runtime.contract.errors import InputInvalid
 from decreta_runtime.contract.evidence import Observations
-from decreta_runtime.contract.manifest import QUARANTINE, SQL_WORKLOAD, Column, QueryEntry
+from decreta_runtime.contract.manifest import QUARANTINE, RUN_WORKLOAD, SQL_WORKLOAD, Column, QueryEntry
 from decreta_runtime.contract.policy import Choice, ScanValue, SessionValue
 from decreta_runtime.functions import call_table_function, scalar_functions
 from decreta_runtime.guards import choose
@@ -119,17 +120,27 @@ class Pack:
         sources: Mapping[str, str | Sequence[str]] | None = None,
         progress: Callable[[str, str], None] | None = None,
         select: Sequence[str] = (),
+        workload: str = RUN_WORKLOAD,
     ) -> RunResult:
         """Run the pack, or the part of it that `select` names (`+name+` with ancestors and descendants).
 
-        `sources` binds names to `[ROOT:]PATH` over the environment. Raises DecretaError.
+        `sources` binds names to `[ROOT:]PATH` over the environment; the run has the session of `workload`, so that a
+        class that is `repeatable` gives the same rows in the same order each time. Raises DecretaError.
         """
+        self.check_workload(workload)
         given = self.places(sources or {})
         tally = Tally()
         tally.once("load")
         try:
             return run(
-                self._pack, self.policy, self.lake, given, tally, progress or (lambda _stage, _words: None), select
+                self._pack,
+                self.policy,
+                self.lake,
+                given,
+                tally,
+                progress or (lambda _stage, _words: None),
+                select,
+                workload,
             )
         finally:
             # Readers of this pack see the new run: they bind, and open sessions, anew.
@@ -148,6 +159,12 @@ class Pack:
                     raise InputInvalid(f"the table `{name}` is bound to {len(found)} places", help="name one")
                 given[name] = [str(local_path(found[0], Path.cwd()))]
         return given
+
+    def check_workload(self, workload: str) -> None:
+        """Raise InputInvalid unless the pack declares a workload class of that name."""
+        if workload not in self.manifest.workloads:
+            known = {*self.manifest.workloads}
+            raise InputInvalid(f"the pack has no workload class `{workload}`", help=_nearest(workload, known))
 
     def query(self, shape: str, **parameters: Any) -> pa.Table:
         """Return the rows of a query shape over the last complete run. Raises DecretaError."""
@@ -250,6 +267,7 @@ class Pack:
             profile = choose(self.policy.session(workload), workload, None, self.policy, self._ledger)
             context = build_session(workload, profile, self._tally, scalar_functions(self._pack))
             note_session(self._ledger, workload, profile, self.policy)
+            require_engine_functions(context, workload, self.manifest, self.policy, self._ledger)
             self._readings[workload] = _Reading(context, profile, {}, set(), set())
         return self._readings[workload]
 

@@ -21,6 +21,8 @@ from decreta_runtime.record import Ledger
 from decreta_runtime.scan import Pinned, register_scan
 
 Placement = Literal["none", "memory", "spill"]
+_PART = "__append"
+"""The column that a spill is partitioned by; no column of a contract begins so."""
 
 
 class Wanted(NamedTuple):
@@ -92,7 +94,7 @@ class Place:
         self._places, self._name, self._columns, self._wanted = places, name, columns, wanted
         self._schema = schema_of(columns)
         self._kept: list[pa.RecordBatch] = []
-        self._size = self._rows = self._total = 0
+        self._size = self._rows = self._total = self._appended = 0
         self._path = places.spill / name
         self._placement = wanted.placement
         self._budget = places.budget(wanted)
@@ -158,10 +160,18 @@ class Place:
         return True
 
     def _append(self) -> None:
-        reader = pa.RecordBatchReader.from_batches(self._schema, self._kept)
+        # The engine reads files in the order of their paths, and delta-rs names them at random: a folder an append
+        # keeps rows in the order they came in, which repeatable sessions rely on.
+        part = pa.scalar(f"{self._appended:06}", pa.string())
+        schema = self._schema.append(pa.field(_PART, pa.string(), nullable=False))
+        numbered = (
+            pa.RecordBatch.from_arrays([*batch.columns, pa.repeat(part, batch.num_rows)], schema=schema)
+            for batch in self._kept
+        )
+        reader = pa.RecordBatchReader.from_batches(schema, numbered)
         with writing(f"the spill of `{self._name}`"):
-            write_deltalake(str(self._path), reader, mode="append")
-        self._kept, self._size = [], 0
+            write_deltalake(str(self._path), reader, mode="append", partition_by=[_PART])
+        self._kept, self._size, self._appended = [], 0, self._appended + 1
 
     def _table(self) -> DeltaTable:
         return DeltaTable(str(self._path))

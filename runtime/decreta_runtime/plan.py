@@ -14,11 +14,12 @@ from decreta_runtime.pack import Pack
 from decreta_runtime.record import last_run
 
 
-def plan(pack: Pack) -> list[dict[str, Any]]:
+def plan(pack: Pack, workload: str = RUN_WORKLOAD) -> list[dict[str, Any]]:
     """Return the steps of a run in order: action, subject, value, pointer, guards and what is taken otherwise."""
+    pack.check_workload(workload)
     pack.verify()
     manifest, policy = pack.manifest, pack.policy
-    steps = [_step("session", RUN_WORKLOAD, policy.session(RUN_WORKLOAD))]
+    steps = [_step("session", workload, policy.session(workload))]
     sources = {entry.source.name for entry in manifest.objects.values() if entry.source is not None}
     steps += [_step("extract", name, policy.source(name)) for name in sorted(sources)]
     for name, entry in manifest.objects.items():

@@ -1,95 +1,341 @@
 """`make probe`: see what the installed pair of engines does, and write it down as a capability file.
 
-A capability is what was seen here, through the runtime's own scan, never what a version promises. The file is committed
-and an input of compilation; nothing is probed in a run.
+A capability is what was seen here, through the runtime's own scan and write, never what a version promises. The file is
+committed and an input of compilation; nothing is probed in a run. `FEATURES` says what each means.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 import pyarrow as pa
 from datafusion import SessionConfig, SessionContext
 from deltalake import DeltaTable, WriterProperties, write_deltalake
 
+from decreta_runtime.arrow import schema_of
+from decreta_runtime.contract import types
+from decreta_runtime.contract.capabilities import FEATURES, CapabilityFile, FunctionSeen, Volatility
+from decreta_runtime.contract.errors import EXIT_DONE, EXIT_FINDINGS, WriteConflict
 from decreta_runtime.contract.manifest import Column
-from decreta_runtime.contract.policy import ScanValue
+from decreta_runtime.contract.policy import ScanValue, WriteValue
+from decreta_runtime.foreign import delete_by_vector
 from decreta_runtime.guards import installed_engine
 from decreta_runtime.metrics import ScanStats, scan_stats
-from decreta_runtime.scan import Pinned, Scanned, register_scan
+from decreta_runtime.place import Places, Wanted
+from decreta_runtime.record import Ledger
+from decreta_runtime.scan import Pinned, register_scan
+from decreta_runtime.write import RunIdentity, already_written, write
 
 _ROWS, _GROUP = 40_000, 1_000
 _COLUMNS = (
     Column(name="id", type="int64"),
     Column(name="word", type="string", nullable=True),
     Column(name="at", type="timestamp"),
+    Column(name="at_home", type="timestamp_local"),
     Column(name="parts", type="list<int32>"),
+    Column(name="price", type="decimal(10,2)"),
     Column(name="later", type="int64", nullable=True),
 )
-_NATIVE = ScanValue(path="native", pushdown=False, page_index=False, bloom_filters=False, columns="all")
-_FILTERED = ScanValue(path="native", pushdown=True, page_index=True, bloom_filters=False, columns="all")
+_OLDER = schema_of(_COLUMNS[:-1])
+_PAIR = (Column(name="id", type="int64"), Column(name="word", type="string"))
 _DELTA = ScanValue(path="delta", pushdown=False, page_index=False, bloom_filters=False, columns="all")
+_NATIVE = msgspec.structs.replace(_DELTA, path="native")
+_WRITTEN = WriteValue(
+    mode="replace",
+    sort=(),
+    staging="memory",
+    target_file_bytes=1 << 30,
+    row_group_rows=_GROUP,
+    compression="snappy",
+    bloom_columns=(),
+    bloom_fpp="0.01",
+)
 
 
-def probe() -> dict[str, Any]:
+class _Read(NamedTuple):
+    rows: pa.Table
+    stats: ScanStats
+
+    def column(self, column: Column) -> tuple[str | None, list[Any]]:
+        """Return the type, by the name that specs give it, and the values of a column."""
+        return types.from_arrow(str(self.rows.schema.field(column.name).type)), self.rows[column.name].to_pylist()
+
+
+def probe() -> CapabilityFile:
     """Return the capability file's content for the installed engines."""
-    with tempfile.TemporaryDirectory() as folder:
-        pinned = _table(Path(folder) / "a table")
-        whole = _rows(pinned, _DELTA, "true")[0]
-        same = _rows(pinned, _NATIVE, "true")[0] == whole and len(whole) == _ROWS + 1
-        one, narrow = _rows(pinned, _NATIVE, "id = 777")
-        read = narrow.row_groups_read is not None and narrow.row_groups_total is not None
-        pruned = read and narrow.row_groups_read < narrow.row_groups_total  # type: ignore[operator]
-        few, filtered = _rows(pinned, _FILTERED, "word = 'w7' AND id < 3000")
-        rows_left = filtered.rows_scanned
-        features = {
-            "native_scan": same and len(one) == 1 and pruned,
-            "row_filters": rows_left is not None and 0 < rows_left == len(few) < _GROUP,
-        }
+    found: dict[str, bool] = {}
+    for act in (_native, _skipped, _deleted, _mapped, _partitioned, _committed, _spilled, _limited, _repeated):
+        with tempfile.TemporaryDirectory() as folder:
+            found |= act(Path(folder) / "a table")
     context = SessionContext(SessionConfig().with_information_schema(True))
     settings = context.sql("SELECT name FROM information_schema.df_settings ORDER BY name").to_pydict()["name"]
-    return {"engine": installed_engine(), "features": features, "settings": settings}
+    features = {name: found[name] for name in sorted(FEATURES)}
+    return CapabilityFile(
+        engine=installed_engine(), features=features, functions=_functions(context), settings=tuple(settings)
+    )
 
 
-def _table(path: Path) -> Pinned:
-    """Write a table of two files, the older without the column `later`."""
-    rows = {
+# -- scans
+
+
+def _native(path: Path) -> dict[str, bool]:
+    """Read a table of two files, the older without the column `later`, by both paths."""
+    older = {
         "id": list(range(_ROWS)),
         "word": [None if i % 11 == 0 else f"w{i % 97}" for i in range(_ROWS)],
         "at": pa.array(range(_ROWS), pa.timestamp("us", "UTC")),
-        "parts": pa.array([[i, i + 1] for i in range(_ROWS)], pa.list_(pa.int32())),
+        "at_home": pa.array(range(_ROWS), pa.timestamp("us")),
+        "parts": [[i, i + 1] for i in range(_ROWS)],
+        "price": [Decimal(i) / 100 for i in range(_ROWS)],
     }
-    properties = WriterProperties(max_row_group_size=_GROUP)
-    write_deltalake(str(path), pa.table(rows), writer_properties=properties)
-    one = pa.table({name: pa.chunked_array([pa.array(pa.table(rows)[name][:1])]) for name in rows})
-    one = one.set_column(0, "id", pa.array([_ROWS])).append_column("later", pa.array([1]))
-    write_deltalake(str(path), one, mode="append", schema_mode="merge")
+    first = pa.table(older, schema=_OLDER)
+    write_deltalake(str(path), first, writer_properties=WriterProperties(max_row_group_size=_GROUP))
+    second = first.slice(0, 1).set_column(0, "id", pa.array([_ROWS])).append_column("later", pa.array([1]))
+    write_deltalake(str(path), second, mode="append", schema_mode="merge")
+    pinned = _pinned(path)
+    whole = pa.concat_tables([first, second], promote_options="default").cast(schema_of(_COLUMNS))
+    wanted = _Read(whole, None)  # type: ignore[arg-type]
+    delta, native = _read(pinned, _COLUMNS, _DELTA), _read(pinned, _COLUMNS, _NATIVE)
+    same = {c.name: native.column(c) == wanted.column(c) for c in _COLUMNS}
+    narrow = _read(pinned, _COLUMNS, _NATIVE, "id = 777")
+    few = _read(pinned, _COLUMNS, msgspec.structs.replace(_NATIVE, pushdown=True), "word = 'w7' AND id < 3000")
+    groups, total = narrow.stats.row_groups_read, narrow.stats.row_groups_total
+    pruned = groups is not None and total is not None and groups < total
+    return {
+        "delta_scan": all(delta.column(c) == wanted.column(c) for c in _COLUMNS),
+        "native_scan": same["id"] and same["word"] and narrow.rows.num_rows == 1 and pruned,
+        "native_schema_changes": same["later"],
+        "native_timestamps": same["at"] and same["at_home"],
+        "native_nested_types": same["parts"],
+        "native_decimals": same["price"],
+        "row_filters": 0 < few.rows.num_rows == few.stats.rows_scanned,
+    }
+
+
+def _skipped(path: Path) -> dict[str, bool]:
+    """Look up one word in row groups that all span the same words, and one id in a row group of several pages."""
+    rows = pa.table({"id": list(range(_ROWS)), "word": [f"w{i * 7919 % _ROWS:05}" for i in range(_ROWS)]})
+    read: dict[tuple[str, bool], int | None] = {}
+    wide = msgspec.structs.replace(_WRITTEN, row_group_rows=_ROWS)
+    blooms = msgspec.structs.replace(_WRITTEN, bloom_columns=("word",))
+    for on in (True, False):
+        pages, filters = _write(path / "wide", rows, wide), _write(path / "blooms", rows, blooms)
+        none = _write(path / "none", rows, _WRITTEN)
+        by_page = msgspec.structs.replace(_NATIVE, page_index=on)
+        by_filter = msgspec.structs.replace(_NATIVE, bloom_filters=on)
+        read["pages", on] = _read(pages, _PAIR, by_page, "id = 777").stats.rows_scanned
+        read["blooms", on] = _read(filters, _PAIR, by_filter, "word = 'w00777'").stats.rows_scanned
+        read["none", on] = _read(none, _PAIR, by_filter, "word = 'w00777'").stats.rows_scanned
+    # One row group in a hundred passes a filter in vain.
+    few = 0 < (read["blooms", True] or 0) <= 4 * _GROUP
+    return {
+        "page_index": 0 < (read["pages", True] or 0) < _ROWS == read["pages", False],
+        "bloom_filters": few and read["blooms", False] == _ROWS == read["none", True],
+    }
+
+
+def _deleted(path: Path) -> dict[str, bool]:
+    rows = pa.table({"id": list(range(10)), "word": [f"w{i}" for i in range(10)]})
+    write_deltalake(str(path), rows)
+    delete_by_vector(path)
+    native, delta = _both(path)
+    return {
+        "delta_reads_deletion_vectors": delta == rows.slice(2).to_pylist(),
+        "native_sees_deleted_rows": native != delta,
+    }
+
+
+def _mapped(path: Path) -> dict[str, bool]:
+    rows = pa.table({"id": list(range(10)), "word": [f"w{i}" for i in range(10)]})
+    write_deltalake(str(path), rows, configuration={"delta.columnMapping.mode": "name"})
+    native, delta = _both(path)
+    return {"delta_reads_column_mapping": delta == rows.to_pylist(), "native_misses_mapped_columns": native != delta}
+
+
+def _partitioned(path: Path) -> dict[str, bool]:
+    rows = pa.table({"id": list(range(10)), "word": [f"w {i % 3}" for i in range(10)]})
+    write_deltalake(str(path), rows, partition_by=["word"])
+    native, delta = _both(path)
+    return {"delta_reads_partitions": delta == rows.to_pylist(), "native_misses_partitions": native != delta}
+
+
+# -- writes
+
+
+class _Meddled:
+    """Rows that come while another writer commits to the table they are for."""
+
+    def __init__(self, path: Path, rows: pa.Table) -> None:
+        self._path, self._rows = path, rows
+
+    def execute_stream(self) -> Iterator[Any]:
+        """Yield the rows after the other writer's commit."""
+        # In a thread of its own: the writer asks for these rows from one in which it cannot write again.
+        other = threading.Thread(target=write_deltalake, args=(str(self._path), self._rows), kwargs={"mode": "append"})
+        other.start()
+        other.join()
+        yield from SessionContext().from_arrow(self._rows).execute_stream()
+
+
+def _committed(path: Path) -> dict[str, bool]:
+    rows = pa.table({"id": [1, 2], "word": ["a", "b"]})
+    _write(path, rows, _WRITTEN)
+    ours, other = RunIdentity("probe", 1, "sha256:1"), RunIdentity("probe", 1, "sha256:2")
+    found = already_written("probed", path, ours) is not None and already_written("probed", path, other) is None
+    try:
+        write("probed", path, _Meddled(path, rows), _PAIR, "", _WRITTEN, other._replace(run_seq=2))  # type: ignore[arg-type]
+        refused = False
+    except WriteConflict:
+        refused = DeltaTable(str(path)).to_pyarrow_table().num_rows == 2 * rows.num_rows
+    return {"transactions_recorded": found, "stale_overwrite_refused": refused}
+
+
+def _spilled(path: Path) -> dict[str, bool]:
+    rows = pa.table({"id": list(range(_ROWS)), "word": [f"w{i % 97}" for i in range(_ROWS)]}, schema_of(_PAIR))
+    context = _session(1)
+    places = Places(context, None, 1 << 30, path, Ledger("probe", ""))  # type: ignore[arg-type] # no guard is asked
+    places.put("probed", rows.to_batches(), _PAIR, Wanted("spill", (), None, "", pushdown=True))
+    found = _answer(context, "SELECT * FROM probed WHERE word = 'w7'")
+    return {"spill_filters": 0 < found.rows.num_rows == found.stats.rows_scanned}
+
+
+# -- sessions
+
+
+def _limited(_: Path) -> dict[str, bool]:
+    context = _session(1)
+    context.sql("SET datafusion.runtime.memory_limit = '24M'")
+    many = 300_000
+    frame = context.sql(f"SELECT value * 7919 % 999983 AS k, repeat('x', 99) AS x FROM range({many}) ORDER BY k")
+    keys = pa.Table.from_batches([b.to_pyarrow() for b in frame.execute_stream()])["k"].to_pylist()
+    spills = sum(int(m.value or 0) for m in _metrics(frame.execution_plan()) if m.name == "spill_count")
+    return {"memory_limit_obeyed": spills > 0 and keys == sorted(i * 7919 % 999983 for i in range(many))}
+
+
+def _repeated(path: Path) -> dict[str, bool]:
+    rows = pa.table({"id": list(range(_ROWS)), "word": [f"w{i * 7919 % 997}" for i in range(_ROWS)]})
+    for start in range(0, _ROWS, _ROWS // 4):
+        write_deltalake(str(path), rows.slice(start, _ROWS // 4), mode="append")
+    pinned, found = _pinned(path), []
+    for _ in range(5):
+        context = _session(1)
+        register_scan(context, pinned, _PAIR, _NATIVE)
+        found.append(_answer(context, "SELECT word, sum(1 / (id + 1.5e0)) AS s FROM probed GROUP BY word").rows)
+    return {"one_partition_repeats": all(rows.equals(found[0]) for rows in found)}
+
+
+# -- functions
+
+
+def _functions(context: SessionContext) -> dict[str, FunctionSeen]:
+    """Return the engine's functions by name."""
+    listed = context.sql(
+        "SELECT routine_name AS name, lower(function_type) AS kind, bool_and(is_deterministic) AS same "
+        "FROM information_schema.routines GROUP BY 1, 2 ORDER BY 1, 2"
+    ).to_pylist()
+    found: dict[str, FunctionSeen] = {}
+    for name in sorted({row["name"] for row in listed}):
+        kinds = {row["kind"]: row["same"] for row in listed if row["name"] == name}
+        # The engine says of table functions alone that they are not deterministic, whichever they are.
+        same = all(same for kind, same in kinds.items() if kind != "table")
+        found[name] = FunctionSeen(kinds=tuple(kinds), volatility="immutable" if same else _volatility(context, name))
+    return found
+
+
+def _volatility(context: SessionContext, name: str) -> Volatility:
+    """Return whether a function gives one value a statement. What cannot be called without arguments is volatile."""
+    try:
+        (row,) = context.sql(f"SELECT count(DISTINCT v) AS n FROM (SELECT {name}() AS v FROM range(20000))").to_pylist()
+    except Exception:  # noqa: BLE001 - the binding raises bare Exception
+        return "volatile"
+    return "stable" if row["n"] == 1 else "volatile"
+
+
+# -- reading
+
+
+def _pinned(path: Path) -> Pinned:
     table = DeltaTable(str(path))
     return Pinned("probed", path, table.version(), table)
 
 
-def _rows(pinned: Pinned, value: ScanValue, predicate: str) -> tuple[list[dict[str, Any]], ScanStats]:
-    config = SessionConfig().with_target_partitions(1).set("datafusion.execution.time_zone", "UTC")
-    context = SessionContext(config)
-    scanned: Scanned = register_scan(context, pinned, _COLUMNS, value)
-    frame = context.sql(f"SELECT * FROM probed WHERE {predicate} ORDER BY id")
-    batches = frame.collect()
-    stats = scan_stats(frame.execution_plan(), {pinned.name: scanned}, 0.0)
-    return [row for batch in batches for row in batch.to_pylist()], stats
+def _write(path: Path, rows: pa.Table, value: WriteValue) -> Pinned:
+    """Write rows as a run does."""
+    frame = SessionContext(SessionConfig().with_target_partitions(1)).from_arrow(rows)
+    return write("probed", path, frame, _PAIR, "", value, RunIdentity("probe", 1, "sha256:1"))[0]
 
 
-def main() -> None:
-    """Write the capability file into the folder named on the command line."""
+def _session(partitions: int) -> SessionContext:
+    config = SessionConfig().with_target_partitions(partitions)
+    return SessionContext(config.set("datafusion.execution.time_zone", "UTC"))
+
+
+def _both(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return a table's rows by the native path and by the Delta reader."""
+    native, delta = (_read(_pinned(path), _PAIR, value).rows.to_pylist() for value in (_NATIVE, _DELTA))
+    return native, delta
+
+
+def _read(pinned: Pinned, columns: Sequence[Column], value: ScanValue, predicate: str = "true") -> _Read:
+    context = _session(1)
+    scanned = register_scan(context, pinned, columns, value)
+    return _answer(context, f"SELECT * FROM probed WHERE {predicate} ORDER BY id", scans={pinned.name: scanned})
+
+
+def _answer(context: SessionContext, sql: str, **scans: Any) -> _Read:
+    frame = context.sql(sql)
+    rows = pa.Table.from_batches(frame.collect(), frame.schema())
+    return _Read(rows, scan_stats(frame.execution_plan(), scans.get("scans", {}), 0.0))
+
+
+def _metrics(plan: Any) -> Iterator[Any]:
+    stack: list[Any] = [plan]
+    while stack:
+        node = stack.pop()
+        stack += node.children()
+        metrics = node.metrics()
+        yield from metrics.metrics() if metrics is not None else ()
+
+
+# -- the file
+
+
+def render(found: CapabilityFile) -> str:
+    """Return a capability file's text: a line a feature, function and setting, so that changes read well."""
+    plain = msgspec.to_builtins(found)
+    parts = [f'  "engine": {_line(plain["engine"])}']
+    parts += [f'  "{name}": {{\n{_lines(plain[name])}\n  }}' for name in ("features", "functions")]
+    listed = ",\n".join(f"    {_line(name)}" for name in plain["settings"])
+    return "{\n" + ",\n".join([*parts, f'  "settings": [\n{listed}\n  ]']) + "\n}\n"
+
+
+def _lines(entries: dict[str, Any]) -> str:
+    return ",\n".join(f"    {_line(name)}: {_line(value)}" for name, value in sorted(entries.items()))
+
+
+def _line(value: Any) -> str:
+    return msgspec.json.format(msgspec.json.encode(value, order="sorted"), indent=0).decode()
+
+
+def main() -> int:
+    """Write the capability file into the folder named on the command line; say what was not seen."""
     found = probe()
-    name = "+".join(f"{engine}-{version}" for engine, version in sorted(found["engine"].items()))
+    name = "+".join(f"{engine}-{version}" for engine, version in sorted(found.engine.items()))
     path = Path(sys.argv[1]) / f"{name}.json"
-    path.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
-    print(f"{path}: {', '.join(n for n, seen in found['features'].items() if seen) or 'nothing'} seen")
+    path.write_text(render(found))
+    missed = [feature for feature, seen in found.features.items() if not seen]
+    print(f"{path}: {len(found.features) - len(missed)} features, {len(found.functions)} functions")
+    for feature in missed:
+        print(f"not seen: {feature}: {FEATURES[feature].summary}", file=sys.stderr)
+    return EXIT_FINDINGS if missed else EXIT_DONE
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from decreta_runtime.arrow import require, schema_of
+from decreta_runtime.calls import require_engine_functions
 from decreta_runtime.checks import Violation, ask_after, note_proven
 from decreta_runtime.contract.errors import InputInvalid
 from decreta_runtime.contract.manifest import RUN_WORKLOAD, Manifest
@@ -65,8 +66,11 @@ def run(
     tally: Tally,
     progress: Progress,
     wanted: Sequence[str] = (),
+    workload: str = RUN_WORKLOAD,
 ) -> RunResult:
     """Run a pack into a lake. `given` binds names to places (`[ROOT:]PATH`) over what the environment says.
+
+    The run has the session of `workload`, one of the pack's classes.
 
     With `wanted` only that part is computed (`selection.py`); the other tables stay as the last run left them, and the
     new run names them too. Raises DecretaError; then nothing of this run is visible to readers.
@@ -84,12 +88,12 @@ def run(
         sources = _sources(pack, policy, given, chosen)
         for source in sources:
             progress("read", f"{source.name}: {len(source.units):,} units")
-        key = _run_key(pack, policy, sources, binding, {p.name: p.version for p in carried})
+        key = _run_key(pack, policy, sources, binding, {p.name: p.version for p in carried}, workload)
         if last is not None and last.run_key == key and (whole := _still_whole(pack, lake, last, progress)) is not None:
             return RunResult(last.run_seq, key, True, time.perf_counter() - start, *whole)
         identity = RunIdentity(pack.manifest.pack, last.run_seq + 1 if last else 1, key)
         schemas = evolutions(pack.manifest, policy, lake, last, chosen)
-        execution = _begin(pack, policy, lake, binding, identity, tally, progress, schemas)
+        execution = _begin(pack, policy, lake, binding, identity, tally, progress, schemas, workload)
         for pinned in carried:
             execution.register(pinned, pack.manifest.columns_of(pinned.name), "carried")
         for name, pinned in _carried_aside(pack, lake, last, carried).items():
@@ -202,13 +206,15 @@ def _begin(
     tally: Tally,
     progress: Progress,
     schemas: Mapping[str, Evolution],
+    workload: str,
 ) -> Execution:
     """Open the run's session and what it keeps account of."""
     ledger = Ledger(identity.pack, policy.digest, identity.run_seq)
-    profile = choose(policy.session(RUN_WORKLOAD), RUN_WORKLOAD, None, policy, ledger)
-    context = build_session(RUN_WORKLOAD, profile, tally, scalar_functions(pack))
-    ledger.add("step", RUN_WORKLOAD, "session", profile.pointer)
-    note_session(ledger, RUN_WORKLOAD, profile, policy)
+    profile = choose(policy.session(workload), workload, None, policy, ledger)
+    context = build_session(workload, profile, tally, scalar_functions(pack))
+    ledger.add("step", workload, "session", profile.pointer)
+    require_engine_functions(context, workload, pack.manifest, policy, ledger)
+    note_session(ledger, workload, profile, policy)
     places = Places(
         context, policy, profile.value.spill_buffer_bytes, lake.spill(identity.pack, ledger.attempt), ledger
     )
@@ -238,10 +244,11 @@ def _run_key(
     sources: Sequence[SourceUnits],
     binding: Binding,
     carried: Mapping[str, int],
+    workload: str,
 ) -> str:
-    """Hash all that the tables of a run are a function of."""
+    """Hash all that the tables of a run are a function of; the class, because one that repeats orders rows too."""
     parts = [pack.digest, policy.digest, {s.name: s.fingerprint for s in sources}]
-    parts += [binding.versions(), binding.bound(), *([dict(carried)] if carried else [])]
+    parts += [binding.versions(), binding.bound(), *([dict(carried)] if carried else []), workload]
     return "sha256:" + hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

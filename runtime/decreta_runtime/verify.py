@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from decreta_runtime.arrow import require, require_no_more
+from decreta_runtime.calls import required_functions
 from decreta_runtime.contract.errors import IncompatibleEngine, PolicyIncomplete
 from decreta_runtime.contract.manifest import RUN_WORKLOAD, SQL_WORKLOAD, Check
 from decreta_runtime.contract.policy import Choice, Guard, Policy
@@ -87,6 +88,7 @@ def entries(pack: LoadedPack, policy: Policy) -> Iterator[str]:
         cache = policy.cache(name)
         if relation.cut_point and "none" in {v.placement for v in (cache.value, cache.otherwise) if v is not None}:
             raise PolicyIncomplete(cache.pointer, f"`{name}` is a cut point, which is kept in memory or a spill")
+    yield from required_functions(manifest, policy)
     for name, checks in manifest.checks().items():
         for check in checks:
             yield _validation(name, check, name in written, policy)

@@ -19,6 +19,7 @@ from tests.conftest import ROOT, edit_policy, reseal, rows_of, sales
 
 import decreta_runtime
 from decreta_runtime.contract.errors import DecretaError, DigestMismatch, PolicyIncomplete
+from decreta_runtime.foreign import delete_by_vector
 
 SECTIONS = (
     "scan_policy_by_dataset", "cache_policy_by_view", "write_policy_by_dataset", "session_profile_by_workload",
@@ -252,46 +253,9 @@ def test_a_deletion_vector_turns_the_scan_to_delta(shop_pack: Path) -> None:
 
 
 def add_deletion_vector(path: Path) -> None:
-    """Append two rows and delete them by a vector committed by hand, as other engines do."""
-    import struct
-    import uuid
-
+    """Append two rows and delete them by a vector, as other engines do."""
     write_deltalake(str(path), sales([(90, 3, 7, 100), (91, 3, 7, 100)]), mode="append")
-    table = DeltaTable(str(path))
-    written = map(json.loads, log(path, table.version()).read_text().splitlines())
-    added = next(action["add"] for action in written if "add" in action)
-    # A RoaringBitmapArray (Delta protocol, "Deletion Vector Format"): magic, one 32-bit bitmap of an array container.
-    container = struct.pack("<IIHHI", 12346, 1, 0, 1, 16) + struct.pack("<HH", 0, 1)
-    bitmap = struct.pack("<IQI", 1681511377, 1, 0) + container
-    identity = uuid.uuid4()
-    file = path / f"deletion_vector_{identity}.bin"
-    import zlib
-
-    file.write_bytes(b"\x01" + struct.pack(">I", len(bitmap)) + bitmap + struct.pack(">I", zlib.crc32(bitmap)))
-    vector = {"storageType": "u", "pathOrInlineDv": z85(identity.bytes), "offset": 1, "sizeInBytes": len(bitmap),
-              "cardinality": 2}  # fmt: skip
-    remove = {"remove": {"path": added["path"], "deletionTimestamp": 1, "dataChange": True, "size": added["size"]}}
-    protocol = {"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, 
-                             "readerFeatures": ["deletionVectors"], "writerFeatures": ["deletionVectors"]}}  # fmt: skip
-    actions = [protocol, remove, {"add": {**added, "deletionVector": vector}}]
-    log(path, table.version() + 1).write_text("\n".join(map(json.dumps, actions)) + "\n")
-
-
-def log(path: Path, version: int) -> Path:
-    return path / "_delta_log" / f"{version:020}.json"
-
-
-def z85(data: bytes) -> str:
-    alphabet = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
-    out = ""
-    for i in range(0, len(data), 4):
-        value = int.from_bytes(data[i : i + 4], "big")
-        digits = []
-        for _ in range(5):
-            value, digit = divmod(value, 85)
-            digits.append(alphabet[digit])
-        out += "".join(reversed(digits))
-    return out
+    delete_by_vector(path)
 
 
 def test_column_mapping_turns_the_scan_to_delta(shop_pack: Path) -> None:

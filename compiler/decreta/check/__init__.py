@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from sqlglot import exp
 
-from decreta.check import assertions, calls, cardinality, contract, cuts
+from decreta.check import assertions, calls, cardinality, contract, cuts, functions
 from decreta.check.asks import asks
 from decreta.check.comparisons import check_comparisons
 from decreta.check.conditions import check_conditions
@@ -54,6 +54,8 @@ class _Checker:
         self.engine = Engine()
         self.known: dict[str, Rows] = {}
         self.columns: dict[str, tuple[Column, ...]] = {}
+        self.volatilities = functions.volatilities(bound.resolved)
+        self.callable = {*self.engine.functions(), *self.volatilities}
 
     def pack(self) -> Checked | None:
         resolved = self.bound.resolved
@@ -78,9 +80,15 @@ class _Checker:
         checked_objects = {name: self._object(obj) for name, obj in objects.items()}
         if self.report.failed:
             return None
-        places = cuts.cut_points(found, filtering, self.bound.order, resolved.rules.number("check.filter_levels"))
+        own = {name: functions.own_volatility(r.functions, self.volatilities) for name, r in found.items()}
+        checks = [c for r in found.values() for c in r.checks] + [c for o in checked_objects.values() for c in o.checks]
+        levels = resolved.rules.number("check.filter_levels")
+        places, volatility = cuts.cut_points(found, filtering, self.bound.order, levels, own, cuts.mentions(checks))
         strata = cuts.strata(found, self.bound.order)
-        relations = {n: replace(r, cut_point=places.get(n), stratum=strata[n]) for n, r in found.items()}
+        relations = {
+            n: replace(r, cut_point=places.get(n), stratum=strata[n], volatility=volatility[n])
+            for n, r in found.items()
+        }
         shapes = {name: cuts.reads(q, relations, objects, self.report) for name, q in queries.items()}
         if self.report.failed:
             return None
@@ -180,6 +188,7 @@ class _Checker:
                 required={name: tuple(sorted(used)) for name, used in sorted(scoped.required.items())},
                 joins=joins,
                 checks=(*checked.checks, *promises),
+                functions=functions.called(sql, self.callable),
             ),
             scoped.filters,
         )
@@ -195,7 +204,9 @@ class _Checker:
         nulls = tuple(c.name for c in columns)
         checked = None if before.failed else self._kept(bound, columns, rows, nulls, before)
         self.report.extend(before)
-        return None if before.failed or checked is None else replace(checked, required=calls.required(relation.call))
+        if before.failed or checked is None:
+            return None
+        return replace(checked, required=calls.required(relation.call), functions=(relation.call.function.name,))
 
     def _kept(
         self, bound: BoundRelation, columns: tuple[Column, ...], rows: Rows, nulls: tuple[str, ...], report: Report
@@ -238,7 +249,7 @@ class _Checker:
         scoped, planned, sql = typed
         columns = contract.query_columns(bound, planned, scoped.rows, self.report)
         required = {name: tuple(sorted(used)) for name, used in sorted(scoped.required.items())}
-        return CheckedQuery(bound, sql, columns, required, ())
+        return CheckedQuery(bound, sql, columns, required, (), functions=functions.called(sql, self.callable))
 
     def _object(self, obj: Object) -> CheckedObject:
         key = Key(columns=obj.key, known="checked") if obj.key else None

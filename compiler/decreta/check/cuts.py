@@ -6,44 +6,78 @@ filters in exponential time (DataFusion 55, seen). Policy chooses only where a c
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 from sqlglot import exp
 
+from decreta.check.functions import worst
 from decreta.diagnostics import Report
 from decreta.model.program import CheckedQuery, CheckedRelation, Object
+from decreta_runtime.contract.capabilities import Volatility
+from decreta_runtime.contract.manifest import Check
+
+
+class Cuts(NamedTuple):
+    """The relations that are computed once a run, each with the reason, and the volatility of every relation."""
+
+    reasons: dict[str, str]
+    volatility: dict[str, Volatility]
 
 
 def cut_points(
-    relations: Mapping[str, CheckedRelation], filters: Mapping[str, bool], order: tuple[str, ...], max_levels: int
-) -> dict[str, str]:
-    """Return the relations that are computed once a run, each with the reason; a stored one is a cut by itself."""
+    relations: Mapping[str, CheckedRelation],
+    filters: Mapping[str, bool],
+    order: tuple[str, ...],
+    max_levels: int,
+    own: Mapping[str, Volatility],
+    asked: Mapping[str, int],
+) -> Cuts:
+    """Return what a run must compute once; a stored relation is a cut by itself.
+
+    `own` is the volatility of each statement by itself, to which inputs add theirs unless they are computed once;
+    `asked` says how many checks mention each relation.
+    """
     uses = Counter(table for relation in relations.values() for table in _mentions(relation))
     called = {name for r in relations.values() if r.bound.relation.call for name in r.bound.inputs}
-    cut: dict[str, str] = {}
+    cut, volatility = dict[str, str](), dict[str, Volatility]()
     levels: dict[str, int] = {}
     for name in order:
         relation = relations[name]
+        inlined = [i for i in relation.bound.inputs if i in relations and i not in cut and not _stored(relations[i])]
         below = max((levels.get(i, 0) for i in relation.bound.inputs), default=0)
         levels[name] = below + int(filters.get(name, False))
-        if relation.bound.relation.stored:
+        volatility[name] = worst((own[name], *(volatility[i] for i in inlined)))
+        differs = volatility[name] != "immutable" and uses[name] + asked.get(name, 0) > 1
+        if _stored(relation):
             levels[name] = 0
-        elif reason := _reason(relation, uses[name], name in called, levels[name] >= max_levels):
+        elif reason := _reason(relation, uses[name], name in called, differs, levels[name] >= max_levels):
             cut[name] = reason
             levels[name] = 0
-    return cut
+    return Cuts(cut, volatility)
 
 
-def _reason(relation: CheckedRelation, uses: int, called: bool, deep: bool) -> str | None:
+def mentions(checks: Iterable[Check]) -> Counter[str]:
+    """Return how many of `checks` have each word: at least all that compute a relation of that name."""
+    return Counter(word for check in checks for word in set(re.findall(r"\w+", check.sql)))
+
+
+def _stored(relation: CheckedRelation) -> bool:
+    return relation.bound.relation.stored
+
+
+def _reason(relation: CheckedRelation, uses: int, called: bool, differs: bool, deep: bool) -> str | None:
     if relation.bound.relation.call is not None:
         return "function_result"
     if relation.bound.relation.round is not None:
         return "round"
     if called:
         return "read_by_function"
-    return "used_twice" if uses > 1 else "deep_filters" if deep else None
+    # A check must see the rows that readers see, so it counts as one where a second look would see others.
+    return "used_twice" if uses > 1 else "volatile" if differs else "deep_filters" if deep else None
 
 
 def strata(relations: Mapping[str, CheckedRelation], order: tuple[str, ...]) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from decreta.decide.environment import Environment, read_environment
+from decreta.decide.functions import requirements
 from decreta.decide.rules import check_domains, decide_domain, rule_texts
 from decreta.decide.validation import validation
 from decreta.diagnostics import Report
@@ -16,6 +17,7 @@ from decreta_runtime.contract.policy import (
     DOMAINS,
     Capabilities,
     Decision,
+    FunctionRequirement,
     PolicyFile,
     SchemaChangeValue,
 )
@@ -31,18 +33,23 @@ def decide(checked: Checked, report: Report) -> Decided | None:
             continue
         check_domains(checked.resolved.rules, environment, report)
         base = gather(checked, resolved.evidence.get(name), resolved.rules.worth)
+        functions = requirements(checked, environment, report)
         sections: dict[str, dict[str, Decision]] = {}
         for domain, (section, _) in DOMAINS.items():
             sections[section] = decide_domain(
                 domain, base.rows[domain], checked.resolved.rules, environment, engine, report
             )
         if not report.failed:
-            policies[name] = _policy(name, checked, environment, sections)
+            policies[name] = _policy(name, checked, environment, sections, functions)
     return None if report.failed else Decided(checked, policies)
 
 
 def _policy(
-    name: str, checked: Checked, environment: Environment, sections: Mapping[str, dict[str, Decision]]
+    name: str,
+    checked: Checked,
+    environment: Environment,
+    sections: Mapping[str, dict[str, Decision]],
+    functions: dict[str, dict[str, FunctionRequirement]],
 ) -> PolicyFile:
     decisions = [decision for section in sections.values() for decision in section.values()]
     features = {
@@ -59,7 +66,7 @@ def _policy(
         bindings=environment.bindings,
         capabilities=Capabilities(engine=environment.engine, features=dict(sorted(features.items()))),
         rules=rule_texts(checked.resolved.rules, environment, decisions),
-        udf_requirements_by_view={},
+        udf_requirements_by_view=functions,
         validation=validation(checked, environment.validation_mode),
         schema_change_by_dataset=_schema_changes(checked),
         **sections,

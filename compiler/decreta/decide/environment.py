@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from decreta.diagnostics import Report, did_you_mean
 from decreta.model.program import Resolved, Worth, Written
 from decreta.model.spec import DecisionSpec, EnvironmentSpec, Mode, ValidationMode
 from decreta.source import Span
+from decreta_runtime.contract.capabilities import FEATURES, CapabilityFile, FunctionSeen
 from decreta_runtime.contract.policy import DOMAINS, Bindings, Exemption, SourceBinding, TableBinding
 
 
@@ -33,6 +34,8 @@ class Environment:
     engine: dict[str, str]
     features: dict[str, bool]
     settings: frozenset[str]
+    functions: Mapping[str, FunctionSeen]
+    """The engine's, as it was probed."""
     worth: Worth
     version: str
     """Of the pack: what exemptions expire by."""
@@ -93,6 +96,8 @@ def read_environment(
     if capability is None:
         hint = did_you_mean(spec.engine, resolved.capabilities)
         report.error("D410", f"no capability file for the engine `{spec.engine}`", written.place("engine"), help=hint)
+    else:
+        _check_promises(written, capability, report)
     inputs = _inputs(written, resolved, report)
     bindings = _bindings(written, resolved, report)
     _check_rollout(written, resolved, report)
@@ -104,13 +109,22 @@ def read_environment(
         inputs,
         _units(resolved),
         bindings,
-        dict(capability["engine"]),
-        dict(capability["features"]),
-        frozenset(capability["settings"]),
+        dict(capability.engine),
+        dict(capability.features),
+        frozenset(capability.settings),
+        capability.functions,
         resolved.rules.worth,
         resolved.header.spec.version,
         resolved.header.spec.validation_mode,
     )
+
+
+def _check_promises(written: Written[EnvironmentSpec], capability: CapabilityFile, report: Report) -> None:
+    """Report an engine that was not seen to do what decisions without a condition rest on."""
+    for name, feature in FEATURES.items():
+        if feature.relied_on_by == "promise" and not capability.features.get(name, False):
+            words = f"`{written.spec.engine}` was not seen to have `{name}`"
+            report.error("D417", words, written.place("engine"), help=f"it would mean: {feature.summary}")
 
 
 def _inputs(written: Written[EnvironmentSpec], resolved: Resolved, report: Report) -> dict[str, int | str]:

@@ -80,6 +80,7 @@ def _relation(checked: CheckedRelation) -> RelationEntry:
         local_to=checked.local_to,
         stratum=checked.stratum,
         call=_call(relation.call) if relation.call else None,
+        functions=checked.functions,
         checks=checked.checks,
     )
 
@@ -94,6 +95,7 @@ def _query(checked: CheckedQuery) -> QueryEntry:
         columns=checked.columns,
         datasets=dict(checked.datasets),
         asks=dict(checked.asks),
+        functions=checked.functions,
         views=checked.views,
     )
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, Decimal
-from typing import Any, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from sqlglot import exp
 
@@ -30,6 +30,7 @@ from decreta.model.spec import (
     ThresholdSpec,
 )
 from decreta.source import Document, Embedded, Path, SourceText, Span
+from decreta_runtime.contract.capabilities import CapabilityFile, Volatility
 from decreta_runtime.contract.evidence import EvidenceLock
 from decreta_runtime.contract.manifest import Ask, Check, Column, Join, Key, Locality, Source
 from decreta_runtime.contract.policy import FactSource, PolicyFile
@@ -286,7 +287,7 @@ class Resolved:
     environments: Mapping[str, Written[EnvironmentSpec]]
     evidence: Mapping[str, EvidenceLock]
     """What was seen of each environment's lake, as far as somebody looked."""
-    capabilities: Mapping[str, Mapping[str, Any]]
+    capabilities: Mapping[str, CapabilityFile]
     code: Mapping[str, SourceText]
 
 
@@ -378,6 +379,10 @@ class CheckedRelation:
     joins: tuple[Join, ...] = ()
     local_to: Locality | None = None
     stratum: int = 0
+    functions: tuple[str, ...] = ()
+    """What its statement calls, sorted."""
+    volatility: Volatility = "immutable"
+    """How far its rows would come out the same if a run computed it again."""
 
 
 @dataclass(frozen=True)
@@ -391,6 +396,7 @@ class CheckedQuery:
     views: tuple[str, ...]
     asks: Mapping[str, tuple[tuple[Ask, ...], ...]] = field(default_factory=dict)
     """Dataset → for each scan of it the conditions that the optimizer brings down to it."""
+    functions: tuple[str, ...] = ()
 
     def asked(self, dataset: str, *operators: str) -> set[str]:
         """Return the columns of a dataset that conditions name, or those with one of `operators`."""

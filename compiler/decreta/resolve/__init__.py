@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 import builtins
-import json
 import keyword
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any, TypeVar, cast
 
+import msgspec
 from pydantic import BaseModel
 
 from decreta.diagnostics import Related, Report, did_you_mean
@@ -24,6 +24,7 @@ from decreta.resolve.templates import Templates
 from decreta.source import SourceText, Span
 from decreta.validate import validate
 from decreta_runtime.contract import types
+from decreta_runtime.contract.capabilities import CapabilityFile
 from decreta_runtime.contract.manifest import RUN_WORKLOAD, SQL_WORKLOAD, Column, Source
 from decreta_runtime.contract.policy import DOMAINS
 
@@ -71,6 +72,7 @@ class _Resolver:
             self._bindings(environment)
         shapes = {n: self._query(n, w, header) for n, w in queries.items()} if header else {}
         self._required_code(functions)
+        capabilities = self._capabilities()
         if self.report.failed or header is None:
             return None
         return Resolved(
@@ -84,7 +86,7 @@ class _Resolver:
             rules,
             environments,
             evidence_locks(self.files, environments, self.report),
-            self._capabilities(),
+            capabilities,
             {path: text for path, text in self.files.texts.items() if path.startswith("code/")},
         )
 
@@ -449,10 +451,15 @@ class _Resolver:
             self.report.error("D103", f"not Python: {words}", source.span(start, start + 1))
             return None
 
-    def _capabilities(self) -> dict[str, Mapping[str, Any]]:
-        folder = "capabilities/"
-        return {
-            path.removeprefix(folder).removesuffix(".json"): json.loads(text.text)
-            for path, text in self.library.texts.items()
-            if path.startswith(folder)
-        }
+    def _capabilities(self) -> dict[str, CapabilityFile]:
+        """Return what probes saw of engines, the pack's own files over the library's."""
+        folder, found = "capabilities/", dict[str, CapabilityFile]()
+        for path, text in (*self.library.texts.items(), *self.files.texts.items()):
+            if path.startswith(folder):
+                try:
+                    name = path.removeprefix(folder).removesuffix(".json")
+                    found[name] = msgspec.json.decode(text.text, type=CapabilityFile)
+                except msgspec.DecodeError as error:
+                    help = "`make probe` writes it; it is never edited by hand"
+                    self.report.error("D203", f"no capability file: {error}", text.span(0, 0), help=help)
+        return found

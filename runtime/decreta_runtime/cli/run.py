@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from decreta_runtime.cli.arguments import add_pack, open_pack
 from decreta_runtime.contract.errors import EXIT_DONE, InputInvalid
-from decreta_runtime.contract.manifest import QUARANTINE
+from decreta_runtime.contract.manifest import QUARANTINE, RUN_WORKLOAD
 
 if TYPE_CHECKING:
     from decreta_runtime.execute import TableOutcome
@@ -37,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="[+]NAME[+]",
         help="compute this part alone; + before takes what it is made from, + after what is made from it",
     )
+    parser.add_argument(
+        "--workload", default=RUN_WORKLOAD, metavar="CLASS", help="run with the session of this class (%(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -48,11 +51,11 @@ def main(args: argparse.Namespace) -> int:
         from decreta_runtime.plan import plan
 
         pack.places(given)
-        steps = plan(pack)
+        steps = plan(pack, args.workload)
         print(json.dumps(steps, indent=2) if args.json else "\n".join(_line(step) for step in steps))
         return EXIT_DONE
     with pack:
-        result = pack.run(given, _progress(), args.select)
+        result = pack.run(given, _progress(), args.select, args.workload)
         tables, quarantine = _tables(result.tables), _tables(result.quarantine)
         for line in _violations(result):
             print(line, file=sys.stderr)

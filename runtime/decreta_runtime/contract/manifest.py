@@ -141,7 +141,7 @@ class RelationEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     key: Key | None
     stored: bool
     export: bool
-    cut_point: Literal["used_twice", "deep_filters", "round", "read_by_function", "function_result"] | None
+    cut_point: Literal["used_twice", "deep_filters", "round", "read_by_function", "function_result", "volatile"] | None
     """Why it must be computed once a run and placed in memory or a spill (`engine-facts` 12); None: it is inlined."""
     lineage: dict[str, tuple[str, ...]]
     """Output column -> the `input.column` names that its values are made from."""
@@ -152,6 +152,8 @@ class RelationEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     stratum: int
     """How many results that are not monotone in their inputs lie at or below this relation."""
     call: Call | None
+    functions: tuple[str, ...]
+    """The functions of engine and pack that its statement calls; a table function's own name."""
     checks: tuple[Check, ...]
 
 
@@ -185,6 +187,8 @@ class QueryEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Dataset -> the columns of it that the shape reads, directly or through views."""
     asks: dict[str, tuple[tuple[Ask, ...], ...]]
     """Dataset -> for each scan of it the conditions that all hold; a dataset whose scans do not all ask is not here."""
+    functions: tuple[str, ...]
+    """The functions of engine and pack that its statement calls."""
     views: tuple[str, ...]
     """Relations that are not stored, in the order in which they must be registered."""
 

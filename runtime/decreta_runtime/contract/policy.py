@@ -98,10 +98,11 @@ class FunctionRequirement(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     origin: Literal["engine", "pack"]
     arguments: tuple[str, ...] | None
-    """Spec types of a pack's function; null for the engine's, which take several."""
+    """Spec types of a pack's scalar function; null for the engine's, which take several, and for table functions."""
     returns: str | None
     volatility: Literal["immutable", "stable", "volatile"]
     digest: str | None
+    """Of the pack's module that holds it."""
 
 
 class SchemaChangeValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
