@@ -55,7 +55,7 @@ def test_renaming_everything_changes_nothing_but_names(tmp_path: Path, pack: str
     (tmp_path / "decreta.toml").touch()
     words = re.compile(r"(?<![\w/@])(" + "|".join(sorted(renamed, key=len, reverse=True)) + r")(?![\w/])")
     for path in sorted((tmp_path / "specs" / pack).rglob("*")):
-        if path.suffix in (".yaml", ".sql"):
+        if path.suffix in (".yaml", ".sql", ".json"):
             path.write_text(words.sub(lambda found: "zz_" + found[1], path.read_text()))
             if path.stem in renamed:
                 path.rename(path.with_name("zz_" + path.name))
