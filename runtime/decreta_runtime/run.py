@@ -284,7 +284,7 @@ def _extract(execution: Execution, source: SourceUnits, staged: Mapping[str, Pla
     def done(n: int, total: int) -> None:
         execution.progress("extract", f"{source.name}: {n:,} of {total:,} units")
 
-    for batches in extract(execution.pack, source, schemas, profile.value.source_workers, done):
+    for batches in extract(execution.pack, source, schemas, profile.value, done):
         for name, stream in streams.items():
             staged[name].add(batches[stream])
     seconds = time.perf_counter() - start

@@ -27,12 +27,8 @@ import pyarrow as pa
 
 from decreta_runtime.adapter import Unit, UnitChanged
 from decreta_runtime.contract.errors import DecretaError, InputInvalid, SourceUnreadable
+from decreta_runtime.contract.policy import SessionValue
 from decreta_runtime.load import LoadedPack, serve
-
-_CHUNKS_PER_WORKER = 8
-"""Chunks a worker is dealt: enough that workers end together, few enough that each fills its batches."""
-_AHEAD = 2
-"""Chunks a worker has before it: one to read and one to read next, so that rows do not pile up unread."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +86,7 @@ def extract(
     pack: LoadedPack,
     source: SourceUnits,
     schemas: Mapping[str, pa.Schema],
-    workers: int,
+    profile: SessionValue,
     progress: Callable[[int, int], None],
 ) -> Iterator[Mapping[str, pa.RecordBatch]]:
     """Yield the batches of all streams, a chunk of units at a time, in no promised order.
@@ -98,11 +94,12 @@ def extract(
     `progress` is told units done and in all. Raises SourceUnreadable if a unit changed meanwhile, the adapter failed
     or a worker died.
     """
-    chunks = _deal(source.units, workers * _CHUNKS_PER_WORKER)
+    workers, ahead = profile.source_workers, profile.source_chunks_ahead
+    chunks = _deal(source.units, workers * profile.source_chunks_per_worker)
     total, done = len(source.units), 0
     try:
         alone = workers == 1
-        found = _serially(source, chunks, schemas) if alone else _in_pool(pack, source, chunks, schemas, workers)
+        found = _serially(source, chunks, schemas) if alone else _in_pool(pack, source, chunks, schemas, workers, ahead)
         for count, batches in found:
             yield batches
             done += count
@@ -127,6 +124,7 @@ def _in_pool(
     chunks: Sequence[Sequence[Unit]],
     schemas: Mapping[str, pa.Schema],
     workers: int,
+    ahead: int,
 ) -> _Extracted:
     waiting = iter(chunks)
     with _pool(pack, workers) as pool:
@@ -137,7 +135,7 @@ def _in_pool(
                 with _detached():
                     running[pool.submit(_extract_chunk, source.name, source.module, chunk, schemas)] = len(chunk)
 
-        begin(_AHEAD * workers)
+        begin(ahead * workers)
         while running:
             ended, _ = futures.wait(running, return_when=futures.FIRST_COMPLETED)
             for future in ended:

@@ -80,6 +80,10 @@ class SessionValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     settings: dict[str, Setting]
     source_workers: int
     """Processes that read a source."""
+    source_chunks_per_worker: int
+    """Chunks of a source's units that each process is dealt."""
+    source_chunks_ahead: int
+    """Chunks that each process has before it."""
     spill_buffer_bytes: int
     """Bytes that a spill gathers before it appends them: one commit and one file each."""
     ledger_buffer_rows: int
