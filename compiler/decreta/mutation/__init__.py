@@ -38,8 +38,8 @@ SEARCH = 150
 """Small databases that are tried before a surviving mutant is called equal to the original."""
 _PROCESSES = 2
 """The cores of the smallest machine that decreta is run on in CI."""
-_MEMORY = "16M"
-"""What a session of a mutant may use: a thousand times its tables."""
+_MEMORY = "64M"
+"""What a session of a mutant may use: far more than its tables, and 10 MB for each sort of each partition at once."""
 _LAWS = 12
 """Databases on which laws are tried for each mutant; the generated tests try more."""
 
