@@ -67,8 +67,8 @@ MISTAKES = [
     ("specs/std/rules/session.toml", "reads = 'selective'", "reads = 'selectiv'", "D412", None),
     (
         "specs/std/rules/session.toml",
-        '"datafusion.execution.batch_size"',
-        '"datafusion.execution.batchsize"',
+        '"datafusion.execution.time_zone"',
+        '"datafusion.execution.timezone"',
         "D411",
         None,
     ),
