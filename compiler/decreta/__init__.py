@@ -1,3 +1,3 @@
 """decreta: compile specs of objects, relations and policy into builders, tests and a `CompiledExecutionPolicy`."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
