@@ -55,7 +55,7 @@ DERIVED = {
     "of an aggregate over everything": "One row.",
     "of a union": "The sum of its branches.",
     "of what recurs, or a function makes": "Unknown: nothing in the statement bounds it.",
-    "of bytes": "Rows times the width of the columns; a text or list is taken for `facts.text_bytes`.",
+    "of bytes": "Rows times the width of the columns; a text or list is taken for `facts.text_bytes`, which is assumed.",
 }
 """What is estimated → how, in words for the reference."""
 
@@ -120,7 +120,9 @@ class Estimates:
         if rows.value is None:
             return self._unknown()
         width = sum(_FIXED.get(column.type, self._text_bytes) for column in relation.columns)
-        return self._estimate(int(str(rows.value)) * width, [rows], f"{rows.value} rows of about {width} bytes")
+        assumed = any(column.type not in _FIXED for column in relation.columns)
+        made_from = [rows, Fact(self._text_bytes, "assumed", self._worth.of("assumed"))] if assumed else [rows]
+        return self._estimate(int(str(rows.value)) * width, made_from, f"{rows.value} rows of about {width} bytes")
 
     def _estimate(self, value: int, made_from: list[Fact], words: str) -> Fact:
         weakest = min(fact.confidence for fact in made_from)

@@ -169,19 +169,13 @@ def _partitioned(path: Path) -> dict[str, bool]:
 # -- writes
 
 
-class _Meddled:
-    """Rows that come while another writer commits to the table they are for."""
-
-    def __init__(self, path: Path, rows: pa.Table) -> None:
-        self._path, self._rows = path, rows
-
-    def execute_stream(self) -> Iterator[Any]:
-        """Yield the rows after the other writer's commit."""
-        # In a thread of its own: the writer asks for these rows from one in which it cannot write again.
-        other = threading.Thread(target=write_deltalake, args=(str(self._path), self._rows), kwargs={"mode": "append"})
-        other.start()
-        other.join()
-        yield from SessionContext().from_arrow(self._rows).execute_stream()
+def _meddled(path: Path, rows: pa.Table) -> Iterator[pa.RecordBatch]:
+    """Yield rows while another writer commits to the table they are for."""
+    # In a thread of its own: the writer asks for these rows from one in which it cannot write again.
+    other = threading.Thread(target=write_deltalake, args=(str(path), rows), kwargs={"mode": "append"})
+    other.start()
+    other.join()
+    yield from rows.to_batches()
 
 
 def _committed(path: Path) -> dict[str, bool]:
@@ -190,7 +184,7 @@ def _committed(path: Path) -> dict[str, bool]:
     ours, other = RunIdentity("probe", 1, "sha256:1"), RunIdentity("probe", 1, "sha256:2")
     found = already_written("probed", path, ours) is not None and already_written("probed", path, other) is None
     try:
-        write("probed", path, _Meddled(path, rows), _PAIR, "", _WRITTEN, other._replace(run_seq=2))  # type: ignore[arg-type]
+        write("probed", path, _meddled(path, rows), _PAIR, "", _WRITTEN, other._replace(run_seq=2))
         refused = False
     except WriteConflict:
         refused = DeltaTable(str(path)).to_pyarrow_table().num_rows == 2 * rows.num_rows
@@ -268,8 +262,7 @@ def _pinned(path: Path) -> Pinned:
 
 def _write(path: Path, rows: pa.Table, value: WriteValue) -> Pinned:
     """Write rows as a run does."""
-    frame = SessionContext(SessionConfig().with_target_partitions(1)).from_arrow(rows)
-    return write("probed", path, frame, _PAIR, "", value, RunIdentity("probe", 1, "sha256:1"))[0]
+    return write("probed", path, rows.to_batches(), _PAIR, "", value, RunIdentity("probe", 1, "sha256:1"))[0]
 
 
 def _session(partitions: int) -> SessionContext:

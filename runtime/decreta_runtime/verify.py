@@ -78,7 +78,7 @@ def entries(pack: LoadedPack, policy: Policy) -> Iterator[str]:
     for domain, choice in decisions:
         yield choice.pointer
         # A shadow obeys nothing, but its guards are asked all the same.
-        requires = (choice.shadow or choice).requires
+        requires = choice.requires if choice.shadow is None else choice.shadow.requires
         if strangers := sorted(set(requires) - _ASKED[domain]):
             words = f"the guard `{strangers[0]}` cannot be asked of a {domain} decision"
             raise PolicyIncomplete(choice.pointer + "/requires", words)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 from tests.conftest import edit_policy, run_command, sales
-from tests.runtime.test_policy import add_deletion_vector, log
+from tests.runtime.test_policy import add_deletion_vector
 
 import decreta_runtime
 from decreta_runtime.contract.errors import CheckViolated, LakeUnusable
@@ -24,6 +24,10 @@ from decreta_runtime.contract.evidence import DatasetObservation, Observations
 from decreta_runtime.contract.manifest import Column, Key
 from decreta_runtime.observe import observe_table
 from decreta_runtime.scan import Pinned
+
+
+def log(path: Path, version: int) -> Path:
+    return path / "_delta_log" / f"{version:020}.json"
 
 
 def seen(path: Path, *columns: str, key: tuple[str, ...] = (), version: int | None = None) -> DatasetObservation:

@@ -10,9 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 from tests.conftest import ROOT, edit_policy, reseal, rows_of, sales
@@ -286,7 +284,9 @@ def test_a_second_session_binding_or_load_raises() -> None:
 @pytest.mark.parametrize("pack", ["code_graph", "retail"])
 def test_the_committed_policies_have_rules_that_decide_and_baselines_that_stand(pack: str) -> None:
     """Of `local` somebody has seen enough to place every view; of `prod` nobody has seen anything yet."""
-    policies = {env: json.loads((ROOT / f"generated/{pack}/policy/{env}.json").read_bytes()) for env in ("local", "prod")}
+    policies = {
+        env: json.loads((ROOT / f"generated/{pack}/policy/{env}.json").read_bytes()) for env in ("local", "prod")
+    }
     for section in SECTIONS:
         for env, policy in policies.items():
             origins = {decision["origin"] for decision in policy[section].values()}

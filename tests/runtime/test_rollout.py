@@ -46,6 +46,10 @@ def every(mode: str) -> str:
     return modes(**dict.fromkeys(SECTIONS, mode))
 
 
+CACHED = '\n[thresholds]\n"session.metadata_cache" = "256M"\n'
+"""Another cache than the engine's own, so that a session's decision differs from its baseline."""
+
+
 @dataclass
 class Seen:
     """What an observer sees of one run and one query."""
@@ -108,7 +112,7 @@ def shop_modes(shop: Path) -> dict[str, Seen]:
     written = env.read_text().replace("cache_bytes = 1048576", "cache_bytes = 8388608")
     found = {}
     for mode in ("off", "warn", "enforce"):
-        env.write_text(written + every(mode) + IN_MEMORY.format(view="paired"))
+        env.write_text(written + every(mode) + CACHED + IN_MEMORY.format(view="paired"))
         found[mode] = look(compiled(shop, "shop"), shop / mode, {}, "revenue_of", customer=1)
     return found
 
@@ -120,7 +124,7 @@ def graph_modes(project: Path, source: Path) -> dict[str, Seen]:
     written = env.read_text()
     found = {}
     for mode in ("off", "warn", "enforce"):
-        env.write_text(written + every(mode) + IN_MEMORY.format(view="module_definition"))
+        env.write_text(written + every(mode) + CACHED + IN_MEMORY.format(view="module_definition"))
         pack = compiled(project, "code_graph")
         found[mode] = look(pack, project / mode, {"python": str(source)}, "symbol_lookup", name="run")
     return found

@@ -125,7 +125,7 @@ def test_confidence_alone_stands_apart(folder: Path) -> None:
 
 def test_rollout_declarations_rules_and_subjects_are_causes(folder: Path) -> None:
     (folder / "specs/demo/rules/mine.toml").write_text(
-        '[[rule]]\nid = "scan.whole"\nversion = 3\nwhen = "readers >= $scan.min_readers"\n'
+        '[[rule]]\nid = "scan.whole"\nversion = 9\nwhen = "readers >= $scan.min_readers"\n'
         'then = { path = "delta", pushdown = false, page_index = false, bloom_filters = false, columns = "all" }\n'
         'because = "Others read it so."\n'
     )
@@ -135,7 +135,7 @@ def test_rollout_declarations_rules_and_subjects_are_causes(folder: Path) -> Non
     decision = f'[[decision]]\ndomain = "cache"\nsubject = "minutes_of"\nthen = {declared}\nbecause = "Looked at."\n'
     write(folder, f'\n[rollout.domains]\nwrite = "warn"\n\n{decision}')
     told = diff(folder, "../old", "generated/demo")[1]
-    assert "rule scan.whole@2 → 3: " in told
+    assert "rule scan.whole@3 → 9: " in told
     assert "rollout of write enforce → warn: " in told
     assert "mode enforce → warn" in told
     assert "declared: derived → Looked at.: 1 decision changes\n  /cache_policy_by_view/minutes_of  value: " in told

@@ -41,9 +41,7 @@ class _Asked(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument(
-        "what", metavar="CODE|DECISION", help="D308, code_graph/cache/calls, /cache_policy_by_view/calls"
-    )
+    parser.add_argument("what", metavar="CODE|DECISION", help="D308, PACK/cache/VIEW, /cache_policy_by_view/VIEW")
     parser.add_argument("--pack", help="the pack that a pointer points into (default: the only one)")
     parser.add_argument("--env", default="local", help="the environment (default: local)")
     parser.add_argument("--format", choices=("text", "json"), default="text")
