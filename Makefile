@@ -16,7 +16,7 @@ help:
 	@echo "make probe     see what the installed engines do; rewrites specs/std/capabilities"
 	@echo "make docs      write docs/reference and docs/facts.md from models, contract and tables of facts"
 	@echo "make bless     write anew what the corpus of mistakes expects"
-	@echo "make bench     measure beside hand-written code; writes benchmarks/results"
+	@echo "make bench     measure beside hand-written code and peers (PEERS=their bin folder); writes benchmarks/results"
 
 # A stamp a set of extras: what is installed already is not asked for again.
 $(VENV)/.run: pyproject.toml constraints.txt
@@ -63,6 +63,9 @@ bless: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/compile.py $(PEERS)
+	$(BIN)/python benchmarks/decide.py
+	$(BIN)/python benchmarks/observe.py
 
 clean:
 	rm -rf $(VENV) .decreta

@@ -21,6 +21,10 @@ from tests.conftest import ROOT
 INFORMS = {
     ("PackSpec", "summary"),
     ("ThresholdSpec", "because"),
+    (
+        "ConfidenceSpec",
+        "bound",
+    ),  # read where a lock bounds a column that look-ups compare: tests/compiler/test_evidence.py
     ("BudgetSpec", "because"),
     ("RelationParameter", "summary"),
     ("RelationsParameter", "summary"),
