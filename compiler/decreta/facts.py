@@ -85,6 +85,13 @@ VIEW_FACTS = {
     "estimated_rows": FactInfo("int64", "outcome", "its rows: seen, or derived from its inputs", "rows"),
     "estimated_bytes": FactInfo("int64", "outcome", "its bytes in memory: seen, or derived from rows", "bytes"),
 }
+INDEX_FACTS = {
+    "index_columns": FactInfo("list<string>", "declared", "the columns whose terms it has"),
+    "serves": FactInfo("list<string>", "lineage", "selective query shapes that look its first column up, in each scan"),
+    "served": FactInfo("bool", "lineage", "whether there are such shapes"),
+    "leads_sort": FactInfo("bool", "declared", "whether the files are sorted by its first column"),
+    **{name: DATASET_FACTS[name] for name in ("bound", "rows", "bytes", "files", "clustering_depth", "partitioned")},
+}
 WORKLOAD_FACTS = {
     "reads": FactInfo(
         "string", "declared", "whether its statements read whole tables or few rows", None, ("whole", "selective")
@@ -96,6 +103,7 @@ TABLES: dict[str, Mapping[str, FactInfo]] = {
     "scan": DATASET_FACTS,
     "write": DATASET_FACTS,
     "cache": VIEW_FACTS,
+    "index": INDEX_FACTS,
     "session": WORKLOAD_FACTS,
 }
 """Domain → the facts of its subjects. Every domain also reads `capability.<feature>`."""
@@ -110,6 +118,7 @@ def gather(checked: Checked, lock: EvidenceLock | None, worth: Worth) -> FactBas
             "scan": datasets,
             "write": written,
             "cache": _views(checked, datasets, lock, worth),
+            "index": _indexes(checked, datasets, worth),
             "session": _workloads(checked, worth),
         }
     )
@@ -173,6 +182,21 @@ def _datasets(checked: Checked, lock: EvidenceLock | None, worth: Worth) -> Rows
         filtered = {c for query in selective for c in query.asked(name)}
         if lock is not None and name in lock.datasets:
             _observed(found, lock.datasets[name], filtered, asked, sort)
+    return rows
+
+
+def _indexes(checked: Checked, datasets: Rows, worth: Worth) -> Rows:
+    """Return the facts of each index, `dataset.index`, those of its dataset with them."""
+    rows: Rows = {}
+    for dataset, known in datasets.items():
+        entry = checked.objects[dataset].object if dataset in checked.objects else checked.relations[dataset]
+        for name, index in entry.indexes.items():
+            first = index.columns[0]
+            serves = sorted(q.bound.query.name for q in _selective(checked) if q.looks_up(dataset, first))
+            row = rows[f"{dataset}.{name}"] = _Row(INDEX_FACTS, worth)
+            row |= {fact: known[fact] for fact in INDEX_FACTS if fact in known}
+            row.know(index_columns=index.columns, serves=tuple(serves), served=bool(serves))
+            row.know(leads_sort=entry.sort[:1] == (first,))
     return rows
 
 

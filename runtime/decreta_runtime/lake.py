@@ -25,7 +25,7 @@ _UNUSABLE = re.compile(r"[\x00-\x1f\x7f\[\]\\^|]|%[0-9A-Fa-f]{2}")
 
 
 class Lake:
-    """A folder: `<pack>/<dataset>/` for each dataset, `_decreta/{runs,ledger,spill,locks}/` beside."""
+    """A folder: `<pack>/<dataset>/` for each dataset, `_decreta/{runs,ledger,index,spill,locks}/` beside."""
 
     def __init__(self, path: str) -> None:
         """Name the lake at `path`; touch nothing. Raises InputInvalid if it cannot be a lake's place."""
@@ -39,6 +39,10 @@ class Lake:
     def dataset(self, pack: str, name: str) -> Path:
         """Return the folder of a dataset's Delta table."""
         return self.root / pack / name
+
+    def index(self, pack: str, dataset: str, index: str) -> Path:
+        """Return the folder of an external index of a dataset."""
+        return self.own / "index" / pack / dataset / index
 
     @property
     def runs(self) -> Path:

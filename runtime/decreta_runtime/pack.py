@@ -15,27 +15,28 @@ from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
-from datafusion import DataFrame, SessionContext, SQLOptions
+from datafusion import DataFrame, SQLOptions
 
-from decreta_runtime.arrow import arrow_type, empty_batch, plain, schema_of
+from decreta_runtime.arrow import arrow_type, plain
 from decreta_runtime.calls import require_engine_functions
-from decreta_runtime.contract.errors import InputInvalid
+from decreta_runtime.contract.errors import DecretaError, InputInvalid
 from decreta_runtime.contract.evidence import Observations
-from decreta_runtime.contract.manifest import QUARANTINE, RUN_WORKLOAD, SQL_WORKLOAD, Column, QueryEntry
-from decreta_runtime.contract.policy import Choice, ScanValue, SessionValue
-from decreta_runtime.functions import call_table_function, scalar_functions
+from decreta_runtime.contract.manifest import QUARANTINE, RUN_WORKLOAD, SQL_WORKLOAD, QueryEntry
+from decreta_runtime.contract.policy import Choice, SessionValue
+from decreta_runtime.functions import scalar_functions
 from decreta_runtime.guards import choose
 from decreta_runtime.lake import Lake, local_path
 from decreta_runtime.load import load
 from decreta_runtime.metrics import ScanStats, read_by, scan_stats
 from decreta_runtime.observe import observe
 from decreta_runtime.pin import Binding, bind_run
+from decreta_runtime.reading import Reading
 from decreta_runtime.record import Ledger, last_run
 from decreta_runtime.run import RunResult, run
-from decreta_runtime.scan import Pinned, Scanned, quote, register_scan
+from decreta_runtime.scan import quote
 from decreta_runtime.selection import needed
 from decreta_runtime.session import build_session
-from decreta_runtime.shadow import note_scan, note_session
+from decreta_runtime.shadow import note_session
 from decreta_runtime.tally import Tally
 from decreta_runtime.verify import entries, verify, verify_tables
 
@@ -57,18 +58,6 @@ class Answer:
     stats: ScanStats
 
 
-@dataclass
-class _Reading:
-    """What queries of one workload class share: a session, and the tables it has registered so far."""
-
-    context: SessionContext
-    profile: Choice[SessionValue]
-    scans: dict[str, Scanned]
-    views: set[str]
-    narrow: set[str]
-    """Tables of which the session has only the columns that the shapes of its workload read."""
-
-
 class Pack:
     """A compiled pack with a lake and an environment. Use it as a context manager, or `close` it."""
 
@@ -86,7 +75,7 @@ class Pack:
         self.lake = Lake(lake) if lake else Lake(str(local_path(self.policy.lake().value, start)))
         self._ledger = Ledger(self.manifest.pack, self.policy.digest)
         self._binding: Binding | None = None
-        self._readings: dict[str, _Reading] = {}
+        self._readings: dict[str, Reading] = {}
 
     def __enter__(self) -> Pack:
         return self
@@ -177,23 +166,21 @@ class Pack:
             raise InputInvalid(f"there is no query shape `{shape}`", help=_nearest(shape, self.manifest.queries))
         values = _checked(shape, entry, parameters)
         reading = self._reading(entry.workload)
-        for dataset in entry.datasets:
-            self._register(reading, dataset, entry.workload)
-        for view in entry.views:
-            if view not in reading.views:
-                reading.context.register_table(view, self._pack.builder(view)(reading.context).into_view())
-                reading.views.add(view)
         sql = self._pack.module("queries").SQL[shape]
-        frame = lambda: reading.context.sql(sql, param_values=values)  # noqa: E731
+
+        def frame() -> DataFrame:
+            reading.take_for(shape, entry, values)
+            return reading.context.sql(sql, param_values=values)
+
         return self._run(shape, frame, reading, lambda _: tuple(entry.datasets))
 
     def sql(self, statement: str) -> Answer:
         """Return the rows of one reading SQL statement over the last complete run. Raises DecretaError."""
         reading = self._reading(SQL_WORKLOAD)
         for dataset in self.manifest.datasets():
-            self._register(reading, dataset)
+            reading.take(dataset)
         for dataset in self._bound().quarantine:
-            self._register_aside(reading, dataset)
+            reading.take_aside(dataset)
         return self._read_only(statement, reading, "sql")
 
     def show(self, relation: str, *, limit: int, where: str | None = None) -> Answer:
@@ -204,7 +191,7 @@ class Pack:
         dataset, _, beside = relation.rpartition(QUARANTINE)
         if dataset and not beside and dataset in self._bound().quarantine:
             reading = self._reading(SQL_WORKLOAD)
-            self._register_aside(reading, dataset)
+            reading.take_aside(dataset)
             return self._some_of(relation, reading, limit, where)
         if relation not in self.manifest.relations and relation not in self.manifest.objects:
             known = {*self.manifest.relations, *self.manifest.objects}
@@ -217,30 +204,18 @@ class Pack:
             entry = self.manifest.relations.get(name)
             for read in (*(entry.inputs if entry else ()), *(() if entry else (name,))):
                 if read in self.manifest.datasets():
-                    self._register(reading, read)
+                    reading.take(read)
         for name in self.manifest.order:
             if name in computed and name not in reading.views:
-                self._show_view(reading, name)
+                reading.take_view(name)
         source = f"{relation}__shown" if relation in self.manifest.relations else relation
         return self._some_of(source, reading, limit, where)
 
-    def _some_of(self, table: str, reading: _Reading, limit: int, where: str | None) -> Answer:
+    def _some_of(self, table: str, reading: Reading, limit: int, where: str | None) -> Answer:
         condition = f" WHERE ({where}\n)" if where else ""  # a comment at its end must not swallow the limit
         return self._read_only(f"SELECT * FROM {quote(table)}{condition} LIMIT {int(limit)}", reading)
 
-    def _show_view(self, reading: _Reading, name: str) -> None:
-        entry = self.manifest.relations[name]
-        shown = f"{name}__shown"
-        if entry.call is not None:
-            batches = list(call_table_function(self._pack, name, entry.call, reading.context))
-            reading.context.register_record_batches(shown, [batches or [empty_batch(schema_of(entry.columns))]])
-        else:
-            reading.context.register_table(shown, self._pack.builder(name)(reading.context).into_view())
-        if not entry.stored:
-            reading.context.register_table(name, reading.context.table(shown))
-            reading.views.add(name)
-
-    def _read_only(self, statement: str, reading: _Reading, subject: str = "show") -> Answer:
+    def _read_only(self, statement: str, reading: Reading, subject: str = "show") -> Answer:
         options = SQLOptions().with_allow_ddl(False).with_allow_dml(False).with_allow_statements(False)
         frame = lambda: reading.context.sql_with_options(statement, options)  # noqa: E731
         return self._run(subject, frame, reading, lambda made: read_by(made, reading.scans))
@@ -261,70 +236,31 @@ class Pack:
             self._binding = bind_run(self.manifest, self.lake, run_record, self._tally)
         return self._binding
 
-    def _reading(self, workload: str) -> _Reading:
+    def _reading(self, workload: str) -> Reading:
         self._bound()
         if workload not in self._readings:
             profile = choose(self.policy.session(workload), workload, None, self.policy, self._ledger)
             context = build_session(workload, profile, self._tally, scalar_functions(self._pack))
             note_session(self._ledger, workload, profile, self.policy)
             require_engine_functions(context, workload, self.manifest, self.policy, self._ledger)
-            self._readings[workload] = _Reading(context, profile, {}, set(), set())
+            self._readings[workload] = Reading(
+                self._pack, self.policy, self.lake, self._bound(), self._ledger, context, profile
+            )
         return self._readings[workload]
-
-    def _register(self, reading: _Reading, name: str, workload: str | None = None) -> None:
-        """Make a table known to a session: the columns that the shapes of `workload` read, or all for ad hoc SQL."""
-        if name in reading.scans and (workload is not None or name not in reading.narrow):
-            return
-        if name in reading.scans:
-            reading.context.deregister_table(name)
-        pinned = self._bound()[name]
-        contract = columns = self.manifest.columns_of(name)
-        choice = choose(self.policy.scan(name), name, pinned.table, self.policy, self._ledger, contract)
-        reading.narrow.discard(name)
-        if workload is not None and choice.value.columns == "required":
-            reading.narrow.add(name)
-            columns = self.manifest.read_by_shapes(name, workload)
-        self._scan(reading, pinned, columns, choice, contract)
-
-    def _register_aside(self, reading: _Reading, dataset: str) -> None:
-        """Make the rows set aside of a dataset known to a session, read as the dataset itself is."""
-        pinned = self._bound().quarantine[dataset]
-        if pinned.name not in reading.scans:
-            columns = self.manifest.quarantine_columns_of(dataset)
-            choice = choose(self.policy.scan(dataset), pinned.name, pinned.table, self.policy, self._ledger, columns)
-            self._scan(reading, pinned, columns, choice, columns)
-
-    def _scan(
-        self,
-        reading: _Reading,
-        pinned: Pinned,
-        columns: tuple[Column, ...],
-        choice: Choice[ScanValue],
-        contract: tuple[Column, ...],
-    ) -> None:
-        scanned = reading.scans[pinned.name] = register_scan(reading.context, pinned, columns, choice.value)
-        self._ledger.add(
-            "scan",
-            pinned.name,
-            scanned.path,
-            choice.pointer,
-            files=scanned.files,
-            bytes=scanned.bytes,
-            table_version=pinned.version,
-        )
-        note_scan(self._ledger, choice, scanned, contract, self.policy)
 
     def _run(
         self,
         subject: str,
         make: Callable[[], DataFrame],
-        reading: _Reading,
+        reading: Reading,
         read: Callable[[DataFrame], Collection[str]],
     ) -> Answer:
         start = time.perf_counter()
         try:
             frame = make()
             batches = frame.collect()
+        except DecretaError:
+            raise
         except Exception as error:  # noqa: BLE001 - the binding raises bare Exception
             words = str(error).strip().split("\n")[0].removeprefix("DataFusion error: ")
             raise InputInvalid(f"the engine says: {words}", help="correct the statement or its parameters") from None

@@ -211,4 +211,6 @@ class PlaceBeside(Place):
 
 def _read_back(pushdown: bool) -> ScanValue:
     """A spill is read by exactly the files that this run has just written itself, and has nothing to prune by."""
-    return ScanValue(path="native", pushdown=pushdown, page_index=False, bloom_filters=False, columns="all")
+    return ScanValue(
+        path="native", log_pruning=False, pushdown=pushdown, page_index=False, bloom_filters=False, columns="all"
+    )

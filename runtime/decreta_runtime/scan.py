@@ -51,7 +51,7 @@ class Pinned:
         """The snapshot's data files."""
         return tuple(str(self.path / unquote(path)) for path in self.actions["path"].to_pylist())
 
-    @property
+    @cached_property
     def bytes(self) -> int:
         """Bytes of all data files."""
         return sum(self.actions["size_bytes"].to_pylist())
@@ -65,9 +65,14 @@ class Pinned:
             return None
         return sum(counts)
 
-    def require_files(self) -> None:
-        """Raise LakeUnusable if a data file is gone: the engine would skip it without a word."""
-        for path in self.files:
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The table's columns, as Arrow has them."""
+        return pa.schema(self.table.schema().to_arrow())
+
+    def require_files(self, files: Sequence[str] | None = None) -> None:
+        """Raise LakeUnusable if a data file, or one of `files`, is gone: the engine would skip it without a word."""
+        for path in self.files if files is None else files:
             if not os.path.exists(path):  # noqa: PTH110 - asked for each file of each look-up
                 raise LakeUnusable(
                     f"the file {path} of `{self.name}` version {self.version} is gone",
@@ -87,37 +92,49 @@ class Scanned:
     """Where the files lie, as the engine's plans write it."""
     held: int
     """Bytes of the rows that the session holds in memory for it; none of a native scan."""
+    listed: tuple[str, ...]
+    """The files that the scan names: all of the snapshot, or those that may hold what is asked for."""
 
     def require_files(self) -> None:
         """Raise LakeUnusable if a file went after it was registered. Asked after reading, it holds for the reading."""
         if self.path == "native":
-            self.pinned.require_files()
+            self.pinned.require_files(self.listed)
 
 
-def register_scan(context: SessionContext, pinned: Pinned, columns: Sequence[Column], value: ScanValue) -> Scanned:
+def register_scan(
+    context: SessionContext,
+    pinned: Pinned,
+    columns: Sequence[Column],
+    value: ScanValue,
+    listed: tuple[str, ...] | None = None,
+) -> Scanned:
     """Make `pinned` a table of `context` under its name with the contract's `columns`.
 
-    Raises SchemaMismatch if the table does not have them, LakeUnusable if one of its files is gone.
+    `listed` are the files to read of a native scan; all of the snapshot without it. Raises SchemaMismatch if the table
+    does not have the columns, LakeUnusable if one of the files is gone.
     """
     subject = f"the table `{pinned.name}` at {pinned.path}"
-    require(pa.schema(pinned.table.schema().to_arrow()), columns, subject)
-    held = 0
-    if value.path == "native" and pinned.files:
-        pinned.require_files()
-        _native(context, pinned, columns, value)
+    require(pinned.schema, columns, subject)
+    files, held = pinned.files if listed is None else listed, 0
+    if value.path == "native" and files:
+        pinned.require_files(files)
+        _native(context, pinned, columns, value, files)
     else:
-        batches = _read(pinned, columns) if pinned.files else []
+        batches = _read(pinned, columns) if files else []
         held = sum(batch.nbytes for batch in batches)
         context.register_record_batches(pinned.name, [batches or [empty_batch(schema_of(columns))]])
-    return Scanned(value.path, pinned, len(pinned.files), pinned.bytes, str(pinned.path).strip("/") + "/", held)
+    folder = str(pinned.path).strip("/") + "/"
+    return Scanned(value.path, pinned, len(pinned.files), pinned.bytes, folder, held, files)
 
 
-def _native(context: SessionContext, pinned: Pinned, columns: Sequence[Column], value: ScanValue) -> None:
+def _native(
+    context: SessionContext, pinned: Pinned, columns: Sequence[Column], value: ScanValue, files: Sequence[str]
+) -> None:
     # Columns are declared, never inferred, so that files of an older schema read as null where a column is new.
     # Not-null is a promise that checks must be able to find broken, so the scan does not take it for granted.
     declared = ", ".join(f"{quote(c.name)} {sql_type(c)}" for c in columns)
     # As URLs, because in a path `*`, `?` and `[` are patterns, and one that matches nothing is an empty table.
-    listed = ", ".join(f"'file://{percent_encode(path, safe='/')}'" for path in pinned.files)
+    listed = ", ".join(f"'file://{percent_encode(path, safe='/')}'" for path in files)
     options = {
         "format.pushdown_filters": value.pushdown,
         "format.enable_page_index": value.page_index,

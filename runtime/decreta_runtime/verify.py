@@ -21,6 +21,7 @@ _ASKED: dict[str, frozenset[Guard]] = {
     ),
     "cache": frozenset({"engine_as_probed", "within_memory_budget"}),
     "write": frozenset({"engine_as_probed", "within_memory_budget"}),
+    "index": frozenset({"index_readable"}),
     "session": frozenset({"engine_as_probed"}),
 }
 """Domain -> the guards that can be asked where its decisions are taken."""
@@ -75,6 +76,7 @@ def entries(pack: LoadedPack, policy: Policy) -> Iterator[str]:
     written = [n for n in manifest.datasets() if n in manifest.relations or manifest.objects[n].table is None]
     decisions += [("write", policy.write(name)) for name in written]
     decisions += [("cache", policy.cache(name)) for name in manifest.relations]
+    decisions += [("index", policy.index(d, index)) for d in manifest.datasets() for index in manifest.indexes_of(d)]
     for domain, choice in decisions:
         yield choice.pointer
         # A shadow obeys nothing, but its guards are asked all the same.

@@ -22,6 +22,7 @@ from decreta.check.rules import apply_rules
 from decreta.check.scope import Scoped, scope
 from decreta.diagnostics import Hint, Report, did_you_mean
 from decreta.engine import Engine, PlannedColumn, PlanRefused
+from decreta.indexes import indexes
 from decreta.model.program import (
     Bound,
     BoundQuery,
@@ -226,7 +227,12 @@ class _Checker:
         examples = self._examples(relation)
         if not contract.examples_fit(relation, examples, columns, self.columns, report):
             return None
-        return CheckedRelation(bound, None, columns, key, {}, {}, None, checks, sort, examples, local_to=local_to)
+        declared = indexes(relation.written, relation.written.spec.indexes if relation.stored else {}, columns, report)
+        if report.failed:
+            return None
+        return CheckedRelation(
+            bound, None, columns, key, {}, {}, None, checks, sort, examples, local_to=local_to, indexes=declared
+        )
 
     @staticmethod
     def _examples(relation: Relation) -> tuple[Written[ExampleSpec], ...]:

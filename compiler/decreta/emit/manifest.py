@@ -58,6 +58,7 @@ def _object(checked: CheckedObject) -> ObjectEntry:
         source=obj.source,
         table=None if obj.source else obj.name,
         checks=checked.checks,
+        indexes=dict(obj.indexes),
     )
 
 
@@ -82,6 +83,7 @@ def _relation(checked: CheckedRelation) -> RelationEntry:
         call=_call(relation.call) if relation.call else None,
         functions=checked.functions,
         checks=checked.checks,
+        indexes=dict(checked.indexes),
     )
 
 

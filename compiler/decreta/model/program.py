@@ -32,7 +32,7 @@ from decreta.model.spec import (
 from decreta.source import Document, Embedded, Path, SourceText, Span
 from decreta_runtime.contract.capabilities import CapabilityFile, Volatility
 from decreta_runtime.contract.evidence import EvidenceLock
-from decreta_runtime.contract.manifest import Ask, Check, Column, Join, Key, Locality, Source
+from decreta_runtime.contract.manifest import Ask, Check, Column, IndexEntry, Join, Key, Locality, Source
 from decreta_runtime.contract.policy import FactSource, PolicyFile
 
 S = TypeVar("S", covariant=True)
@@ -78,6 +78,7 @@ class Object:
     doc: Document
     on_change: Literal["refuse", "add_nullable", "rebuild", "ignore_new"]
     extends: Written[ObjectTemplateSpec] | None = None
+    indexes: Mapping[str, IndexEntry] = field(default_factory=dict)
 
     def columns_at(self) -> tuple[Span, ...]:
         """Return the places where its columns are written: its own, and those of the template it extends."""
@@ -378,6 +379,7 @@ class CheckedRelation:
     examples: tuple[Written[ExampleSpec], ...] = ()
     joins: tuple[Join, ...] = ()
     local_to: Locality | None = None
+    indexes: Mapping[str, IndexEntry] = field(default_factory=dict)
     stratum: int = 0
     functions: tuple[str, ...] = ()
     """What its statement calls, sorted."""
@@ -402,6 +404,12 @@ class CheckedQuery:
         """Return the columns of a dataset that conditions name, or those with one of `operators`."""
         found = (ask for scan in self.asks.get(dataset, ()) for ask in scan)
         return {ask.column for ask in found if not operators or ask.op in operators}
+
+    def looks_up(self, dataset: str, column: str) -> bool:
+        """Whether every scan of a dataset names terms of a column, or what they begin with."""
+        scans = self.asks.get(dataset, ())
+        found = (any(a.column == column and a.op in ("=", "in", "like") for a in scan) for scan in scans)
+        return bool(scans) and all(found)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]
 """A name becomes a file, an SQL and a Python name; 63 is the shortest limit among the engines we print for."""
+Subject = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?$", max_length=127)]
+"""A dataset, view or workload class; an index is named `dataset.index`."""
 Version = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+$")]
 Reference = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*/[a-z][a-z0-9_]*@\d+$")]
 
@@ -158,6 +160,17 @@ class LayoutSpec(Spec):
     """The columns that rows are sorted by, the first first: look-ups by it read few files and pages."""
 
 
+class IndexSpec(Spec):
+    """An external index of a dataset: which of its files hold a term."""
+
+    kind: Literal["term"]
+    """`term`: the values of one column, or of several together."""
+    column: Name | None = None
+    """The column looked up; by its values, or by texts that they begin with."""
+    columns: list[Name] | None = Field(default=None, min_length=1)
+    """Several columns, the first of which a look-up names."""
+
+
 class CoverageSpec(Spec):
     """The share of the distinct values of `of` (`relation.column`) that occur in the column `by`."""
 
@@ -228,6 +241,8 @@ class ObjectSpec(Spec):
     """What a run does when the table has another schema than this contract."""
     layout: LayoutSpec | None = None
     """How the rows lie in their files."""
+    indexes: dict[Name, IndexSpec] = Field(default_factory=dict)
+    """External indexes, by name; the policy decides whether one is built and who uses it."""
     checks: dict[Name, CheckSpec] = Field(default_factory=dict)
     """What must hold of the rows, by name."""
 
@@ -448,6 +463,8 @@ class RelationSpec(Spec):
     """A column whose groups do not depend on each other; must be proven."""
     layout: LayoutSpec | None = None
     """How the rows lie in their files, of a stored relation."""
+    indexes: dict[Name, IndexSpec] = Field(default_factory=dict)
+    """External indexes of a stored relation, by name."""
     on_schema_change: OnSchemaChange = "rebuild"
     """What a run does when the table has another schema than this contract."""
     checks: dict[Name, CheckSpec] = Field(default_factory=dict)
@@ -567,7 +584,7 @@ class DecisionSpec(Spec):
 
     domain: Name
     """`scan`, `cache`, `write` or `session`."""
-    subject: Name
+    subject: Subject
     """The dataset, view or workload class."""
     then: dict[str, Any]
     """The value decided."""
@@ -694,7 +711,7 @@ class ExceptionSpec(Spec):
 
     domain: Name
     """The domain whose mode does not hold."""
-    subject: Name
+    subject: Subject
     """The dataset, view or workload class."""
     mode: Mode
     """The mode that holds instead."""
@@ -735,8 +752,8 @@ class EnvironmentSpec(Spec):
 
 
 LATER: dict[str, tuple[str, ...]] = {
-    "ObjectSpec": ("changes", "indexes", "owner"),
-    "RelationSpec": ("indexes", "refresh", "owner"),
+    "ObjectSpec": ("changes", "owner"),
+    "RelationSpec": ("refresh", "owner"),
     "QuerySpec": ("payoff",),
     "LayoutSpec": ("files", "partition_by", "z_order"),
 }

@@ -13,6 +13,7 @@ import msgspec
 from pydantic import BaseModel
 
 from decreta.diagnostics import Related, Report, did_you_mean
+from decreta.indexes import indexes
 from decreta.model import spec
 from decreta.model.files import PackFiles
 from decreta.model.program import Function, Object, Query, Relation, Resolved, Written
@@ -235,6 +236,7 @@ class _Resolver:
             written.doc,
             source.on_upstream_change if isinstance(source, spec.TableSpec) else written.spec.on_schema_change,
             template,
+            indexes(written, written.spec.indexes, tuple(columns), self.report),
         )
         if isinstance(source, spec.TableSpec) and "on_schema_change" in written.spec.model_fields_set:
             place, help = written.key("on_schema_change"), "write `on_upstream_change` under `source`"
@@ -316,6 +318,9 @@ class _Resolver:
             self.report.error(
                 "D203", "`layout` is of stored relations", written.key("layout"), help="add `store: true`"
             )
+        if s.indexes and not s.store:
+            place = written.key("indexes")
+            self.report.error("D203", "`indexes` are of stored relations", place, help="add `store: true`")
         if s.body is not None:
             self._no_arguments(written)
             text = text_of(s.body, written, ("body",), self.files, "relations", self.report)

@@ -117,6 +117,14 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     stream: str
 
 
+class IndexEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An external index of a dataset: which of its files hold a term."""
+
+    kind: Literal["term"]
+    columns: tuple[str, ...]
+    """One term or several together; looked up by the first, or by a text that it begins with."""
+
+
 class ObjectEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A stored table with a contract. Without `source` it is a Delta table that the environment binds by `table`."""
 
@@ -128,6 +136,7 @@ class ObjectEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     table: str | None
     """The binding's name of a table that others write; None when `source` fills the object."""
     checks: tuple[Check, ...]
+    indexes: dict[str, IndexEntry]
 
 
 class RelationEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -155,6 +164,7 @@ class RelationEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     functions: tuple[str, ...]
     """The functions of engine and pack that its statement calls; a table function's own name."""
     checks: tuple[Check, ...]
+    indexes: dict[str, IndexEntry]
 
 
 class AskValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -246,6 +256,16 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Return the columns of the rows set aside of a dataset: its own, which may all be null, and the reasons."""
         own = (Column(name=column.name, type=column.type, nullable=True) for column in self.columns_of(name))
         return (*own, Column(name=VIOLATED, type="list<string>", nullable=True))
+
+    def indexes_of(self, dataset: str) -> dict[str, IndexEntry]:
+        """Return the indexes that a dataset declares."""
+        entry = self.objects[dataset] if dataset in self.objects else self.relations[dataset]
+        return entry.indexes
+
+    def index_columns_of(self, dataset: str, index: str) -> tuple[Column, ...]:
+        """Return the columns of an index, as the dataset's contract has them."""
+        columns = {column.name: column for column in self.columns_of(dataset)}
+        return tuple(columns[name] for name in self.indexes_of(dataset)[index].columns)
 
     def read_by_shapes(self, dataset: str, workload: str) -> tuple[Column, ...]:
         """Return the columns of a dataset that the query shapes of a workload read, directly or through views."""

@@ -21,6 +21,7 @@ V = TypeVar("V", covariant=True)
 Guard = Literal[
     "engine_as_probed",
     "no_column_mapping",
+    "index_readable",
     "no_deletion_vectors",
     "schema_as_compiled",
     "unpartitioned",
@@ -38,11 +39,20 @@ class ScanValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How one table is read. All but `path` and `columns` bear on the native path alone."""
 
     path: Literal["native", "delta"]
+    log_pruning: bool
+    """Whether a query shape lists only the files that the log's statistics leave for its parameters."""
     pushdown: bool
     page_index: bool
     bloom_filters: bool
     columns: Literal["required", "all"]
     """Which columns a session takes: those that the statements of its workload read, or all of the contract."""
+
+
+class IndexValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether an external index is built with its dataset, and the query shapes that use it."""
+
+    build: bool
+    shapes: tuple[str, ...]
 
 
 class CacheValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -208,6 +218,8 @@ class PolicyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     scan_policy_by_dataset: dict[str, Decision]
     cache_policy_by_view: dict[str, Decision]
     write_policy_by_dataset: dict[str, Decision]
+    index_policy_by_dataset: dict[str, Decision]
+    """`dataset.index` → whether it is built and who uses it."""
     session_profile_by_workload: dict[str, Decision]
     udf_requirements_by_view: dict[str, dict[str, FunctionRequirement]]
     """View or query shape → function → what it must be."""
@@ -219,6 +231,7 @@ DOMAINS: dict[str, tuple[str, type[Struct]]] = {
     "scan": ("scan_policy_by_dataset", ScanValue),
     "cache": ("cache_policy_by_view", CacheValue),
     "write": ("write_policy_by_dataset", WriteValue),
+    "index": ("index_policy_by_dataset", IndexValue),
     "session": ("session_profile_by_workload", SessionValue),
 }
 """Domain -> its section of the policy and the type of its decisions' values."""
@@ -273,6 +286,10 @@ class Policy:
     def write(self, dataset: str) -> Choice[WriteValue]:
         """Return how `dataset` is written."""
         return self.__decided("write", dataset, WriteValue)
+
+    def index(self, dataset: str, index: str) -> Choice[IndexValue]:
+        """Return whether an index of `dataset` is built, and who uses it."""
+        return self.__decided("index", f"{dataset}.{index}", IndexValue)
 
     def session(self, workload: str) -> Choice[SessionValue]:
         """Return the settings of the workload class `workload`."""

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-Kind = Literal["step", "scan", "write", "decision", "guard", "check", "query", "shadow"]
+Kind = Literal["step", "scan", "write", "index", "decision", "guard", "check", "query", "shadow"]
 
-DECIDED: frozenset[Kind] = frozenset(("scan", "write", "decision", "guard", "check"))
+DECIDED: frozenset[Kind] = frozenset(("scan", "write", "index", "decision", "guard", "check"))
 """Kinds of actions that always follow from an entry of the policy; steps and queries may stand without."""
 
 
