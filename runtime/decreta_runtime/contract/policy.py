@@ -97,15 +97,15 @@ class ValidationValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     when: CheckTime
 
 
-class FunctionRequirement(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class FunctionRequirement(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One function that a view calls: of the engine, or of the pack with the digest of its module."""
 
     origin: Literal["engine", "pack"]
-    arguments: tuple[str, ...] | None
-    """Spec types of a pack's scalar function; null for the engine's, which take several, and for table functions."""
-    returns: str | None
     volatility: Literal["immutable", "stable", "volatile"]
-    digest: str | None
+    arguments: tuple[str, ...] | None = None
+    """Spec types of a pack's scalar function; absent of the engine's, which take several, and of table functions."""
+    returns: str | None = None
+    digest: str | None = None
     """Of the pack's module that holds it."""
 
 
