@@ -190,8 +190,8 @@ def test_an_estimate_from_few_runs_is_too_weak(project: Path) -> None:
     seen(project, {"rows": {"value": 100, "version": 2, "runs": 2}})
     words = told(project, "code_graph/cache/module_file")
     assert " ~ cache.small@1: " in words
-    assert "0.56  100 rows of about" in words
-    advice = "estimated_bytes were known with a confidence of at least 0.60 (is 0.56): run the pack again, then"
+    assert "0.24  100 rows of about" in words
+    advice = "estimated_bytes were known with a confidence of at least 0.60 (is 0.24): run the pack again, then"
     assert f"`cache.small` would decide if {advice} `decreta observe`" in words
     assert "fallback     low_confidence" in words
 
