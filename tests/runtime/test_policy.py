@@ -18,6 +18,7 @@ from tests.conftest import ROOT, edit_policy, reseal, rows_of, sales
 import decreta_runtime
 from decreta_runtime.contract.errors import DecretaError, DigestMismatch, PolicyIncomplete
 from decreta_runtime.foreign import delete_by_vector
+from decreta_runtime.load import load
 
 SECTIONS = (
     "scan_policy_by_dataset", "cache_policy_by_view", "write_policy_by_dataset", "session_profile_by_workload",
@@ -279,6 +280,43 @@ def test_a_second_session_binding_or_load_raises() -> None:
     tally.once("session interactive_query")
     with pytest.raises(RuntimeError):
         tally.once("session batch_ingest")
+
+
+@pytest.mark.parametrize("what", ["load", "binding", "session"])
+def test_a_second_one_within_a_run_is_counted_where_it_is_made_and_raises(
+    shop_pack: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A defect that makes one of them twice, in the midst of a run."""
+    from decreta_runtime import run as order
+
+    begin = order._begin
+
+    def twice(*args: Any) -> Any:
+        found = begin(*args)
+        pack, policy, lake, tally = args[0], args[1], args[2], args[5]
+        if what == "load":
+            load(shop_pack, tally)
+        elif what == "binding":
+            order.bind_inputs(pack.manifest, policy, lake, {}, tally)
+        else:
+            order.build_session("batch_ingest", policy.session("batch_ingest"), tally, ())
+        return found
+
+    monkeypatch.setattr(order, "_begin", twice)
+    with pytest.raises(RuntimeError, match=f"{what}.* was made 2 times"):
+        run(shop_pack)
+    assert not DeltaTable.is_deltatable(str(shop_pack.parents[1] / "lake/_decreta/runs"))
+
+
+def test_every_run_of_an_open_pack_has_its_own_binding_and_session_and_the_one_load(shop_pack: Path) -> None:
+    tables = shop_pack.parents[1] / "tables"
+    with decreta_runtime.open(str(shop_pack)) as pack:
+        for sale in (11, 12):
+            write_deltalake(str(tables / "sale"), sales([(sale, 1, 7, 1)]), mode="append")
+            assert not pack.run().unchanged
+            pack.sql("SELECT count(*) AS n FROM revenue")
+    records = pa.table(DeltaTable(str(tables.parent / "lake/_decreta/runs")).scan().read_all()).to_pylist()
+    assert [(r["pack_loads"], r["bindings"], r["sessions"]) for r in records] == [(1, 1, 1)] * 2
 
 
 @pytest.mark.parametrize("pack", ["code_graph", "retail"])
