@@ -296,6 +296,41 @@ def _flat(found: dict[tuple[str, str], set[str]]) -> list[tuple[tuple[str, str],
     return [(key, outcome) for key, outcomes in found.items() for outcome in outcomes]
 
 
+def test_another_format_environment_or_pack_is_refused(shop_pack: Path) -> None:
+    edit_policy(shop_pack, lambda p: p.update(format=p["format"] + 1))
+    with pytest.raises(PolicyIncomplete, match="has format") as refused:
+        run(shop_pack)
+    assert refused.value.pointer == "/format"
+    edit_policy(shop_pack, lambda p: p.update(format=p["format"] - 1, pack="other"))
+    with pytest.raises(PolicyIncomplete, match="is of pack `other`") as refused:
+        run(shop_pack)
+    assert refused.value.pointer == "/pack"
+    assert not (shop_pack.parents[1] / "lake").exists()
+
+
+def test_bindings_have_an_effect(code_graph: Path, source: Path, tmp_path: Path) -> None:
+    def change(policy: dict[str, Any]) -> None:
+        policy["bindings"]["lake"] = "elsewhere"
+        policy["bindings"]["sources"]["python"] = {"roots": [f"mine:{source}"], "options": {"exclude": ["app"]}}
+
+    edit_policy(code_graph, change)
+    with decreta_runtime.open(str(code_graph)) as pack:
+        pack.run()
+        mine = pack.sql("SELECT file_id, path FROM file ORDER BY path").rows.to_pylist()
+        pack.run({"python": str(source)})
+        main = pack.sql("SELECT file_id, path FROM file ORDER BY path").rows.to_pylist()
+    assert pack.lake.root == tmp_path / "elsewhere"
+    assert [row["path"] for row in mine] == [row["path"] for row in main] == ["broken.py", "main.py"]
+    assert not {row["file_id"] for row in mine} & {row["file_id"] for row in main}, "the root is a part of ids"
+
+
+def test_a_bound_table_is_where_its_binding_says(shop_pack: Path) -> None:
+    tables = shop_pack.parents[1] / "tables"
+    shutil.move(tables / "sale", tables / "moved")
+    edit_policy(shop_pack, lambda p: p["bindings"]["tables"]["sale"].update(uri="../tables/moved"))
+    assert len(rows_of(run(shop_pack) / "shop/revenue")) == 2
+
+
 def test_no_memory_turns_places_to_spills(code_graph: Path, source: Path, tmp_path: Path) -> None:
     results = {}
     for name, budget in (("roomy", 1 << 30), ("tight", 0)):
