@@ -6,7 +6,7 @@ import copy
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,12 @@ from deltalake import DeltaTable, write_deltalake
 from tests.conftest import ROOT, edit_policy, reseal, rows_of, sales
 
 import decreta_runtime
+from decreta.diagnostics import Report
+from decreta.pipeline import compile_pack
+from decreta.project import Project
 from decreta_runtime import verify
 from decreta_runtime.contract.errors import DecretaError, DigestMismatch, PolicyIncomplete
-from decreta_runtime.contract.policy import Policy, pointer_to
+from decreta_runtime.contract.policy import DOMAINS, Policy, pointer_to
 from decreta_runtime.foreign import delete_by_vector
 from decreta_runtime.load import load
 from decreta_runtime.tally import Tally
@@ -438,38 +441,106 @@ def test_the_committed_policies_have_rules_that_decide_and_baselines_that_stand(
     assert "cache.shared_and_small@1" in rules[0] - rules[1] and "cache.baseline@2" in rules[1] - rules[0]
 
 
-@pytest.mark.parametrize(
-    ("section", "subject", "file", "find", "put"),
-    [
-        ("scan_policy_by_dataset", "scope", "specs/std/capabilities/datafusion-55.0.0+deltalake-1.6.6.json",
-         '"row_filters": true', '"row_filters": false'),
-        ("scan_policy_by_dataset", "imports", "specs/code_graph/pack.toml", 'reads = "selective"', 'reads = "whole"'),
-        ("cache_policy_by_view", "module_definition", "specs/code_graph/locks/local.evidence.json",
-         '"value": 430142', '"value": 4301420000'),
-        ("write_policy_by_dataset", "scope", "specs/code_graph/objects/scope.yaml",
-         "layout: {sort: [file_id, span_start]}\n", ""),
-        ("session_profile_by_workload", "interactive_query", "specs/code_graph/pack.toml", 'reads = "selective"',
-         'reads = "whole"'),
-    ],
-)  # fmt: skip
-def test_one_fact_flips_its_decision(project: Path, section: str, subject: str, file: str, find: str, put: str) -> None:
-    from decreta.diagnostics import Report
-    from decreta.pipeline import compile_pack
-    from decreta.project import Project
+CAPABILITIES = "specs/std/capabilities/datafusion-55.0.0+deltalake-1.6.6.json"
+
+
+def replace(file: str, find: str, put: str) -> Callable[[Path], None]:
+    """Change one fact where it is written."""
+
+    def edit(project: Path) -> None:
+        text = (project / file).read_text()
+        assert text.count(find) == 1, (file, find)
+        (project / file).write_text(text.replace(find, put))
+
+    return edit
+
+
+def reader_of(pack: str, relation: str, column: str) -> Callable[[Path], None]:
+    """Add a query shape that reads a relation."""
+    text = f"query: reader\nsummary: Reads it.\nclass: batch_ingest\nbody: SELECT r.{column} FROM {relation} AS r\n"
+    return lambda project: (project / f"specs/{pack}/queries/reader.yaml").write_text(text) and None
+
+
+def looked_at(pack: str) -> Callable[[Path], None]:
+    """Have seen in `prod` what has been seen in `local`."""
+
+    def edit(project: Path) -> None:
+        locks = project / f"specs/{pack}/locks"
+        shutil.copy(locks / "local.evidence.json", locks / "prod.evidence.json")
+
+    return edit
+
+
+SORTED_BY_FILE = ("key: [definition_id]\nchecks:", "key: [definition_id]\nlayout: {sort: [file_id]}\nchecks:")
+SORTED_BY_ORDER = ("key: [o_orderkey]\nexamples:", "key: [o_orderkey]\nlayout: {sort: [o_orderkey]}\nexamples:")
+
+
+def reads(pack: str, workload: str, how: str) -> Callable[[Path], None]:
+    """Let the statements of a workload class read otherwise."""
+    line, other = f"[workloads.{workload}]\nreads = ", {"whole": "selective", "selective": "whole"}[how]
+    return replace(f"specs/{pack}/pack.toml", f'{line}"{other}"', f'{line}"{how}"')
+
+
+FLIPS: dict[tuple[str, str, str], tuple[str, str, Callable[[Path], None]]] = {
+    ("code_graph", "scan", "derived"): ("local", "scope", replace(CAPABILITIES, '"row_filters": true', '"row_filters": false')),
+    ("code_graph", "scan", "baseline"): ("local", "defines", reader_of("code_graph", "defines", "name")),
+    ("code_graph", "cache", "derived"): (
+        "local", "module_definition",
+        replace("specs/code_graph/locks/local.evidence.json", '"value": 430142', '"value": 4301420000'),
+    ),
+    ("code_graph", "cache", "baseline"): ("prod", "module_file", looked_at("code_graph")),
+    ("code_graph", "write", "derived"): (
+        "local", "scope", replace("specs/code_graph/objects/scope.yaml", "layout: {sort: [file_id, span_start]}\n", ""),
+    ),
+    ("code_graph", "write", "baseline"): (
+        "local", "defines", replace("specs/code_graph/relations/defines.yaml", *SORTED_BY_FILE),
+    ),
+    ("code_graph", "session", "derived"): ("local", "interactive_query", reads("code_graph", "interactive_query", "whole")),
+    ("code_graph", "session", "baseline"): ("local", "batch_ingest", reads("code_graph", "batch_ingest", "selective")),
+    ("retail", "scan", "derived"): (
+        "local", "customer_history", replace(CAPABILITIES, '"native_scan": true', '"native_scan": false'),
+    ),
+    ("retail", "scan", "baseline"): ("local", "order_segment", reader_of("retail", "order_segment", "c_mktsegment")),
+    ("retail", "cache", "derived"): (
+        "local", "line_of_order",
+        replace("specs/retail/locks/local.evidence.json", '"value": 48045840', '"value": 4804584000'),
+    ),
+    ("retail", "cache", "baseline"): ("prod", "line_of_order", looked_at("retail")),
+    ("retail", "write", "derived"): (
+        "local", "order_state", replace("specs/retail/relations/order_state.yaml", "layout: {sort: [o_orderdate, o_orderkey]}\n", ""),
+    ),
+    ("retail", "write", "baseline"): (
+        "local", "order_segment", replace("specs/retail/relations/order_segment.yaml", *SORTED_BY_ORDER),
+    ),
+    ("retail", "session", "derived"): ("local", "compile_replay", replace("specs/retail/pack.toml", "repeatable = true\n", "")),
+    ("retail", "session", "baseline"): ("local", "report", reads("retail", "report", "selective")),
+}  # fmt: skip
+"""Pack, domain and what decides → environment, subject, and the one fact that flips its decision."""
+
+
+@pytest.mark.parametrize(("pack", "domain", "origin"), sorted(FLIPS))
+def test_one_fact_flips_its_decision(tmp_path: Path, pack: str, domain: str, origin: str) -> None:
+    shutil.copytree(ROOT / "specs", tmp_path / "specs")
+    environment, subject, edit = FLIPS[pack, domain, origin]
 
     def decision() -> dict[str, Any]:
-        compiled = compile_pack(Project(project), "code_graph", Report())
-        assert compiled is not None
-        found: dict[str, Any] = json.loads(compiled.files["policy/local.json"])[section][subject]
+        report = Report()
+        compiled = compile_pack(Project(tmp_path), pack, report)
+        assert compiled is not None, report.diagnostics()
+        section, _ = DOMAINS[domain]
+        found: dict[str, Any] = json.loads(compiled.files[f"policy/{environment}.json"])[section][subject]
         return found
 
     before = decision()
-    path = project / file
-    assert find in path.read_text()
-    path.write_text(path.read_text().replace(find, put))
+    edit(tmp_path)
     after = decision()
+    assert before["origin"] == origin
     assert before["rule"] != after["rule"]
     assert before["value"] != after["value"]
+
+
+def test_flips_are_shown_of_every_domain_of_every_pack() -> None:
+    assert {(p, d, o) for p in ("code_graph", "retail") for d in DOMAINS for o in ("derived", "baseline")} == set(FLIPS)
 
 
 def put(settings: dict[str, str]) -> dict[str, dict[str, str]]:
