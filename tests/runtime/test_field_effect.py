@@ -389,6 +389,18 @@ def test_where_a_function_is_from_has_an_effect(subjects: dict[str, Subject], pa
         opened.run(subject.sources)
 
 
+@pytest.mark.parametrize("pack", sorted(SUBJECTS))
+def test_every_action_of_a_full_run_of_each_pack_names_its_entry(
+    subjects: dict[str, Subject], pack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subjects[pack].observe(lambda _: None, tmp_path, monkeypatch)
+    opened = decreta_runtime.open(str(subjects[pack].pack), lake=str(tmp_path / "lake"))
+    rows = pa.table(DeltaTable(str(tmp_path / "lake/_decreta/ledger")).scan().read_all()).to_pylist()
+    assert {row["kind"] for row in rows} == {"step", "scan", "write", "guard", "check", "query"}
+    pointers = {row["pointer"] for row in rows}
+    assert None not in pointers and not opened.policy.unresolved(pointers)
+
+
 def structs(kind: Any, found: set[type[msgspec.Struct]]) -> set[type[msgspec.Struct]]:
     """Return the forms that a policy is made of."""
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind not in found:
