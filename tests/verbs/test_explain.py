@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -247,3 +248,38 @@ def test_a_pack_that_does_not_compile_says_why(folder: Path, tmp_path: Path) -> 
     done = run_command("explain", "demo/cache/paired", cwd=tmp_path)
     assert done.returncode == 1
     assert "D103" in done.stderr
+
+
+def page(command: str) -> str:
+    """Return what docs/explain.md shows of a command."""
+    _, _, rest = (ROOT / "docs/explain.md").read_text().partition(f"```text\n$ {command}\n")
+    assert rest, command
+    return rest.partition("```")[0]
+
+
+def test_the_guide_shows_what_is_told() -> None:
+    asked = "code_graph/cache/module_file --env prod"
+    assert page(f"decreta explain {asked}") == told(ROOT, *asked.split())
+
+
+def test_the_guide_shows_what_differs(project: Path) -> None:
+    pack = compiled(project, "code_graph")
+    old = project / "HEAD:code_graph"
+    shutil.copytree(pack, old)
+    environment = project / "specs/code_graph/env/local.toml"
+    environment.write_text(environment.read_text() + '\n[thresholds]\n"scan.min_selective_readers" = 2\n')
+    compiled(project, "code_graph")
+    done = run_command("policy", "diff", old.name, "generated/code_graph", cwd=project)
+    shown = page("decreta policy diff HEAD generated/code_graph")
+    assert shown.splitlines()[1:] == done.stdout.splitlines()[1:]
+
+
+def test_the_guide_counts_the_committed_decisions() -> None:
+    policy = json.loads((ROOT / "generated/code_graph/policy/local.json").read_bytes())
+    every = [decision for section, _ in DOMAINS.values() for decision in policy[section].values()]
+    shown = page("decreta kpi code_graph --lake .decreta/lake")
+    for name in ("origin", "mode"):
+        counts = sorted(Counter(decision[name] for decision in every).items())
+        words = ", ".join(f"{word}: {count}" for word, count in counts)
+        assert f"  by {name:<19} {words}\n" in shown
+    assert f"{len(every)} of {len(every)}, 0 of them declared" in shown
