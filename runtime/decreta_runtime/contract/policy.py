@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from decreta_runtime.contract.errors import PolicyIncomplete
+from decreta_runtime.contract.form import astray
 from decreta_runtime.contract.manifest import FORMAT
 
 V = TypeVar("V", covariant=True)
@@ -253,8 +254,12 @@ class Policy:
         self.digest = "sha256:" + hashlib.sha256(data).hexdigest()
         try:
             self.__file = msgspec.json.decode(data, type=PolicyFile)
+        except msgspec.ValidationError as error:
+            pointer = pointer_to(*astray(msgspec.json.decode(data), PolicyFile))
+            words = f"the policy file does not have the form of format {FORMAT}: {error}"
+            raise PolicyIncomplete(pointer, words) from None
         except msgspec.DecodeError as error:
-            raise PolicyIncomplete("", f"the policy file does not have the form of format {FORMAT}: {error}") from None
+            raise PolicyIncomplete("", f"the policy file cannot be read: {error}") from None
         if self.__file.format != FORMAT:
             raise PolicyIncomplete(
                 "/format", f"the policy has format {self.__file.format}, this runtime reads {FORMAT}"
@@ -367,4 +372,4 @@ def _decode(value: dict[str, Any], kind: type[V], pointer: str) -> V:
     try:
         return msgspec.convert(value, type=kind)
     except msgspec.ValidationError as error:
-        raise PolicyIncomplete(pointer, str(error)) from None
+        raise PolicyIncomplete(pointer + pointer_to(*astray(value, kind)), str(error)) from None
