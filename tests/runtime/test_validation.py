@@ -171,6 +171,23 @@ def test_a_refused_write_counts_all_rows_and_commits_none(gauge: Path) -> None:
     assert ids(gauge, "reading") == [1, 4, 5, 6], "readers still see the last complete run"
 
 
+def test_a_refusal_stands_in_the_ledger_of_an_attempt_that_no_run_names(gauge: Path) -> None:
+    run(gauge)
+    report(gauge, [RIGHT | {"station_id": -1}, RIGHT | {"reading_id": 2, "level": -1}])
+    with pytest.raises(CheckViolated):
+        run(gauge)
+    last = ledger(gauge, "check", "reading")[-4:]
+    assert {row["action"]: (row["detail"]["outcome"], row["rows"]) for row in last} == {
+        "level_is_shown": ("quarantined", 1),
+        "order_is_small": ("holds", 0),
+        "level_is_plausible": ("holds", 0),
+        "station_is_numbered": ("refused", 1),
+    }
+    (attempt,) = {row["attempt"] for row in last}
+    runs = pa.table(DeltaTable(str(gauge / "lake/_decreta/runs")).scan().read_all())
+    assert attempt not in runs["attempt"].to_pylist() and runs.num_rows == 1
+
+
 def test_a_refused_first_run_leaves_no_table(gauge: Path) -> None:
     report(gauge, [RIGHT | {"station_id": -1}, RIGHT | {"reading_id": 2, "level": -1}])
     with pytest.raises(CheckViolated, match="station_is_numbered"):
