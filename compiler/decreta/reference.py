@@ -19,7 +19,12 @@ from decreta_runtime.contract.capabilities import FEATURES, Feature
 
 _MADE = "<!-- Made by `make docs`. Do not edit. -->\n\n"
 _RULES = Path(__file__).resolve().parents[2] / "specs" / "std" / "rules"
-_OF_SUBJECTS = {"Datasets": ("scan", "write"), "Views": ("cache",), "Workload classes": ("session",)}
+_OF_SUBJECTS = {
+    "Datasets": ("scan", "write"),
+    "Views": ("cache",),
+    "Indexes": ("index",),
+    "Workload classes": ("session",),
+}
 """Whose facts → the domains that decide for them."""
 _FACT_HEAD = ("| fact | type | unit | source | what it says |", "|---|---|---|---|---|")
 _FACTS = """What the rules of a domain may read of its subjects. A fact that nobody has looked at is unknown: no

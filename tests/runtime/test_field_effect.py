@@ -11,6 +11,7 @@ import multiprocessing
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any, get_args
 
@@ -78,7 +79,8 @@ class Subject:
         self.name, self.sources = name, sources
         self.pack = compiled(project, name)
         self.committed = {path: path.read_bytes() for path in self.pack.rglob("*") if path.is_file()}
-        dataset, view, shape, arguments, looked_up, sort = SUBJECTS[name]
+        dataset, view, shape, arguments, looked_up, sort, index = SUBJECTS[name]
+        self.index = f"{dataset}.{index}"
         self.dataset, self.view, self.shape, self.arguments = dataset, view, shape, arguments
         self.looked_up, self.sort = looked_up, sort
         self.seen: dict[str, Any] = {}
@@ -89,6 +91,9 @@ class Subject:
         write |= {"row_group_rows": 2_000, "bloom_columns": [self.looked_up], "sort": self.sort}
         for name in ("bloom_columns", "sort", "row_group_rows"):
             policy["write_policy_by_dataset"][self.dataset]["otherwise"][name] = write[name]
+        write["target_file_bytes"] = 1
+        policy["write_policy_by_dataset"][self.dataset]["otherwise"]["target_file_bytes"] = 1
+        policy["index_policy_by_dataset"][self.index]["value"] = {"build": True, "shapes": [self.shape]}
         cache = policy["cache_policy_by_view"][self.view]
         cache |= {"value": {"placement": "spill", "pushdown": False}, "requires": [], "otherwise": None}
 
@@ -102,10 +107,23 @@ class Subject:
         return observed(self, tmp_path / "lake", monkeypatch)
 
 
-SUBJECTS: dict[str, tuple[str, str, str, dict[str, Any], str, list[str]]] = {
-    "code_graph": ("definition", "module_definition", "symbol_lookup", {"name": "name_7_70"}, "name", ["file_id"]),
-    "retail": ("customer_history", "kept_order", "history_of", {"customer": 700}, "c_custkey", ["c_nationkey"]),
+SUBJECTS: dict[str, tuple[str, str, str, dict[str, Any], str, list[str], str]] = {
+    "code_graph": (
+        "definition", "module_definition", "symbol_lookup", {"name": "name_7_70"}, "name", ["file_id"], "by_name",
+    ),
+    "retail": (
+        "order_state", "kept_order", "orders_of",
+        {"customer": 700, "first": date(1992, 1, 1), "last": date(1998, 12, 31)},
+        "o_custkey", ["o_orderkey"], "by_customer",
+    ),
+}  # fmt: skip
+
+
+WIDE: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "code_graph": ("definition", "symbol_lookup", {"name": "name_7_70"}),
+    "retail": ("supplier", "who_offers", {"nation": 7, "brand": "Brand#23"}),
 }
+"""A dataset of which no shape reads all columns, and a shape that reads it."""
 
 
 @pytest.fixture(scope="session")
@@ -142,7 +160,9 @@ def observed(subject: Subject, lake: Path, monkeypatch: pytest.MonkeyPatch) -> d
         for _ in range(20):
             pack.query(subject.shape, **subject.arguments)
         reading = pack._readings["interactive_query"]
-        columns = reading.context.table(subject.dataset).schema().names
+        listed = len(reading.scans[subject.dataset].listed)
+        pack.query(*WIDE[subject.name][1:2], **WIDE[subject.name][2])
+        columns = reading.context.table(WIDE[subject.name][0]).schema().names
         plan = reading.context.sql(f"SELECT * FROM {subject.dataset}").optimized_logical_plan().display_indent()
         flushed = DeltaTable(str(lake / "_decreta/ledger")).version()
         settings = pack.sql("SELECT name, value FROM information_schema.df_settings").rows.to_pylist()
@@ -159,6 +179,8 @@ def observed(subject: Subject, lake: Path, monkeypatch: pytest.MonkeyPatch) -> d
         "columns": sorted(columns),
         "plan": plan,
         "stats": stats,
+        "listed": listed,
+        "indexed": sorted(p.name for p in (lake / "_decreta/index").glob("*/*/*")),
         "flushed": flushed,
         "settings": {row["name"]: row["value"] for row in settings},
         "tables": sorted(path.name for path in (lake / subject.name).iterdir()),
@@ -250,6 +272,10 @@ def write(**values: Any) -> Callable[[Subject], Callable[[Policy], None]]:
     return _change("write_policy_by_dataset", lambda s: s.dataset, values)
 
 
+def index(**values: Any) -> Callable[[Subject], Callable[[Policy], None]]:
+    return _change("index_policy_by_dataset", lambda s: s.index, values)
+
+
 def session(workload: str, **values: Any) -> Callable[[Subject], Callable[[Policy], None]]:
     return _change("session_profile_by_workload", lambda _: workload, values)
 
@@ -332,12 +358,18 @@ EFFECTS: dict[tuple[str, str], tuple[Callable[[Subject], Callable[[Policy], None
     ("ScanValue", "pushdown"): (scan(pushdown=False), {"stats"}),
     ("ScanValue", "page_index"): (scan(page_index=False), {"stats"}),
     ("ScanValue", "bloom_filters"): (scan(bloom_filters=False), {"stats"}),
-    ("ScanValue", "columns"): (scan(columns="required"), {"columns", "plan"}),
+    ("ScanValue", "columns"): (
+        _change("scan_policy_by_dataset", lambda s: WIDE[s.name][0], {"columns": "required"}),
+        {"columns"},
+    ),
+    ("ScanValue", "log_pruning"): (scan(log_pruning=False), {"listed"}),
+    ("IndexValue", "build"): (index(build=False), {"indexed"}),
+    ("IndexValue", "shapes"): (index(shapes=[]), {"listed"}),
     ("CacheValue", "placement"): (cache(placement="memory"), {"spilled", "spills"}),
     ("CacheValue", "pushdown"): (cache(pushdown=True), {"spill plans"}),
     ("WriteValue", "sort"): (write(sort=[]), {"order", "stats"}),
     ("WriteValue", "staging"): (staged_elsewhere, {"spilled", "spills"}),
-    ("WriteValue", "target_file_bytes"): (write(target_file_bytes=1), {"files"}),
+    ("WriteValue", "target_file_bytes"): (write(target_file_bytes=1 << 25), {"files"}),
     ("WriteValue", "row_group_rows"): (write(row_group_rows=500), {"groups"}),
     ("WriteValue", "compression"): (write(compression="uncompressed"), {"compression"}),
     ("WriteValue", "bloom_columns"): (write(bloom_columns=[]), {"blooms", "bloom bytes"}),
@@ -396,7 +428,7 @@ def test_every_action_of_a_full_run_of_each_pack_names_its_entry(
     subjects[pack].observe(lambda _: None, tmp_path, monkeypatch)
     opened = decreta_runtime.open(str(subjects[pack].pack), lake=str(tmp_path / "lake"))
     rows = pa.table(DeltaTable(str(tmp_path / "lake/_decreta/ledger")).scan().read_all()).to_pylist()
-    assert {row["kind"] for row in rows} == {"step", "scan", "write", "guard", "check", "query"}
+    assert {row["kind"] for row in rows} == {"step", "scan", "write", "index", "guard", "check", "query"}
     pointers = {row["pointer"] for row in rows}
     assert None not in pointers and not opened.policy.unresolved(pointers)
 

@@ -481,6 +481,23 @@ def reads(pack: str, workload: str, how: str) -> Callable[[Path], None]:
     return replace(f"specs/{pack}/pack.toml", f'{line}"{other}"', f'{line}"{how}"')
 
 
+def files_of(pack: str, dataset: str, files: int) -> Callable[[Path], None]:
+    """Say in the evidence lock how many files a dataset has."""
+
+    def edit(project: Path) -> None:
+        path = project / f"specs/{pack}/locks/local.evidence.json"
+        lock = json.loads(path.read_bytes())
+        lock["datasets"][dataset]["facts"]["files"]["value"] = files
+        path.write_text(json.dumps(lock))
+
+    return edit
+
+
+MANY_FILES: dict[tuple[str, str, str], Callable[[Path], None]] = {
+    ("code_graph", "index", "derived"): files_of("code_graph", "definition", 64),
+    ("retail", "index", "derived"): files_of("retail", "order_state", 64),
+}
+"""What is edited first, where the committed evidence has no decided subject: no table of the packs has many files."""
 FLIPS: dict[tuple[str, str, str], tuple[str, str, Callable[[Path], None]]] = {
     ("code_graph", "scan", "derived"): ("local", "scope", replace(CAPABILITIES, '"row_filters": true', '"row_filters": false')),
     ("code_graph", "scan", "baseline"): ("local", "defines", reader_of("code_graph", "defines", "name")),
@@ -495,6 +512,10 @@ FLIPS: dict[tuple[str, str, str], tuple[str, str, Callable[[Path], None]]] = {
     ("code_graph", "write", "baseline"): (
         "local", "defines", replace("specs/code_graph/relations/defines.yaml", *SORTED_BY_FILE),
     ),
+    ("code_graph", "index", "derived"): ("local", "definition.by_name", files_of("code_graph", "definition", 1)),
+    ("code_graph", "index", "baseline"): ("local", "definition.by_name", files_of("code_graph", "definition", 64)),
+    ("retail", "index", "derived"): ("local", "order_state.by_customer", files_of("retail", "order_state", 1)),
+    ("retail", "index", "baseline"): ("local", "order_state.by_customer", files_of("retail", "order_state", 64)),
     ("code_graph", "session", "derived"): ("local", "interactive_query", reads("code_graph", "interactive_query", "whole")),
     ("code_graph", "session", "baseline"): ("local", "batch_ingest", reads("code_graph", "batch_ingest", "selective")),
     ("retail", "scan", "derived"): (
@@ -531,6 +552,7 @@ def test_one_fact_flips_its_decision(tmp_path: Path, pack: str, domain: str, ori
         found: dict[str, Any] = json.loads(compiled.files[f"policy/{environment}.json"])[section][subject]
         return found
 
+    MANY_FILES.get((pack, domain, origin), lambda _: None)(tmp_path)
     before = decision()
     edit(tmp_path)
     after = decision()
