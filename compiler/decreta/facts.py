@@ -28,6 +28,7 @@ DATASET_FACTS = {
     "sorted": FactInfo("bool", "declared", "whether its layout declares a sort"),
     "layout_sort": FactInfo("list<string>", "declared", "the columns its layout is sorted by"),
     "columns": FactInfo("int64", "declared", "its columns", "columns"),
+    "observed": FactInfo("bool", "declared", "whether the evidence lock tells of its table"),
     "readers": FactInfo("int64", "lineage", "relations and query shapes that read it", "readers"),
     "selective_readers": FactInfo("int64", "lineage", "query shapes of selective workloads that read it", "readers"),
     "equality_columns": FactInfo(
@@ -56,6 +57,7 @@ DATASET_FACTS = {
     "column_mapping": FactInfo("bool", "statistics", "whether files name columns otherwise than the table"),
     "partition_columns": FactInfo("list<string>", "statistics", "the columns it is partitioned by"),
     "partitioned": FactInfo("bool", "statistics", "whether it is partitioned"),
+    "partitions": FactInfo("int64", "statistics", "distinct values of its partition columns together", "partitions"),
     "features": FactInfo("list<string>", "statistics", "table features that its protocol names"),
     "writes_since_compaction": FactInfo(
         "int64", "statistics", "data-changing commits since one that only rewrote files, or all of them", "versions"
@@ -179,6 +181,7 @@ def _datasets(checked: Checked, lock: EvidenceLock | None, worth: Worth) -> Rows
         asked = sorted({c for query in selective for c in query.asked(name, "=", "in")} - set(sort[:1]))
         found.know(sorted=bool(sort), readers=readers[name], selective_readers=looking[name])
         found.know(equality_columns=tuple(asked), looked_up=bool(asked))
+        found.know(observed=lock is not None and name in lock.datasets)
         filtered = {c for query in selective for c in query.asked(name)}
         if lock is not None and name in lock.datasets:
             _observed(found, lock.datasets[name], filtered, asked, sort)

@@ -248,8 +248,8 @@ class Execution:
     def _reading(self, frame: DataFrame) -> Reading:
         """Return what an executed statement has read, as far as that is known."""
         in_memory = {name: placed.rows for name, placed in self.kept.items() if placed.placement == "memory"}
-        native = {scanned.pinned.name for scanned in self.scans if scanned.path == "native"}
-        return reading(frame, in_memory, native | (self.kept.keys() - in_memory.keys()))
+        counted = {scanned.pinned.name for scanned in self.scans if scanned.of_files}
+        return reading(frame, in_memory, counted | (self.kept.keys() - in_memory.keys()))
 
     def staging(self, name: str, columns: tuple[Column, ...], choice: Choice[WriteValue]) -> Place:
         """Begin to gather rows that come from outside SQL, where the write policy says."""

@@ -73,7 +73,6 @@ class Reading:
 
     def take_for(self, shape: str, entry: QueryEntry, given: Mapping[str, pa.Scalar]) -> None:
         """Have what a shape reads: of each dataset the files that may hold what `given` asks for, and its views."""
-        moved = False
         for dataset in entry.datasets:
             if dataset not in self._taken:
                 self._register(self._choose(dataset, entry.workload))
@@ -81,12 +80,7 @@ class Reading:
             files = self._files(shape, dataset, entry, given) if taken.choice.value.log_pruning else taken.pinned.files
             if files != self.scans[dataset].listed:
                 self._list(taken, files)
-                moved = True
         for view in entry.views:
-            # A view keeps the tables that it was made over.
-            if moved and view in self.views:
-                self.context.deregister_table(view)
-                self.views.discard(view)
             if view not in self.views:
                 self.context.register_table(view, self.pack.builder(view)(self.context).into_view())
                 self.views.add(view)
@@ -132,6 +126,10 @@ class Reading:
         if name in self.scans:
             self.context.deregister_table(name)
             del self.scans[name]
+            # A view keeps the tables that it was made over, those of another shape too.
+            for view in self.views:
+                self.context.deregister_table(view)
+            self.views.clear()
         scanned = register_scan(self.context, taken.pinned, taken.columns, taken.choice.value, files)
         self._taken[name], self.scans[name] = taken, scanned
         return scanned

@@ -50,6 +50,8 @@ class DatasetObservation(Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Whether vectors hide rows, or may."""
     column_mapping: bool
     partition_columns: tuple[str, ...]
+    partitions: int | None
+    """Distinct tuples of values of these columns; null if there are none."""
     features: tuple[str, ...]
     """Reader and writer features that the table's protocol names, or its versions imply by name."""
     writes_since_compaction: int | None

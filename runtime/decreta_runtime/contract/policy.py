@@ -24,6 +24,7 @@ Guard = Literal[
     "no_column_mapping",
     "index_readable",
     "no_deletion_vectors",
+    "plain_protocol",
     "schema_as_compiled",
     "unpartitioned",
     "within_memory_budget",
@@ -37,9 +38,10 @@ CheckTime = Literal["compile", "write", "run"]
 
 
 class ScanValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How one table is read. All but `path` and `columns` bear on the native path alone."""
+    """How one table is read. All but `path` and `columns` bear on the paths that read files, `native` and `linked`."""
 
-    path: Literal["native", "delta"]
+    path: Literal["native", "linked", "delta"]
+    """One scan of the snapshot's files; the same by links, of a partitioned table; or rows that delta-rs has read."""
     log_pruning: bool
     """Whether a query shape lists only the files that the log's statistics leave for its parameters."""
     pushdown: bool
