@@ -82,7 +82,7 @@ def observe_table(pinned: Pinned, columns: Sequence[Column], key: Key | None) ->
         deletion_vectors=hidden is None or bool(hidden),
         column_mapping=table.metadata().configuration.get("delta.columnMapping.mode") in _MAPPED,
         partition_columns=partitioned_by,
-        partitions=_tuples(pinned.actions) if partitioned_by else None,
+        partitions=_tuples(pinned.actions) if partitioned_by else 0,
         features=_features(table),
         writes_since_compaction=past.writes,
         columns={

@@ -45,6 +45,7 @@ TABLE = DatasetObservation(
     deletion_vectors=False,
     column_mapping=False,
     partition_columns=(),
+    partitions=0,
     features=("appendOnly",),
     writes_since_compaction=1,
     columns={"k": COLUMN, "v": COLUMN},

@@ -50,8 +50,8 @@ class DatasetObservation(Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Whether vectors hide rows, or may."""
     column_mapping: bool
     partition_columns: tuple[str, ...]
-    partitions: int | None
-    """Distinct tuples of values of these columns; null if there are none."""
+    partitions: int | None = None
+    """Distinct tuples of values of these columns, 0 if there are none; null if whoever observed it did not count."""
     features: tuple[str, ...]
     """Reader and writer features that the table's protocol names, or its versions imply by name."""
     writes_since_compaction: int | None
