@@ -177,6 +177,9 @@ def update_index(
     One commit: an append while files only came, else the whole index anew; so too where what is there cannot be read,
     or is of other columns. Raises LakeUnusable, WriteConflict.
     """
+    if apart := {c.name for c in columns} & set(pinned.table.metadata().partition_columns):
+        words = f"`{min(apart)}` stands in the log, by which files are listed anyway, and not in the files"
+        raise LakeUnusable(words, help="index a column that is no partition column")
     index = _readable(path, columns)
     now, known = set(relative_files(pinned)), index.known if index is not None else frozenset()
     new, gone = sorted(now - known), known - now

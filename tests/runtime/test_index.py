@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tests.conftest import edit_policy
 
 import decreta_runtime
+from decreta_runtime.contract.errors import LakeUnusable
 from decreta_runtime.contract.manifest import Ask, AskValue, Column
 from decreta_runtime.index import narrowed_by, open_index, relative_files, update_index
 from decreta_runtime.scan import Pinned
@@ -153,6 +154,14 @@ def test_an_index_is_brought_up_to_date_by_what_is_new(tmp_path: Path) -> None:
     old = open_index(index, TERM)
     assert old is not None
     assert narrowed_by(old, pinned(table, 2), [[ask("name", "=", "b")]], {}) == pinned(table, 2).files, "unknown: read"
+
+
+def test_a_partition_column_is_not_indexed(tmp_path: Path) -> None:
+    """Its values are not in the files: an index would know the files and not the terms."""
+    rows = pa.table({"kind": pa.array([1, 2]), "name": ["a", "b"]})
+    write_deltalake(str(tmp_path / "t"), rows, partition_by=["name"])
+    with pytest.raises(LakeUnusable, match="`name` stands in the log"):
+        update_index(SessionContext(), pinned(tmp_path / "t"), TERM, tmp_path / "i")
 
 
 # -- in runs and look-ups
