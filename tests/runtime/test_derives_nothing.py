@@ -40,21 +40,9 @@ LITERALS = {
     ("record.py", 0.1): "seconds that one of two writers waits at most before it looks again",
 }
 """Numbers in the midst of code, by module."""
-PROTOCOL = {
-    "deletionVectors",
-    "none",
-    "num_records",
-    "://",
-    "..",
-    "manifest.json",
-    "bool",
-    "rebuild",
-    "refuse",
-    "%_\\",
-    "partition.",
-}
+PROTOCOL = {"deletionVectors", "none", "num_records", "://", "..", "manifest.json", "bool", "rebuild", "refuse", "%_\\"}
 """Words of Delta's protocol, of places and of the contract's forms."""
-AFFIXES = {"list<", "decimal(", "decimal", "file://", "/", ".py", "policy/", "max.", "+"}
+AFFIXES = {"list<", "decimal(", "decimal", "file://", "/", ".py", "policy/", "max.", "partition.", "+"}
 """How types, places, modules, counters of the log and selections begin or end."""
 
 
