@@ -29,6 +29,11 @@ class Predicate:
     tree: exp.Expr = field(compare=False, repr=False)
     """As it was written: two predicates are the same if they come to the same SQL."""
 
+    @property
+    def alone(self) -> bool:
+        """Whether it looks at one fact once, so that the fact's value says whether it holds."""
+        return sum(1 for _ in self.tree.find_all(exp.Column)) == 1
+
 
 def read_when(
     rule: Written[RuleSpec],
@@ -122,14 +127,26 @@ class _Reader:
     def _fits(self, node: exp.Expr, left: str | None, right: str | None) -> None:
         if left != right:
             self._error("D401", f"{left} is compared with {right}", node, help="compare values of one type")
+        elif left == "list<string>":
+            self._error("D401", "lists of names are compared", node, help="no rule may read a name: use another fact")
+        elif left not in ("int64", "decimal") and not isinstance(node, exp.EQ | exp.NEQ):
+            self._error("D401", f"values of type {left} have no order", node, help="use = or <>")
         sides = node.this.unnest(), node.expression.unnest()
         self._same_unit(node, *sides)
         for side, other in (sides, sides[::-1]):
-            if isinstance(side, exp.Column) and isinstance(other, exp.Literal) and other.is_string:
+            text = self._text(other)
+            if isinstance(side, exp.Column) and text is not None:
                 info = self.facts[fact_name(side)]
-                if info.values and other.this not in info.values:
-                    hint = did_you_mean(other.this, info.values)
-                    self._error("D412", f"`{side.name}` is never '{other.this}'", node, help=hint)
+                if info.values and text not in info.values:
+                    hint = did_you_mean(text, info.values)
+                    self._error("D412", f"`{side.name}` is never '{text}'", node, help=hint)
+
+    def _text(self, side: exp.Expr) -> str | None:
+        """Return the text that a literal or input stands for, None for anything else."""
+        if isinstance(side, exp.Literal):
+            return str(side.this)
+        value = self.inputs.get(input_name(side) or "")
+        return value if isinstance(value, str) and input_type(value) == "string" else None
 
     def _same_unit(self, node: exp.Expr, left: exp.Expr, right: exp.Expr) -> None:
         """Report two numbers that count different things."""

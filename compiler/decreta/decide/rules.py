@@ -180,7 +180,7 @@ def _check_reached(
 ) -> None:
     """Report each rule that never decides, with those that decide in its place.
 
-    Where that is so by the numbers of one environment alone, it may be meant: a warning.
+    Where that may be so by the numbers of one environment alone, it may be meant: a warning.
     """
     for lost in unreached([rule.predicates for rule in rules], facts, environment.inputs, engine):
         rule, before = rules[lost.rule], [rules[i] for i in lost.before]
@@ -189,7 +189,8 @@ def _check_reached(
         related = [Related(other.written.place("when"), "decides before") for other in before]
         help = "move it up, or remove it" if before else "correct it, or remove it"
         words, place = f"`{rule.name}` is never reached: {why}", rule.written.place("when")
-        if any(set(other.predicates) <= set(rule.predicates) for other in before):
+        numbers = any(p.inputs for asked in (rule, *before) for p in asked.predicates)
+        if not numbers or any(set(other.predicates) <= set(rule.predicates) for other in before):
             report.error("D413", words, place, help=help, related=related)
         else:
             words += f", by the thresholds of `{environment.name}`"
