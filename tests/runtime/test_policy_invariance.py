@@ -54,6 +54,7 @@ GUARDS = {
     "cache_policy_by_view": ["engine_as_probed", "within_memory_budget"],
     "write_policy_by_dataset": ["engine_as_probed", "within_memory_budget"],
     "session_profile_by_workload": ["engine_as_probed"],
+    "index_policy_by_dataset": ["engine_as_probed", "index_readable"],
 }
 
 
@@ -63,7 +64,7 @@ def drawn_value(section: str, given: Decision, draw: Callable[..., Any], columns
     if section == "scan_policy_by_dataset":
         value["path"] = pick(["native", "delta"])
         value["columns"] = pick(["required", "all"])
-        for name in ("pushdown", "page_index", "bloom_filters"):
+        for name in ("log_pruning", "pushdown", "page_index", "bloom_filters"):
             value[name] = pick([True, False])
     elif section == "cache_policy_by_view" and value["placement"] != "none":
         value |= {"placement": pick(["memory", "spill"]), "pushdown": pick([True, False])}
@@ -75,6 +76,8 @@ def drawn_value(section: str, given: Decision, draw: Callable[..., Any], columns
         value["target_file_bytes"] = pick([1, *LADDERS["write.target_file_bytes"]])
         value["row_group_rows"] = pick([100, *LADDERS["write.sorted_row_group_rows"]])
         value["compression"] = pick(["snappy", "zstd", "uncompressed"])
+    elif section == "index_policy_by_dataset":
+        value["build"] = pick([True, False])
     elif section == "session_profile_by_workload":
         value["source_workers"] = 1
         value["spill_buffer_bytes"] = pick([1, *LADDERS["session.spill_buffer_bytes"]])

@@ -126,7 +126,8 @@ def test_confidence_alone_stands_apart(folder: Path) -> None:
 def test_rollout_declarations_rules_and_subjects_are_causes(folder: Path) -> None:
     (folder / "specs/demo/rules/mine.toml").write_text(
         '[[rule]]\nid = "scan.whole"\nversion = 9\nwhen = "readers >= $scan.min_readers"\n'
-        'then = { path = "delta", pushdown = false, page_index = false, bloom_filters = false, columns = "all" }\n'
+        'then = { path = "delta", log_pruning = false, pushdown = false, page_index = false, bloom_filters = false, '
+        'columns = "all" }\n'
         'because = "Others read it so."\n'
     )
     path = folder / "specs/demo/relations/paired.yaml"
