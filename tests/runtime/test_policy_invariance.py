@@ -54,7 +54,7 @@ GUARDS = {
     "cache_policy_by_view": ["engine_as_probed", "within_memory_budget"],
     "write_policy_by_dataset": ["engine_as_probed", "within_memory_budget"],
     "session_profile_by_workload": ["engine_as_probed"],
-    "index_policy_by_dataset": ["engine_as_probed", "index_readable"],
+    "index_policy_by_dataset": ["index_readable"],
 }
 
 
