@@ -136,7 +136,7 @@ def test_rollout_declarations_rules_and_subjects_are_causes(folder: Path) -> Non
     decision = f'[[decision]]\ndomain = "cache"\nsubject = "minutes_of"\nthen = {declared}\nbecause = "Looked at."\n'
     write(folder, f'\n[rollout.domains]\nwrite = "warn"\n\n{decision}')
     told = diff(folder, "../old", "generated/demo")[1]
-    assert "rule scan.whole@3 → 9: " in told
+    assert "rule scan.whole@4 → 9: " in told
     assert "rollout of write enforce → warn: " in told
     assert "mode enforce → warn" in told
     assert "declared: derived → Looked at.: 1 decision changes\n  /cache_policy_by_view/minutes_of  value: " in told
