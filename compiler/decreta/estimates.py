@@ -55,7 +55,7 @@ DERIVED = {
     "of an aggregate over everything": "One row.",
     "of a union": "The sum of its branches.",
     "of what recurs, or a function makes": "Unknown: nothing in the statement bounds it.",
-    "of bytes": "Rows times the width of the columns; a text or list is taken for `facts.text_bytes`, which is assumed.",
+    "of bytes": "Rows times the width of the columns; a text or list is taken for `facts.text_bytes`: it is assumed.",
 }
 """What is estimated → how, in words for the reference."""
 

@@ -189,7 +189,7 @@ def _check_reached(
         related = [Related(other.written.place("when"), "decides before") for other in before]
         help = "move it up, or remove it" if before else "correct it, or remove it"
         words, place = f"`{rule.name}` is never reached: {why}", rule.written.place("when")
-        if any(set(other.predicates) <= set(rule.predicates) for other in before):
+        if lost.certain:
             report.error("D413", words, place, help=help, related=related)
         else:
             words += f", by the thresholds of `{environment.name}`"
