@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from sqlglot import exp
 
-from decreta.model.facts import Fact, Rows
+from decreta.model.facts import MOST, Fact, Rows
 from decreta.model.program import Checked, CheckedRelation, Worth
 
 _FIXED = {
@@ -114,6 +114,8 @@ class Estimates:
         if any(part.value is None for part in parts):
             return self._unknown()
         value = sum(int(str(part.value)) for part in parts)
+        if value >= MOST:
+            return self._unknown()
         return Fact(value, "outcome", min(p.confidence for p in parts), derivation="the sum of its branches")
 
     def _sized(self, relation: CheckedRelation, rows: Fact) -> Fact:
@@ -125,6 +127,8 @@ class Estimates:
         return self._estimate(int(str(rows.value)) * width, made_from, f"{rows.value} rows of about {width} bytes")
 
     def _estimate(self, value: int, made_from: list[Fact], words: str) -> Fact:
+        if value >= MOST:
+            return self._unknown()  # no engine counts so far, and no table is so large
         weakest = min(fact.confidence for fact in made_from)
         return Fact(value, made_from[0].source, self._worth.estimate(weakest), derivation=words)
 
