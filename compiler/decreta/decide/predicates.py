@@ -15,7 +15,9 @@ from decreta.model.program import Statement, Written
 from decreta.model.spec import RuleSpec
 from decreta.sql import parse_expression, print_inline
 
-_COMPARISONS = (exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE)
+_EQUALITIES = (exp.EQ, exp.NEQ)
+_COMPARISONS = (*_EQUALITIES, exp.LT, exp.LTE, exp.GT, exp.GTE)
+_ORDERED = ("int64", "decimal")
 CAPABILITY = "capability"
 
 
@@ -129,24 +131,23 @@ class _Reader:
             self._error("D401", f"{left} is compared with {right}", node, help="compare values of one type")
         elif left == "list<string>":
             self._error("D401", "lists of names are compared", node, help="no rule may read a name: use another fact")
-        elif left not in ("int64", "decimal") and not isinstance(node, exp.EQ | exp.NEQ):
-            self._error("D401", f"values of type {left} have no order", node, help="use = or <>")
+        elif left not in _ORDERED and not isinstance(node, _EQUALITIES):
+            self._error("D401", f"{left} has no order", node, help="only numbers are more or less: write = or <>")
         sides = node.this.unnest(), node.expression.unnest()
         self._same_unit(node, *sides)
         for side, other in (sides, sides[::-1]):
-            text = self._text(other)
-            if isinstance(side, exp.Column) and text is not None:
+            if isinstance(side, exp.Column) and (text := self._text(other)) is not None:
                 info = self.facts[fact_name(side)]
                 if info.values and text not in info.values:
                     hint = did_you_mean(text, info.values)
                     self._error("D412", f"`{side.name}` is never '{text}'", node, help=hint)
 
     def _text(self, side: exp.Expr) -> str | None:
-        """Return the text that a literal or input stands for, None for anything else."""
+        """Return the text that a literal or a threshold stands for, None if it is none."""
         if isinstance(side, exp.Literal):
-            return str(side.this)
+            return side.this if side.is_string else None
         value = self.inputs.get(input_name(side) or "")
-        return value if isinstance(value, str) and input_type(value) == "string" else None
+        return value if isinstance(value, str) else None
 
     def _same_unit(self, node: exp.Expr, left: exp.Expr, right: exp.Expr) -> None:
         """Report two numbers that count different things."""

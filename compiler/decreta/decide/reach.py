@@ -1,8 +1,8 @@
 """Find the rules of a domain that never decide: others before hold whenever they would, or they contradict themselves.
 
-A rule holds in a box: of each fact, the values that its predicates allow. What is asked is whether the boxes of the
-rules before cover it. Facts that exclude each other in truth are not known here, nor is what a comparison of two facts
-depends on: it may hold or not, whatever they are. So what is called unreached is so whatever the data.
+A predicate over one fact divides the values of that fact, so a rule is a box: for each fact the values with which it
+holds. What the boxes before leave of a rule's own is what it decides. Facts that exclude each other in truth are not
+known here, so what is called unreached is so whatever the data.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import zip_longest
 
 from decreta.decide.predicates import Predicate, input_type
 from decreta.engine import Engine
 from decreta.model.facts import FactInfo, FactValue
 
-Box = Mapping[str, frozenset[int]]
-"""Fact → which of its values to try; a comparison of facts stands for itself and is true or not."""
-_EITHER = frozenset({0, 1})
+Box = dict[str, frozenset[int]]
+"""Fact → which of its values, by position; a fact that is not named may have any."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Unreached:
 
     rule: int
     before: tuple[int, ...]
+    certain: bool
+    """Whether that is so whatever the thresholds are."""
 
 
 def unreached(
@@ -36,62 +38,75 @@ def unreached(
     engine: Engine,
 ) -> list[Unreached]:
     """Return the rules but the last that no combination of facts reaches."""
-    boxes = _boxes(rules, facts, inputs, engine)
+    predicates = list(dict.fromkeys(p for rule in rules for p in rule))
+    values: dict[str, list[FactValue]] = {axis: [True, False] for axis in map(_axis, predicates) if axis not in facts}
+    values |= {fact: values_of(fact, facts[fact], predicates, inputs) for p in predicates for fact in p.facts}
+    true = _true(predicates, values, facts, engine)
+    whole = {axis: frozenset(range(len(known))) for axis, known in values.items()}
+    boxes = [_box(rule, true) for rule in rules]
     found = []
-    for j, box in enumerate(boxes[:-1]):
-        if not all(box.values()):
-            found.append(Unreached(j, ()))
-        elif _covered(box, boxes[:j]):
-            whole = [i for i in range(j) if all(box[name] <= kept for name, kept in boxes[i].items())]
-            some = [i for i in range(j) if _meet(box, boxes[i])]
-            found.append(Unreached(j, tuple(whole[:1] or some)))
+    for j, (rule, box) in enumerate(zip(rules[:-1], boxes, strict=False)):
+        if (empty := next((axis for axis, left in box.items() if not left), None)) is not None:
+            asked = {name for p in rule if _axis(p) == empty for name in p.inputs}
+            found.append(Unreached(j, (), certain=len(asked) < 2))  # no number is above and below itself
+        elif before := _covering(box, boxes[:j], whole):
+            certain = any(set(rules[i]) <= set(rule) for i in before)
+            found.append(Unreached(j, before, certain))
     return found
 
 
-def _boxes(
-    rules: Sequence[tuple[Predicate, ...]],
+def _axis(predicate: Predicate) -> str:
+    """Return the fact whose values a predicate divides; one of two facts may hold or not, as if it were a fact."""
+    return predicate.facts[0] if len(predicate.facts) == 1 else predicate.sql
+
+
+def _true(
+    predicates: Sequence[Predicate],
+    values: Mapping[str, list[FactValue]],
     facts: Mapping[str, FactInfo],
-    inputs: Mapping[str, int | str],
     engine: Engine,
-) -> list[Box]:
-    """Return where each rule holds. One query tries each value of each fact, all others unknown."""
-    predicates = list(dict.fromkeys(p for rule in rules for p in rule))
-    lone = [p for p in predicates if p.alone]
-    values = {p.facts[0]: values_of(p.facts[0], facts[p.facts[0]], lone, inputs) for p in lone}
-    tried = [(fact, i) for fact, known in values.items() for i in range(len(known))]
-    rows: list[dict[str, FactValue]] = [{fact: values[fact][i]} for fact, i in tried]
-    truths = engine.evaluate(rows, {fact: facts[fact].type for fact in values}, [p.sql for p in lone])
-    holds: dict[Predicate, tuple[str, frozenset[int]]] = {p: (p.sql, frozenset({1})) for p in predicates}
-    for n, p in enumerate(lone):
-        mine = (i for (fact, i), told in zip(tried, truths, strict=True) if fact == p.facts[0] and told[n] is True)
-        holds[p] = (p.facts[0], frozenset(mine))
-    everything = {p.sql: _EITHER for p in predicates if not p.alone}
-    everything |= {fact: frozenset(range(len(known))) for fact, known in values.items()}
-    boxes: list[Box] = []
-    for rule in rules:
-        box = dict(everything)
-        for name, kept in (holds[p] for p in rule):
-            box[name] &= kept
-        boxes.append(box)
-    return boxes
+) -> dict[Predicate, frozenset[int]]:
+    """Return the positions of the values with which each predicate holds."""
+    kinds = {axis: facts[axis].type for axis in values if axis in facts}
+    rows = [dict(zip(kinds, row, strict=True)) for row in zip_longest(*(values[fact] for fact in kinds))]
+    truths = list(zip(*engine.evaluate(rows, kinds, [p.sql for p in predicates]), strict=True))
+    held = {p: {i for i, true in enumerate(told) if true} for p, told in zip(predicates, truths, strict=True)}
+    return {
+        p: frozenset(at & set(range(len(values[_axis(p)]))) if _axis(p) in facts else {0}) for p, at in held.items()
+    }
 
 
-def _covered(box: Box, others: Sequence[Box]) -> bool:
-    """Whether each combination of a box lies in one of the others: what one leaves is cut up and asked of the rest."""
-    first = next((i for i, other in enumerate(others) if _meet(box, other)), None)
-    if first is None:
-        return False
-    inside = dict(box)
-    for name, kept in others[first].items():
-        outside = inside[name] - kept
-        if outside and not _covered({**inside, name: outside}, others[first + 1 :]):
-            return False
-        inside[name] &= kept
-    return True
+def _box(rule: tuple[Predicate, ...], true: Mapping[Predicate, frozenset[int]]) -> Box:
+    box: Box = {}
+    for predicate in rule:
+        axis = _axis(predicate)
+        box[axis] = box[axis] & true[predicate] if axis in box else true[predicate]
+    return box
 
 
-def _meet(box: Box, other: Box) -> bool:
-    return all(box[name] & kept for name, kept in other.items())
+def _covering(box: Box, before: Sequence[Box], whole: Mapping[str, frozenset[int]]) -> tuple[int, ...]:
+    """Return which of the boxes `before` leave nothing of one: a single one that does, or all that take some of it."""
+    pieces, some = [box], []
+    for i, cut in enumerate(before):
+        left = [piece for part in pieces for piece in _less(part, cut, whole)]
+        if not _less(box, cut, whole):
+            return (i,)
+        some += [i] if left != pieces else []
+        pieces = left
+    return () if pieces else tuple(some)
+
+
+def _less(box: Box, cut: Box, whole: Mapping[str, frozenset[int]]) -> list[Box]:
+    """Return what is left of a box where another is taken out, in pieces that do not overlap."""
+    if any(not box.get(axis, whole[axis]) & taken for axis, taken in cut.items()):
+        return [box]
+    pieces = []
+    for axis, taken in cut.items():
+        mine = box.get(axis, whole[axis])
+        if rest := mine - taken:
+            pieces.append({**box, axis: rest})
+        box = {**box, axis: mine & taken}
+    return pieces
 
 
 def values_of(
