@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
+from msgspec import structs
+
 from decreta.estimates import Estimates, kind_of, lineage_depth
 from decreta.model.facts import Fact, FactBase, FactInfo, FactValue, Rows
 from decreta.model.program import Checked, CheckedQuery, Worth
@@ -229,10 +231,17 @@ def _pick(
     fact: str,
     choose: Callable[..., Seen],
 ) -> Seen | None:
-    """Return the one of some columns' facts that decides for all of them; None if one of them is unknown."""
+    """Return the one of some columns' facts that decides for all of them; None if one of them is unknown.
+
+    It rests on no more files than the least known of them: another column may decide in the files not seen.
+    """
     found = [columns.get(name, {}).get(fact) for name in sorted(names)]
     known = [seen for seen in found if seen is not None]
-    return choose(known, key=lambda seen: Decimal(str(seen.value))) if known and len(known) == len(found) else None
+    if not known or len(known) < len(found):
+        return None
+    shares = [seen.share for seen in known if seen.share is not None]
+    chosen = choose(known, key=lambda seen: Decimal(str(seen.value)))
+    return structs.replace(chosen, share=min(shares, key=Decimal) if shares else None)
 
 
 def _views(checked: Checked, datasets: Rows, lock: EvidenceLock | None, worth: Worth) -> Rows:

@@ -89,9 +89,9 @@ class Pack:
         self._flush()
 
     def _flush(self) -> None:
-        # Best effort: a read-only lake keeps none.
+        # A read-only lake keeps none, and an answer is not taken back because a note of it could not be kept.
         if self.lake.writable():
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(DecretaError):
                 self._ledger.write(self.lake)
         self._ledger.rows.clear()
 

@@ -119,8 +119,10 @@ def _refusals_noted(ledger: Ledger, lake: Lake) -> Iterator[None]:
         yield
     except DecretaError as error:
         if error.exit_status == EXIT_REFUSED:
-            with contextlib.suppress(Exception):  # what is to be told is the refusal
+            try:
                 ledger.write(lake)
+            except DecretaError as lost:  # what is to be told first is the refusal
+                error.help = f"{error.help}; nor could the ledger be written: {lost.message}"
         raise
 
 

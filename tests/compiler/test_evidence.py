@@ -419,6 +419,18 @@ def test_a_bound_and_a_share_of_files_lower_what_a_fact_is_worth(project: Path) 
     assert (view.value, view.confidence, view.version, view.runs) == (3, "0.70", 8, 2)
 
 
+def test_a_fact_of_several_columns_is_worth_what_the_least_known_of_them_is() -> None:
+    done = compile_pack(Project(ROOT), "retail", Report())
+    assert done is not None
+    checked = done.program.checked
+    names = [column.name for column in checked.relations["order_state"].columns]
+    whole, tenth = Seen(value="0.10", version=4), Seen(value="0.00", version=4, share="0.10")
+    columns = {name: {"null_share": whole if name == "o_custkey" else tenth} for name in names}
+    lock = EvidenceLock(format=1, datasets={"order_state": DatasetEvidence(facts={}, columns=columns)}, views={})
+    found = gather(checked, lock, checked.resolved.rules.worth).rows["scan"]["order_state"]["null_share"]
+    assert (found.value, found.confidence) == (Decimal("0.10"), "0.10"), "nine tenths of the files may have more"
+
+
 def test_an_estimate_past_all_numbers_is_unknown(project: Path) -> None:
     done = compile_pack(Project(project), "code_graph", Report())
     assert done is not None

@@ -14,7 +14,7 @@ from datafusion import SessionContext
 from deltalake import DeltaTable, write_deltalake
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.conftest import edit_policy
+from tests.conftest import compiled, edit_policy
 
 import decreta_runtime
 from decreta_runtime.contract.errors import LakeUnusable
@@ -207,6 +207,29 @@ def test_a_look_up_lists_the_files_of_its_term(looked_up: tuple[Path, Path, Path
     shutil.rmtree(lake / "_decreta/index")
     without, listed = look_up(pack, lake, "name_3_777")
     assert without == rows and listed > 1, "all files that the log's statistics leave"
+
+
+def test_a_view_follows_the_files_that_each_look_up_lists(project: Path, looked_up: tuple[Path, Path, Path]) -> None:
+    """A view keeps the tables that it was made over: what one look-up left out, the next one may ask for."""
+    _, source, lake = looked_up
+    (project / "specs/code_graph/relations/named.yaml").write_text(
+        "relation: named\nversion: 1.0.0\nexport: true\nstore: false\nsummary: Names.\n"
+        "body: SELECT d.definition_id, d.name FROM definition AS d WHERE d.name IS NOT NULL\n"
+    )
+    (project / "specs/code_graph/queries/named_so.yaml").write_text(
+        "query: named_so\nsummary: By a view.\nclass: interactive_query\nparameters: {name: string}\n"
+        "example: {name: a}\nbody: SELECT n.name FROM named AS n WHERE n.name = $name\n"
+    )
+    pack = compiled(project, "code_graph")
+    edit_policy(pack, many_files)
+    with decreta_runtime.open(str(pack), lake=str(lake)) as opened:
+        opened.run({"python": str(source)})
+        for name in ("name_3_777", "name_0_1", "name_5_1999", "nowhere", "name_3_777"):
+            wanted = [] if name == "nowhere" else [name]
+            assert opened.query("named_so", name=name)["name"].to_pylist() == wanted
+            assert opened.query("symbol_lookup", name=name).num_rows == len(wanted)
+            listed = opened._readings["interactive_query"].scans["definition"].listed
+            assert len(listed) < len(DeltaTable(str(lake / "code_graph/definition")).file_uris()) / 2
 
 
 @pytest.mark.parametrize("harm", ["log", "data", "other columns"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,19 @@ from decreta.validate import validate
 from tests.conftest import ROOT, code_graph_compiled, run_command  # noqa: F401
 
 CORPUS = ROOT / "tests" / "corpus"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["template", "list"]])
+def test_a_reader_that_has_gone_is_no_fault(words: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    paths = os.pathsep.join([str(ROOT / "compiler"), str(ROOT / "runtime")])
+    done = subprocess.run(
+        [sys.executable, "-m", "decreta", *words], check=False, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": paths}, text=True,
+    )  # fmt: skip
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (130, "")
 
 
 def kind_of(path: Path) -> str | None:
