@@ -32,11 +32,7 @@ CORPUS = ROOT / "tests" / "corpus"
 def test_a_reader_that_has_gone_is_no_fault(words: list[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    paths = os.pathsep.join([str(ROOT / "compiler"), str(ROOT / "runtime")])
-    done = subprocess.run(
-        [sys.executable, "-m", "decreta", *words], check=False, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": paths}, text=True,
-    )  # fmt: skip
+    done = run_command(*words, cwd=ROOT, stdout=writer)
     os.close(writer)
     assert (done.returncode, done.stderr) == (130, "")
 
