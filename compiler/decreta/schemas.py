@@ -17,6 +17,7 @@ from decreta.model import spec
 from decreta_runtime.contract import manifest, policy, records
 from decreta_runtime.contract.capabilities import CapabilityFile
 from decreta_runtime.contract.evidence import EvidenceLock, Observations
+from decreta_runtime.contract.integrity import Verification
 from decreta_runtime.contract.kpi import Kpi
 from decreta_runtime.contract.manifest import Manifest
 from decreta_runtime.contract.policy import PolicyFile
@@ -51,6 +52,7 @@ _ARTEFACTS = {
     "ledger": LedgerRow,
     "shadow": ShadowDetail,
     "kpi": Kpi,
+    "verification": Verification,
     "observations": Observations,
     "evidence": EvidenceLock,
 }

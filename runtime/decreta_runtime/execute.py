@@ -15,6 +15,7 @@ from decreta_runtime.checks import Asked, Sieve, Violation, ask_again, asked_at
 from decreta_runtime.contract.errors import DecretaError, PolicyIncomplete, StatementFailed
 from decreta_runtime.contract.manifest import QUARANTINE, Column, Manifest, RelationEntry
 from decreta_runtime.contract.policy import CacheValue, Choice, Policy, SessionValue, WriteValue
+from decreta_runtime.digests import intact, record
 from decreta_runtime.evolve import Evolution, key_text
 from decreta_runtime.functions import call_table_function
 from decreta_runtime.guards import choose
@@ -121,6 +122,7 @@ class Execution:
             bytes=scanned.bytes,
             files=scanned.files,
             table_version=pinned.version,
+            files_with_statistics=pinned.files_with_rows,
         )
         note_scan(self.ledger, choice, scanned, contract, self.policy)
 
@@ -148,7 +150,9 @@ class Execution:
         self.quarantine[name] = outcome(beside, action)
 
     def _already(self, name: str) -> Pinned | None:
-        return already_written(name, self.lake.dataset(self.identity.pack, name), self.identity)
+        pack, path = self.identity.pack, self.lake.dataset(self.identity.pack, name)
+        found = already_written(name, path, self.identity)
+        return found if found is None or intact(self.lake, pack, path, found.table) else None
 
     def store(
         self,
@@ -217,7 +221,9 @@ class Execution:
         choice: Choice[WriteValue],
     ) -> Written:
         path = self.lake.dataset(self.identity.pack, name)
-        return write(name, path, batches, columns, key, choice.value, self.identity)
+        done = write(name, path, batches, columns, key, choice.value, self.identity)
+        record(self.lake, self.identity.pack, path, done.pinned.table, done.pinned.version)
+        return done
 
     def _written(
         self,

@@ -68,6 +68,26 @@ def history(table: Path, version: int, files: Collection[str], columns: Collecti
     return History(ages, writes)
 
 
+def removed_twice(table: Path, version: int, files: Collection[str]) -> dict[str, tuple[int, int]]:
+    """Return the files that two commits have taken away, with the two, where the second has left some of `files`.
+
+    It took them away once more because it had read a snapshot of before the first, and what it put in their place holds
+    rows that the first had put elsewhere. `files` are the paths of the snapshot as the log writes them. Raises
+    LakeUnusable.
+    """
+    gone, found, left = dict[str, int](), dict[str, tuple[int, int]](), set(files)
+    for at in range(version + 1):
+        lines = _commit(table, at) or []
+        added = {line.add.path for line in lines if line.add is not None}
+        for path in [line.remove.path for line in lines if line.remove is not None]:
+            if path in gone and added & left:
+                found[path] = (gone[path], at)
+            gone[path] = at
+        for path in added:
+            gone.pop(path, None)
+    return found
+
+
 def _commit(table: Path, version: int) -> list[_Line] | None:
     """Return the actions of a commit, None if the log no longer has it."""
     path = table / "_delta_log" / f"{version:020}.json"

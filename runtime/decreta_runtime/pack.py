@@ -19,12 +19,14 @@ from datafusion import DataFrame, SQLOptions
 
 from decreta_runtime.arrow import arrow_type, plain
 from decreta_runtime.calls import require_engine_functions
-from decreta_runtime.contract.errors import DecretaError, InputInvalid
+from decreta_runtime.contract.errors import DecretaError, InputInvalid, LakeUnusable
 from decreta_runtime.contract.evidence import Observations
+from decreta_runtime.contract.integrity import Verification
 from decreta_runtime.contract.manifest import QUARANTINE, RUN_WORKLOAD, SQL_WORKLOAD, QueryEntry
 from decreta_runtime.contract.policy import Choice, SessionValue
 from decreta_runtime.functions import scalar_functions
 from decreta_runtime.guards import choose
+from decreta_runtime.integrity import Verifier, complete_runs
 from decreta_runtime.lake import Lake, local_path
 from decreta_runtime.load import load
 from decreta_runtime.metrics import ScanStats, read_by, scan_stats
@@ -102,6 +104,23 @@ class Pack:
     def verify_tables(self) -> list[str]:
         """Check the tables that the environment binds against their contracts; return what was verified, in words."""
         return verify_tables(self._pack, self.policy, self.lake, {})
+
+    def verify_lake(self, data: bool = False) -> Verification:
+        """Hold the tables of the last complete run, their indexes and the lake's own tables against what was written.
+
+        With `data` every byte of every data file is compared. Raises LakeUnusable if there is no complete run to hold
+        anything against.
+        """
+        self.lake.check_readable()
+        recorded = complete_runs(self.lake, self.manifest.pack)
+        if not recorded:
+            raise LakeUnusable(
+                f"the lake at {self.lake.root} has no complete run of `{self.manifest.pack}`",
+                help="run the pack first: `decreta run`",
+            )
+        profile = choose(self.policy.session(SQL_WORKLOAD), SQL_WORKLOAD, None, self.policy, self._ledger)
+        context = build_session(SQL_WORKLOAD, profile, self._tally.anew(), scalar_functions(self._pack))
+        return Verifier(self.manifest, self.policy, self.lake, context, data).verify(recorded[-1], recorded)
 
     def run(
         self,

@@ -117,6 +117,7 @@ class Reading:
             files=scanned.files,
             bytes=scanned.bytes,
             table_version=taken.pinned.version,
+            files_with_statistics=taken.pinned.files_with_rows,
         )
         note_scan(self.ledger, taken.choice, scanned, contract or self.pack.manifest.columns_of(name), self.policy)
 

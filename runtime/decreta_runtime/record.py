@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import random
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,16 +17,19 @@ from typing import Any, NamedTuple
 import msgspec
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.exceptions import CommitFailedError
+from deltalake.exceptions import CommitFailedError, DeltaError
 
-from decreta_runtime.contract.errors import WriteConflict
+from decreta_runtime import digests
+from decreta_runtime.contract.errors import LakeUnusable, WriteConflict
 from decreta_runtime.contract.records import Kind, LedgerRow, RunRecord
 from decreta_runtime.lake import Lake, open_table, writing
 
+_APPEND = "decreta.append"
+"""What a commit to runs or ledger is known by, once an answer has been lost."""
 _APPENDS = 10
 """Tries at an append that others beat: runs of several packs, and readers, share the runs and the ledger."""
 
-_RUNS = pa.schema(
+RUNS = pa.schema(
     [
         pa.field("pack", pa.string(), nullable=False),
         pa.field("run_seq", pa.int64(), nullable=False),
@@ -44,8 +49,8 @@ _RUNS = pa.schema(
     ]
 )
 _AS_JSON = ("versions", "quarantine", "sources")
-_LEDGER = pa.schema(
-    [
+_LEDGER_VERSIONS = (
+    (
         pa.field("pack", pa.string(), nullable=False),
         pa.field("attempt", pa.string(), nullable=False),
         pa.field("run_seq", pa.int64()),
@@ -62,11 +67,25 @@ _LEDGER = pa.schema(
         pa.field("files_total", pa.int64()),
         pa.field("table_version", pa.int64()),
         pa.field("detail", pa.string()),
+    ),
+    (
         pa.field("rows_read", pa.int64()),
         pa.field("bytes_scanned", pa.int64()),
         pa.field("memory_bytes", pa.int64()),
-    ]
+    ),
+    (pa.field("files_with_statistics", pa.int64()),),
 )
+"""The columns that each version of the ledger's schema has added. What is added may be null, and nothing is ever
+renamed, retyped or given another meaning: a table of any version takes rows of any other, and is read as any other."""
+
+LEDGER = pa.schema([field for added in _LEDGER_VERSIONS for field in added])
+"""The ledger as this version writes it."""
+
+
+def ledger_version(columns: Collection[str]) -> int:
+    """Return the version of the ledger's schema whose columns a table has; one that is newer counts as ours."""
+    whole = itertools.takewhile(lambda added: {f.name for f in added} <= set(columns), _LEDGER_VERSIONS)
+    return sum(1 for _ in whole)
 
 
 def now_us() -> int:
@@ -112,7 +131,7 @@ class Ledger:
         for row in rows:
             row["at"] = row.pop("at_us")
         marks = [] if self.run_seq is None else [Transaction(f"decreta/{self.pack}/_ledger", self.run_seq)]
-        _append(lake.ledger, pa.Table.from_pylist(rows, schema=_LEDGER), marks)
+        _append(lake, self.pack, lake.ledger, pa.Table.from_pylist(rows, schema=LEDGER), marks)
         self.rows.clear()
 
 
@@ -154,6 +173,13 @@ def runs_under(lake: Lake, pack: str, policy_digest: str) -> list[RunRecord]:
     """Return the complete runs of `pack` under one policy, the first one first."""
     table = open_table(lake.runs)
     rows = [] if table is None else _records(table, f"pack = '{pack}' AND policy_digest = '{policy_digest}'")
+    return sorted((_decoded(row) for row in rows), key=lambda run: run.run_seq)
+
+
+def runs_of_pack(lake: Lake, pack: str) -> list[RunRecord]:
+    """Return the records of all complete runs of `pack`, the first one first."""
+    table = open_table(lake.runs)
+    rows = [] if table is None else _records(table, f"pack = '{pack}'")
     return sorted((_decoded(row) for row in rows), key=lambda run: run.run_seq)
 
 
@@ -200,7 +226,7 @@ def commit_run(lake: Lake, record: RunRecord) -> None:
             raise WriteConflict(f"run {record.run_seq} of `{record.pack}` is recorded already", help="run again")
 
     marks = [Transaction(_runs(record.pack), record.run_seq)]
-    _append(lake.runs, pa.Table.from_pylist([row], schema=_RUNS), marks, look_first)
+    _append(lake, record.pack, lake.runs, pa.Table.from_pylist([row], schema=RUNS), marks, look_first)
 
 
 def _runs(pack: str) -> str:
@@ -212,21 +238,32 @@ def _records(table: DeltaTable, predicate: str) -> list[dict[str, Any]]:
     return rows
 
 
+def note_digests(lake: Lake, pack: str) -> None:
+    """Take the digests of the files of runs and ledger that have none. Raises LakeUnusable."""
+    for path in (lake.runs, lake.ledger):
+        if (table := open_table(path)) is not None:
+            digests.record(lake, pack, path, table)
+
+
 def _append(
+    lake: Lake,
+    pack: str,
     path: Path,
     rows: pa.Table,
     marks: list[Transaction],
     look_first: Callable[[DeltaTable], None] = lambda table: None,
 ) -> None:
-    """Append rows in one commit. The engine settles races between appends itself, but not who creates the table.
+    """Append rows in one commit, once. The engine settles races between appends itself, but not who creates the table.
 
     A table that an earlier version has made gets the columns that it lacks.
     """
-    properties = CommitProperties(app_transactions=marks)
+    append = uuid.uuid4().hex
+    properties = CommitProperties(app_transactions=marks, custom_metadata={_APPEND: append})
     for left in reversed(range(_APPENDS)):
         table = open_table(path)
         if table is not None:
             look_first(table)
+        before = -1 if table is None else table.version()
         try:
             with writing(f"the table {path}"):
                 # Merged, because a lake that an earlier version began lacks columns that have come since.
@@ -237,10 +274,34 @@ def _append(
                     schema_mode="merge",
                     commit_properties=properties,
                 )
-        except CommitFailedError as error:
-            if not left:
-                words = str(error).split("\n")[0]
-                raise WriteConflict(f"{path} was changed by others all the while: {words}", help="run again") from None
-            time.sleep(random.uniform(0.0, 0.1))
-        else:
-            return
+        except (CommitFailedError, LakeUnusable) as error:
+            # Words of failure may come from what follows a commit, or from an answer that was lost.
+            if not _has(path, append, before):
+                if isinstance(error, LakeUnusable):
+                    raise
+                if not left:
+                    words = str(error).split("\n")[0]
+                    lost = f"{path} was changed by others all the while: {words}"
+                    raise WriteConflict(lost, help="run again") from None
+                time.sleep(random.uniform(0.0, 0.1))
+                continue
+        _digest_append(lake, pack, path, before + 1)
+        return
+
+
+def _has(path: Path, append: str, before: int) -> bool:
+    """Whether a commit after the version `before` is this append."""
+    try:
+        table = open_table(path)
+        if table is None or table.version() == before:
+            return False
+        return any(commit.get(_APPEND) == append for commit in table.history(limit=table.version() - before))
+    except (LakeUnusable, DeltaError):
+        return False
+
+
+def _digest_append(lake: Lake, pack: str, path: Path, since: int) -> None:
+    # What has been committed is so, whether or not its digests can be noted: the next run notes those that lack.
+    with contextlib.suppress(LakeUnusable, DeltaError):
+        if (table := open_table(path)) is not None:
+            digests.record(lake, pack, path, table, since)

@@ -18,10 +18,11 @@ import pyarrow as pa
 from decreta_runtime.arrow import require, schema_of
 from decreta_runtime.calls import require_engine_functions
 from decreta_runtime.checks import Violation, ask_after, note_proven
-from decreta_runtime.contract.errors import EXIT_REFUSED, DecretaError, InputInvalid
+from decreta_runtime.contract.errors import EXIT_REFUSED, DecretaError, InputInvalid, LakeUnusable
 from decreta_runtime.contract.manifest import RUN_WORKLOAD, Manifest
 from decreta_runtime.contract.policy import Policy
 from decreta_runtime.contract.records import RunRecord
+from decreta_runtime.digests import record
 from decreta_runtime.evolve import Evolution, evolution, require_evolution
 from decreta_runtime.execute import Execution, TableOutcome, outcome
 from decreta_runtime.functions import scalar_functions
@@ -30,7 +31,7 @@ from decreta_runtime.lake import Lake, open_table
 from decreta_runtime.load import LoadedPack
 from decreta_runtime.pin import Binding, bind_inputs, quarantine_of, tables_of, whole_tables
 from decreta_runtime.place import Place, Places
-from decreta_runtime.record import Ledger, commit_run, last_run, now_us
+from decreta_runtime.record import Ledger, commit_run, last_run, note_digests, now_us
 from decreta_runtime.scan import Pinned
 from decreta_runtime.selection import needed, select
 from decreta_runtime.session import build_session
@@ -105,6 +106,7 @@ def run(
             execution.relations(computed)
             _check(execution, computed)
             execution.require_files()
+        _take_digests(pack, lake, [*execution.binding.tables(), *execution.binding.quarantine.values()])
         execution.ledger.write(lake)
         kept = last.sources if last is not None else {}
         commit_run(lake, _record(execution, sources, kept, tally, started))
@@ -137,8 +139,26 @@ def _still_whole(
     if lost:
         progress("read", f"run {last.run_seq} has lost files of {', '.join(lost)}: its tables are written anew")
         return None
-    aside = {name: outcome(p, "unchanged") for name, p in quarantine_of(pack.manifest, lake, last).items()}
+    beside = quarantine_of(pack.manifest, lake, last)
+    with contextlib.suppress(DecretaError):  # nothing is written here but what an attempt that died had left to do
+        _take_digests(pack, lake, [*whole, *beside.values()])
+        note_digests(lake, pack.manifest.pack)
+    aside = {name: outcome(p, "unchanged") for name, p in beside.items()}
     return {pinned.name: outcome(pinned, "unchanged") for pinned in whole}, aside
+
+
+def _take_digests(pack: LoadedPack, lake: Lake, tables: Sequence[Pinned]) -> None:
+    """Take the digest of each file that has none: of the tables that the pack writes, and of their indexes."""
+    manifest = pack.manifest
+    for pinned in tables:
+        if pinned.place is None:
+            record(lake, manifest.pack, pinned.path, pinned.table)
+    for dataset in manifest.datasets():
+        for name in manifest.indexes_of(dataset):
+            path = lake.index(manifest.pack, dataset, name)
+            with contextlib.suppress(LakeUnusable):  # an index that cannot be read holds no run up
+                if (index := open_table(path)) is not None:
+                    record(lake, manifest.pack, path, index)
 
 
 def evolutions(

@@ -86,6 +86,12 @@ class Pinned:
             return None
         return sum(counts)
 
+    @property
+    def files_with_rows(self) -> int:
+        """Data files whose rows the log counts, as statistics do; one without any is never skipped."""
+        known = "num_records" in self.actions.column_names
+        return len(self.files) - self.actions["num_records"].null_count if known else 0
+
     @cached_property
     def schema(self) -> pa.Schema:
         """The table's columns, as Arrow has them."""

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from tests.conftest import ROOT
 
-from decreta_runtime.contract import manifest, policy, records
+from decreta_runtime.contract import integrity, manifest, policy, records
 
 RUNTIME = ROOT / "runtime/decreta_runtime"
 APART = ("contract", "cli", "testing", "probe.py", "foreign.py", "__main__.py")
@@ -67,7 +67,7 @@ def vocabulary() -> set[str]:
             for part in get_args(kind):
                 found.add(part) if isinstance(part, str) else collect(part)
 
-    for module in (policy, manifest, records):
+    for module in (policy, manifest, records, integrity):
         for value in vars(module).values():
             collect(value)
             if isinstance(value, type) and issubclass(value, msgspec.Struct):

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-Kind = Literal["step", "scan", "write", "index", "decision", "guard", "check", "query", "shadow"]
+Kind = Literal["step", "scan", "write", "index", "decision", "guard", "check", "query", "shadow", "maintenance"]
 
-DECIDED: frozenset[Kind] = frozenset(("scan", "write", "index", "decision", "guard", "check"))
+DECIDED: frozenset[Kind] = frozenset(("scan", "write", "index", "decision", "guard", "check", "maintenance"))
 """Kinds of actions that always follow from an entry of the policy; steps and queries may stand without."""
 
 
@@ -64,6 +64,8 @@ class LedgerRow(Struct, frozen=True, kw_only=True):
     """Bytes that it read from their files; null likewise."""
     memory_bytes: int | None = None
     """Bytes of a relation's rows as Arrow arrays, wherever they were put."""
+    files_with_statistics: int | None = None
+    """Of a scan: files whose rows the log counts; a file without is never skipped."""
 
 
 class Pair(Struct, frozen=True, kw_only=True):
