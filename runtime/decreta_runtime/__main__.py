@@ -11,6 +11,7 @@ VERBS = {
     "show": "decreta_runtime.cli.show",
     "observe": "decreta_runtime.cli.observe",
     "verify": "decreta_runtime.cli.verify",
+    "ledger": "decreta_runtime.cli.ledger",
     "kpi": "decreta_runtime.cli.kpi",
     "tour": "decreta_runtime.cli.tour",
     "rollout": "decreta_runtime.cli.rollout",

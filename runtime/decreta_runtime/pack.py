@@ -28,6 +28,7 @@ from decreta_runtime.functions import scalar_functions
 from decreta_runtime.guards import choose
 from decreta_runtime.integrity import Verifier, complete_runs
 from decreta_runtime.lake import Lake, local_path
+from decreta_runtime.ledger import query_ledger, register_ledger
 from decreta_runtime.load import load
 from decreta_runtime.metrics import ScanStats, read_by, scan_stats
 from decreta_runtime.observe import observe
@@ -121,6 +122,16 @@ class Pack:
         profile = choose(self.policy.session(SQL_WORKLOAD), SQL_WORKLOAD, None, self.policy, self._ledger)
         context = build_session(SQL_WORKLOAD, profile, self._tally.anew(), scalar_functions(self._pack))
         return Verifier(self.manifest, self.policy, self.lake, context, data).verify(recorded[-1], recorded)
+
+    def ledger(self, statement: str, values: Mapping[str, pa.Scalar] | None = None) -> pa.Table:
+        """Return the rows of one reading statement over this pack's rows of the ledger, its runs and its decisions.
+
+        There need be no complete run: what refused attempts did stands in the ledger, too. Raises DecretaError.
+        """
+        profile = choose(self.policy.session(SQL_WORKLOAD), SQL_WORKLOAD, None, self.policy, self._ledger)
+        context = build_session(SQL_WORKLOAD, profile, self._tally.anew(), ())
+        register_ledger(context, self.lake, self.manifest.pack, self.policy)
+        return query_ledger(context, statement, values or {})
 
     def run(
         self,

@@ -21,6 +21,7 @@ VERBS = {
     "sql": "decreta_runtime.cli.sql",
     "show": "decreta_runtime.cli.show",
     "verify": "decreta_runtime.cli.verify",
+    "ledger": "decreta_runtime.cli.ledger",
     "kpi": "decreta_runtime.cli.kpi",
     "tour": "decreta_runtime.cli.tour",
     "rollout": "decreta_runtime.cli.rollout",

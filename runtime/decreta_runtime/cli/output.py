@@ -24,21 +24,31 @@ FORMATS = ("table", "json", "csv", "arrow")
 
 def print_answer(answer: Answer, form: str, stats: bool) -> None:
     """Print rows in the form asked for; with `stats` their cost, inside the JSON object or on stderr."""
-    if form == "json":
-        _unique(answer.rows.column_names)
-        rows = [{name: _plain(value) for name, value in row.items()} for row in answer.rows.to_pylist()]
-        whole: Any = {"rows": rows, "stats": msgspec.to_builtins(answer.stats)} if stats else rows
+    if form == "json" and stats:
+        whole = {"rows": _objects(answer.rows), "stats": msgspec.to_builtins(answer.stats)}
         print(json.dumps(whole, indent=2, ensure_ascii=not _unicode()))
         return
-    if form == "csv":
-        pyarrow.csv.write_csv(_flat(answer.rows), sys.stdout.buffer)
-    elif form == "arrow":
-        with pa.ipc.new_stream(sys.stdout.buffer, answer.rows.schema) as writer:
-            writer.write_table(answer.rows)
-    else:
-        print_rows(answer.rows)
+    print_table(answer.rows, form)
     if stats:
         print(describe(answer), file=sys.stderr)
+
+
+def print_table(rows: pa.Table, form: str) -> None:
+    """Print rows in the form asked for."""
+    if form == "json":
+        print(json.dumps(_objects(rows), indent=2, ensure_ascii=not _unicode()))
+    elif form == "csv":
+        pyarrow.csv.write_csv(_flat(rows), sys.stdout.buffer)
+    elif form == "arrow":
+        with pa.ipc.new_stream(sys.stdout.buffer, rows.schema) as writer:
+            writer.write_table(rows)
+    else:
+        print_rows(rows)
+
+
+def _objects(rows: pa.Table) -> list[dict[str, Any]]:
+    _unique(rows.column_names)
+    return [{name: _plain(value) for name, value in row.items()} for row in rows.to_pylist()]
 
 
 def describe(answer: Answer) -> str:

@@ -30,7 +30,7 @@ def dispatch(program: str, summary: str, verbs: Mapping[str, str]) -> int:
         verb = importlib.import_module(verbs[name])
         parser = argparse.ArgumentParser(prog=f"{program} {name}", description=verb.HELP)
         verb.add_arguments(parser)
-        args = parser.parse_args(sys.argv[2:])
+        args = parser.parse_intermixed_args(sys.argv[2:])  # what is optional may stand behind options, too
         as_json = getattr(args, "json", False) is True
         status = int(verb.main(args))
         sys.stdout.flush()  # here, where a reader that has gone is no error of ours
