@@ -6,11 +6,12 @@ PACKS := code_graph retail
 LAKE ?= .decreta/lake
 SOURCE ?= python=stdlib:$(shell $(PYTHON) -c "import sysconfig; print(sysconfig.get_path('stdlib'))")
 
-.PHONY: help install install-run run generate test check probe bless docs bench clean
+.PHONY: help install install-run run generate test faults check probe bless docs bench clean
 
 help:
 	@echo "make run       read the interpreter's standard library into $(LAKE) and show what it found"
 	@echo "make test      everything CI runs but the checks: own tests and generated ones"
+	@echo "make faults    every fault of tests/faults, as often as it can strike; takes most of an hour"
 	@echo "make check     ruff, mypy, import rules, dependencies, specs, generated files"
 	@echo "make generate  compile specs into generated/"
 	@echo "make probe     see what the installed engines do; rewrites specs/std/capabilities"
@@ -42,6 +43,9 @@ run: generate
 test: $(VENV)/.test
 	$(BIN)/python -m pytest tests -n 2
 	for pack in $(PACKS); do $(BIN)/decreta test $$pack || exit 1; done
+
+faults: $(VENV)/.test
+	DECRETA_FAULTS=all $(BIN)/python -m pytest tests/faults -n 2
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -45,7 +45,10 @@ def test_the_wheel_holds_the_library_and_the_templates(wheel: Path) -> None:
         "decreta/std/rules/cache.toml",
     } <= names
     assert {"decreta/emit/templates/relation.py.j2", "decreta_runtime/run.py", "decreta/py.typed"} <= names
-    assert {"decreta_runtime/ledger/ready/cost_by_relation.sql", "decreta_runtime/ledger/views/ledger_scan.sql"} <= names
+    assert {
+        "decreta_runtime/ledger/ready/cost_by_relation.sql",
+        "decreta_runtime/ledger/views/ledger_scan.sql",
+    } <= names
     assert not any(name.startswith(("tests/", "specs/", "generated/")) for name in names)
 
 

@@ -23,6 +23,10 @@ FORMAT = 1
 _UNUSABLE = re.compile(r"[\x00-\x1f\x7f\[\]\\^|]|%[0-9A-Fa-f]{2}")
 """What delta-rs 1.6 cannot have in a path: it panics over some of these and decodes others into another place."""
 
+_STORE = re.compile(r"os error \d+|Generic LocalFileSystem error|Object Store error")
+"""What the engines' store says of a call of the system that failed."""
+_ORNAMENT = re.compile(r"\x1b\[\d+m|↳")
+
 
 class Lake:
     """A folder: `<pack>/<dataset>/` for each dataset, `_decreta/{runs,ledger,index,spill,locks}/` beside."""
@@ -109,6 +113,30 @@ class Lake:
         self.check_readable()
 
     @contextmanager
+    def failures(self) -> Iterator[None]:
+        """Turn a file of this lake that the system does not open, read or write into LakeUnusable, wherever that is.
+
+        The engines say it in several kinds of errors, bare Exception among them; every other error stays what it is.
+        """
+        try:
+            yield
+        except DecretaError:
+            raise
+        except Exception as error:
+            if not self._failed(error):
+                raise
+            said = " ".join(_ORNAMENT.sub(" ", str(error)).split())
+            words = f"the lake at {self.root} cannot be read or written: {said}"
+            raise LakeUnusable(
+                words, help="check its place, its permissions and the space left; then run again"
+            ) from None
+
+    def _failed(self, error: Exception) -> bool:
+        if isinstance(error, OSError) and isinstance(error.filename, str):
+            return Path(error.filename).is_relative_to(self.root)
+        return _STORE.search(str(error)) is not None and str(self.root).lstrip("/") in str(error)
+
+    @contextmanager
     def locked(self, pack: str) -> Iterator[None]:
         """Hold the pack's lock. The system frees it when the holder dies. Raises WriteConflict if another holds it."""
         path = self.own / "locks" / f"{pack}.lock"
@@ -122,7 +150,8 @@ class Lake:
                 f"another run of `{pack}` holds this lake (process {who})", help="wait for it to end, then run again"
             ) from None
         except OSError as error:
-            raise LakeUnusable(f"the lock {path} cannot be taken: {error.strerror}") from None
+            words = f"the lock {path} cannot be taken: {error.strerror}"
+            raise LakeUnusable(words, help="check its place, its permissions and the space left") from None
         try:
             with writing(f"the lake at {self.root}"):
                 holder.write_text(f"{os.getpid()}\n")

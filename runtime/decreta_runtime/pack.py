@@ -148,16 +148,17 @@ class Pack:
         self.check_workload(workload)
         given = self.places(sources or {})
         try:
-            return run(
-                self._pack,
-                self.policy,
-                self.lake,
-                given,
-                self._tally.anew(),
-                progress or (lambda _stage, _words: None),
-                select,
-                workload,
-            )
+            with self.lake.failures():
+                return run(
+                    self._pack,
+                    self.policy,
+                    self.lake,
+                    given,
+                    self._tally.anew(),
+                    progress or (lambda _stage, _words: None),
+                    select,
+                    workload,
+                )
         finally:
             # Readers of this pack see the new run: they bind, and open sessions, anew.
             self._binding, self._readings, self._tally = None, {}, self._tally.anew()
@@ -259,8 +260,9 @@ class Pack:
         if self._binding is None:
             collections.deque(entries(self._pack, self.policy), maxlen=0)  # nothing is read before all of it is there
             self.lake.check_readable()
-            run_record = last_run(self.lake, self.manifest.pack)
-            self._binding = bind_run(self.manifest, self.lake, run_record, self._tally)
+            with self.lake.failures():
+                run_record = last_run(self.lake, self.manifest.pack)
+                self._binding = bind_run(self.manifest, self.lake, run_record, self._tally)
         return self._binding
 
     def _reading(self, workload: str) -> Reading:

@@ -14,14 +14,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
-from tests.conftest import Command, edit_policy, rows_of
 
 import decreta_runtime
 from decreta_runtime.contract.errors import DecretaError
 from decreta_runtime.contract.integrity import Finding, Verification
+from tests.conftest import Command, edit_policy, rows_of
+from tests.faults.extent import ALL
 
-FLIPS = int(os.environ.get("DECRETA_FLIPS", "3"))
-"""Flips in each file; `make faults` asks for more."""
+FLIPS = 40 if ALL else 1
+"""Flips in each file."""
 
 
 def run(pack: Path, lake: Path, source: Path) -> None:
@@ -113,7 +114,7 @@ def test_a_flipped_bit_in_any_file_of_the_lake_is_found(whole: tuple[Path, Path,
     pack, lake, _ = whole
     draw = random.Random(int(os.environ.get("DECRETA_SEED", "7")))
     files = list(current(lake))
-    if FLIPS < 10:  # each kind of file, in one table
+    if not ALL:  # each kind of file, in one table
         files = [f for f in files if {"definition", "by_name", "runs", "format.json"} & {*f.parts, f.stem}]
     missed = []
     for path in files:

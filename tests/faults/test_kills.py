@@ -13,12 +13,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
-from tests.conftest import ROOT, rows_of
 
 import decreta_runtime
 from decreta_runtime.contract.errors import LakeUnusable
+from tests.conftest import ROOT, rows_of
+from tests.faults.extent import ALL
 
-KILLS = 20
+KILLS = 200 if ALL else 20
 
 
 def start(pack: Path, lake: Path, source: Path) -> subprocess.Popen[str]:

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.conftest import ROOT, Command
 
 import decreta_runtime
 from decreta_runtime.contract.errors import DecretaError, LakeUnusable, SourceUnreadable
+from tests.conftest import ROOT, Command
 
 
 def run(pack: Path, lake: Path, source: Path) -> None:

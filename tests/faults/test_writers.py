@@ -1,0 +1,122 @@
+"""Many writers append to one table while readers read and it is compacted: each batch once, whole, and in its writer's order."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from decreta_runtime.lake import Lake
+from decreta_runtime.record import note_digests
+from tests.conftest import ROOT
+from tests.faults.extent import ALL
+
+WRITERS, APPENDS, READERS = (8, 50, 2) if ALL else (3, 6, 1)
+ROWS = 3
+"""Rows of a batch."""
+
+WRITE = """
+import json, sys, time
+from decreta_runtime.lake import Lake
+from decreta_runtime.record import Ledger
+lake, writer, appends, rows = Lake(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+for i in range(appends):
+    ledger = Ledger("many", "sha256:00")
+    for _ in range(rows):
+        ledger.add("query", writer, str(i), None)
+    ledger.write(lake)
+    print(json.dumps([writer, i, time.monotonic()]), flush=True)
+"""
+READ = """
+import collections, json, sys, time
+import pyarrow as pa
+from decreta_runtime.lake import Lake, open_table
+lake, stop = Lake(sys.argv[1]), sys.argv[2]
+import os
+while not os.path.exists(stop):
+    begun, table = time.monotonic(), open_table(lake.ledger)
+    if table is None:
+        continue
+    rows = pa.table(table.scan(columns=["subject", "action"])).to_pylist()
+    seen = collections.Counter(f"{row['subject']} {row['action']}" for row in rows)
+    print(json.dumps([table.version(), begun, seen]), flush=True)
+"""
+
+
+def start(code: str, *args: str) -> subprocess.Popen[str]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "runtime")}
+    return subprocess.Popen([sys.executable, "-c", code, *args], stdout=subprocess.PIPE, text=True, env=env)
+
+
+def lines(process: subprocess.Popen[str]) -> list[Any]:
+    out, _ = process.communicate(timeout=900)
+    assert process.returncode == 0
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def check(acknowledged: list[tuple[str, int, float]], observed: list[tuple[int, float, dict[str, int]]]) -> list[str]:
+    """Return what no order of whole appends explains: the history of a table that only grows.
+
+    A version shows whole batches only, the same to all who read it; a later one shows no less; each writer's batches
+    come in its order; and what was acknowledged before a reader began is there.
+    """
+    wrong, by_version = [], dict[int, dict[str, int]]()
+    for version, begun, seen in sorted(observed, key=lambda o: (o[0], o[1])):
+        wrong += [f"version {version} has {n} rows of {batch}" for batch, n in seen.items() if n != ROWS]
+        if by_version.setdefault(version, seen) != seen:
+            wrong.append(f"version {version} was read in two ways")
+        missed = [f"{w} {i}" for w, i, at in acknowledged if at < begun and f"{w} {i}" not in seen]
+        wrong += [f"version {version} was read after {batch} was acknowledged, without it" for batch in missed]
+        for writer, n in Counter(batch.split()[0] for batch in seen).items():
+            if any(f"{writer} {i}" not in seen for i in range(n)):
+                wrong.append(f"version {version} has batches of {writer} out of order")
+    versions = sorted(by_version)
+    for before, after in pairwise(versions):
+        if not by_version[before].keys() <= by_version[after].keys():
+            wrong.append(f"version {after} has lost what {before} had")
+    return wrong
+
+
+def test_the_checker_finds_what_it_looks_for() -> None:
+    whole = [(1, 0.0, {"a 0": 3}), (2, 1.0, {"a 0": 3, "a 1": 3})]
+    assert check([("a", 0, 0.5), ("a", 1, 0.9)], whole) == []
+    for acknowledged, observed in (
+        ([], [(1, 0.0, {"a 0": 2})]),  # torn
+        ([], [(1, 0.0, {"a 0": 6})]),  # doubled
+        ([], [(1, 0.0, {"a 1": 3})]),  # out of order
+        ([], [(1, 0.0, {"a 0": 3}), (2, 1.0, {})]),  # lost
+        ([], [(1, 0.0, {"a 0": 3}), (1, 1.0, {})]),  # one version, two answers
+        ([("a", 0, 0.5)], [(1, 1.0, {})]),  # acknowledged and not there
+    ):
+        assert check(acknowledged, observed), observed
+
+
+def test_writers_readers_and_compaction(tmp_path: Path) -> None:
+    lake, stop = Lake(str(tmp_path / "lake")), tmp_path / "stop"
+    lake.prepare()
+    readers = [start(READ, str(lake.root), str(stop)) for _ in range(READERS)]
+    writers = [start(WRITE, str(lake.root), f"w{i}", str(APPENDS), str(ROWS)) for i in range(WRITERS)]
+    compactions = 0
+    while any(writer.poll() is None for writer in writers):
+        if lake.ledger.exists() and (lake.ledger / "_delta_log").exists():
+            DeltaTable(str(lake.ledger)).optimize.compact()  # one maintainer, always from a fresh handle
+            compactions += 1
+        time.sleep(0.2)
+    acknowledged = [(w, i, at) for writer in writers for w, i, at in lines(writer)]
+    stop.touch()
+    observed = [(v, begun, seen) for reader in readers for v, begun, seen in lines(reader)]
+    assert len(acknowledged) == WRITERS * APPENDS and compactions
+    assert check(acknowledged, observed) == []
+    rows = pa.table(DeltaTable(str(lake.ledger)).scan().read_all())
+    counts = Counter(f"{r['subject']} {r['action']}" for r in rows.select(["subject", "action"]).to_pylist())
+    assert counts == {f"w{w} {i}": ROWS for w in range(WRITERS) for i in range(APPENDS)}
+    note_digests(lake, "many")
