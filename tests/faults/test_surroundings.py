@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 
 import decreta_runtime
 from tests.conftest import ROOT, rows_of
+from tests.faults.extent import ALL
 from tests.faults.test_steps import shim
 
 __all__ = ["shim"]
@@ -53,28 +55,32 @@ def intact(pack: Path, lake: Path) -> int:
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(folder)], check=False).returncode:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("no file system may be mounted here; the steps that fail from one on show the same")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk(code_graph: Path, source: Path, small_disk: Path) -> None:
-    lake, complete = small_disk / "lake", 0
-    for i in range(20):
-        edit(source, i)
-        done = run(code_graph, lake, source)
-        if done.returncode:
-            break
-        complete += 1
-    assert complete and done.returncode == 2, done.stderr
-    assert "error[R1" in done.stderr and "help:" in done.stderr and "Traceback" not in done.stderr
-    assert intact(code_graph, lake) == complete
-    subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
+@pytest.mark.parametrize("left", [8, 24, 48, 96] if ALL else [24])
+def test_a_full_disk(code_graph: Path, source: Path, small_disk: Path, left: int) -> None:
+    """With so many KiB left, a run ends in the midst of its writes."""
+    lake, filler = small_disk / "lake", small_disk / "filler"
+    edit(source, 1)
     assert run(code_graph, lake, source).returncode == 0
-    assert intact(code_graph, lake) == complete + 1
+    free = shutil.disk_usage(small_disk).free
+    filler.write_bytes(bytes(free - (left << 10)))
+    edit(source, 2)
+    done = run(code_graph, lake, source)
+    assert done.returncode == 2, done.stderr
+    assert "error[R1" in done.stderr and "help:" in done.stderr and "Traceback" not in done.stderr
+    assert intact(code_graph, lake) == 1
+    filler.unlink()
+    assert run(code_graph, lake, source).returncode == 0
+    assert intact(code_graph, lake) == 2
 
 
+@pytest.mark.skipif(not ALL, reason="by `make faults`")
 def test_files_that_may_not_grow(code_graph: Path, source: Path, tmp_path: Path) -> None:
     """A limit on the size of files fails writes in their midst, without any right."""
     lake = tmp_path / "lake"
@@ -105,14 +111,14 @@ def test_files_that_may_not_grow(code_graph: Path, source: Path, tmp_path: Path)
 
 def test_a_clock_that_goes_back_by_a_day(shim: Path, code_graph: Path, source: Path, tmp_path: Path) -> None:
     lake, expected = tmp_path / "lake", tmp_path / "expected"
-    for i, shift in enumerate([0, -DAY, 0]):
+    for i, shift in enumerate([0, -DAY, 0] if ALL else [0, -DAY]):
         edit(source, i)
         done = run(code_graph, lake, source, LD_PRELOAD=str(shim), FAULTS_CLOCK=str(shift))
         assert done.returncode == 0, done.stderr
         assert intact(code_graph, lake) == i + 1
     runs = decreta_runtime.open(str(code_graph), lake=str(lake)).ledger("SELECT started_us FROM runs ORDER BY run_seq")
-    first, second, third = runs["started_us"].to_pylist()
-    assert second < first - DAY * 500_000 and third > first, "the second run saw the day before"
+    first, second, *_ = runs["started_us"].to_pylist()
+    assert second < first - DAY * 500_000, "the second run saw the day before"
     assert run(code_graph, expected, source).returncode == 0
     with decreta_runtime.open(str(code_graph), lake=str(lake)) as opened:
         for name, version in opened.versions().items():
