@@ -121,7 +121,8 @@ class Pack:
             )
         profile = choose(self.policy.session(SQL_WORKLOAD), SQL_WORKLOAD, None, self.policy, self._ledger)
         context = build_session(SQL_WORKLOAD, profile, self._tally.anew(), scalar_functions(self._pack))
-        return Verifier(self.manifest, self.policy, self.lake, context, data).verify(recorded[-1], recorded)
+        with self.lake.failures():
+            return Verifier(self.manifest, self.policy, self.lake, context, data).verify(recorded[-1], recorded)
 
     def ledger(self, statement: str, values: Mapping[str, pa.Scalar] | None = None) -> pa.Table:
         """Return the rows of one reading statement over this pack's rows of the ledger, its runs and its decisions.
@@ -130,7 +131,8 @@ class Pack:
         """
         profile = choose(self.policy.session(SQL_WORKLOAD), SQL_WORKLOAD, None, self.policy, self._ledger)
         context = build_session(SQL_WORKLOAD, profile, self._tally.anew(), ())
-        register_ledger(context, self.lake, self.manifest.pack, self.policy)
+        with self.lake.failures():
+            register_ledger(context, self.lake, self.manifest.pack, self.policy)
         return query_ledger(context, statement, values or {})
 
     def run(

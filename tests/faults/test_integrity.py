@@ -314,3 +314,13 @@ def test_what_a_dead_attempt_left_is_taken_over_only_if_it_is_as_it_was_written(
         result = opened.run({"python": str(source)})
     assert (result.tables["definition"].action, result.tables["file"].action) == ("written", "kept")
     assert not found(pack, lake)
+
+
+def test_every_kind_of_finding_is_documented() -> None:
+    from typing import get_args
+
+    from decreta_runtime.contract.integrity import FindingKind
+    from tests.conftest import ROOT
+
+    page = (ROOT / "docs/integrity.md").read_text()
+    assert all(f"| `{kind}` |" in page for kind in get_args(FindingKind))
