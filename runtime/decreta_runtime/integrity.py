@@ -211,11 +211,11 @@ class Verifier:
 
     def _index(self, subject: Subject) -> None:
         dataset, _, name = subject.name.rpartition(".")
-        self._log(subject, None)
         try:
             index = open_index(subject.path, self.manifest.index_columns_of(dataset, name))
             if index is None:
-                return
+                return  # what a build that failed left behind is none, and read by nobody
+            self._log(subject, None)
             known = self._known(subject, silent=True)
             for file in digests.data_files(index.table):
                 if known is not None:
@@ -224,6 +224,7 @@ class Verifier:
                 assert index.rows is not None
         except LakeUnusable as error:
             subject.say("unreadable", error.message)
+            self._log(subject, None)
 
     def _own(self, recorded: list[RunRecord]) -> Iterator[Subject]:
         """Yield runs and ledger, with what is found of them."""
