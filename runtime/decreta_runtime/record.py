@@ -130,6 +130,13 @@ def last_run(lake: Lake, pack: str) -> RunRecord | None:
     return _decoded(max(rows, key=lambda row: row["run_seq"]))
 
 
+def last_runs(lake: Lake) -> list[RunRecord]:
+    """Return the last complete run of each pack that has run in the lake."""
+    table = open_table(lake.runs)
+    packs = set() if table is None else set(pa.table(table.scan(columns=["pack"]))["pack"].to_pylist())
+    return [run for pack in sorted(packs) if (run := last_run(lake, pack)) is not None]
+
+
 def _decoded(row: dict[str, Any]) -> RunRecord:
     texts = {name: json.loads(row.get(name) or "{}") for name in _AS_JSON}  # records of before have no quarantine
     return msgspec.convert(row | texts, type=RunRecord)
