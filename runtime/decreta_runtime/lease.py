@@ -1,7 +1,8 @@
-"""One maintainer a table: a lease in the lake, with a token that only grows and a term after which it is void.
+"""One maintainer a table: a lease beside its data, with a token that only grows and a term after which it is void.
 
-The lease keeps maintainers out of each other's way; that two which both believe to hold it do no harm is the commit's
-doing: it carries the token as an application transaction and is refused if any commit came in between.
+It lies in the table's own folder, so that it holds for every lake that binds the table. It keeps maintainers out of each
+other's way; that two which both believe to hold it do no harm is the commit's doing: it carries the token as an
+application transaction and is refused if any commit came in between.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from filelock import FileLock, Timeout
 from decreta_runtime.contract.errors import LakeUnusable, WriteConflict
 from decreta_runtime.lake import writing
 
-_MICROSECONDS = 1_000_000
+OWN = "_decreta"
+"""Folder of a table that is the runtime's own; readers of Delta pass over it, as over all that begins so."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +36,15 @@ class Lease:
 
 
 @contextlib.contextmanager
-def leased(folder: Path, name: str, seconds: int) -> Iterator[Lease]:
-    """Hold the lease called `name` in a folder, for `seconds` unless it is given back before.
+def leased(table: Path, seconds: int) -> Iterator[Lease]:
+    """Hold the lease of the table in a folder, for `seconds` unless it is given back before.
 
     One whose holder has died is free at once: the system gives up its lock. Raises WriteConflict if another holds it,
     LakeUnusable if the folder cannot be written.
     """
-    place = folder / f"{name}.json"
+    place = table / OWN / "lease.json"
     with writing(f"the lease {place}"):
-        folder.mkdir(parents=True, exist_ok=True)
+        place.parent.mkdir(exist_ok=True)
         lease, alive = _take(place, seconds)
     try:
         yield lease
@@ -54,7 +56,7 @@ def _take(place: Path, seconds: int) -> tuple[Lease, FileLock]:
     # The first lock is held while the lease is taken, the second, of the token alone, for as long as it is held.
     with FileLock(place.with_suffix(".lock")):
         token, until = _state(place)
-        now = time.time_ns() * _MICROSECONDS // 1_000_000_000
+        now = time.time()
         before = _alive(place, token)
         try:
             before.acquire(timeout=0)
@@ -67,7 +69,7 @@ def _take(place: Path, seconds: int) -> tuple[Lease, FileLock]:
         mine = _alive(place, taken.token)
         mine.acquire(timeout=0)
         fresh = place.with_suffix(".new")
-        fresh.write_text(json.dumps({"token": taken.token, "until_us": now + seconds * _MICROSECONDS}) + "\n")
+        fresh.write_text(json.dumps({"token": taken.token, "until": now + seconds}) + "\n")
         fresh.replace(place)
         Path(before.lock_file).unlink(missing_ok=True)
         return taken, mine
@@ -77,12 +79,12 @@ def _alive(place: Path, token: int) -> FileLock:
     return FileLock(place.with_name(f"{place.stem}.{token}.lock"))
 
 
-def _state(place: Path) -> tuple[int, int]:
+def _state(place: Path) -> tuple[int, float]:
     """Return the token given last and when its term ends; no token before the first."""
     try:
         found = json.loads(place.read_bytes())
-        return int(found["token"]), int(found["until_us"])
+        return int(found["token"]), float(found["until"])
     except FileNotFoundError:
-        return 0, 0
+        return 0, 0.0
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LakeUnusable(f"the lease {place} cannot be read: {error}", help="remove the file") from None

@@ -132,7 +132,7 @@ class Maintainer:
     def _act(self, due: Due, done: _Done) -> None:
         """Do what is due under the table's lease, on a fresh look at it. Raises DecretaError."""
         pinned = done.pinned
-        with leased(self.lake.own / "leases", pinned.table_id, due.value.lease_seconds) as lease:
+        with leased(pinned.path, due.value.lease_seconds) as lease:
             tidy(pinned.path)
             if due.actions & _REWRITES:
                 self._rewrite(due, done, lease)

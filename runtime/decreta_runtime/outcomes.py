@@ -32,7 +32,7 @@ WRITTEN, REWRITTEN, COUNTED_AT = (f"decreta/maintenance/{name}" for name in ("wr
 They are a part of the table, in one commit with what they count, and outlast checkpoints and the cleaning of the log.
 """
 _PLACES = Decimal("0.01")
-_INTERVAL = re.compile(r"\s*(?:interval\s+)?(\d+)\s+(\w+?)s?\s*", re.IGNORECASE)
+_INTERVAL = re.compile(r"\s*(?:interval\s+)?(?P<count>\d+)\s+(?P<unit>\w+?)s?\s*", re.IGNORECASE)
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
 _LOG_RETENTION = ("delta.logRetentionDuration", "interval 30 days")
 """A table's own property, and what Delta's protocol says where it has none."""
@@ -157,8 +157,8 @@ def last_checkpoint(table: Path) -> int | None:
 
 def _seconds(interval: str) -> int | None:
     found = _INTERVAL.fullmatch(interval)
-    unit = _SECONDS.get(found[2].lower()) if found else None
-    return None if found is None or unit is None else int(found[1]) * unit
+    unit = _SECONDS.get(found["unit"].lower()) if found else None
+    return None if found is None or unit is None else int(found["count"]) * unit
 
 
 def _unreferenced(pinned: Pinned, hours: int) -> tuple[int, int]:
@@ -222,4 +222,4 @@ def ranges(pinned: Pinned, column: str) -> dict[str, tuple[object, object] | Non
 def middle(values: pa.ChunkedArray) -> pa.Scalar:
     """Return a value from the middle of some, null if there is none."""
     ordered = values.drop_null().sort()
-    return ordered[len(ordered) // 2] if len(ordered) else pa.scalar(None, values.type)
+    return ordered[len(ordered) >> 1] if len(ordered) else pa.scalar(None, values.type)

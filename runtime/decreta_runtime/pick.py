@@ -23,7 +23,7 @@ def pick(pinned: Pinned, value: MaintenanceValue, due: Collection[str], budget: 
     """Return what to rewrite of a table for the actions that are due, of at most `budget` bytes."""
     sizes = dict(zip(pinned.actions["path"].to_pylist(), pinned.actions["size_bytes"].to_pylist(), strict=True))
     wanted = set(_small(sizes, value)) if "compact" in due else set()
-    if "sort" in due:
+    if "sort" in due and value.sort:
         wanted |= set(_overlapping(ranges(pinned, value.sort[0])))
     taken, size, why = list[str](), 0, None
     for name in sorted(wanted, key=lambda name: (sizes[name], name)):

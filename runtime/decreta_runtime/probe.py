@@ -243,7 +243,7 @@ def _compacted(path: Path) -> dict[str, bool]:
         marks = CommitProperties(app_transactions=[Transaction("probe", start)])
         write_deltalake(str(path), rows, mode="append", commit_properties=marks, configuration=tracked)
     before = _pinned(path)
-    with leased(path.parent / "leases", "probed", 60) as lease:
+    with leased(path, 60) as lease:
         done = rewrite(_job(before, lease))
     after = _pinned(path)
     kept = after.table.transaction_version("probe") == before.table.transaction_version("probe")

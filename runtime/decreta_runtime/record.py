@@ -176,6 +176,18 @@ def actions_under(lake: Lake, pack: str, policy_digest: str) -> Counter[Action]:
     return Counter({Action(*(row[n] for n in names)): row["count_all"] for row in counted.to_pylist()})
 
 
+def writes_under(lake: Lake, pack: str, policy_digest: str) -> list[bool]:
+    """Say of each write under one policy whether a decision about the maintenance of what it wrote stands beside it."""
+    table = open_table(lake.ledger)
+    if table is None:
+        return []
+    predicate = f"pack = '{pack}' AND policy_digest = '{policy_digest}' AND (kind = 'write' OR kind = 'maintenance')"
+    names = ["attempt", "subject", "table_version", "kind"]
+    rows = pa.table(table.scan(columns=names, predicate=predicate)).to_pylist()
+    decided = {(r["attempt"], r["subject"], r["table_version"]) for r in rows if r["kind"] == "maintenance"}
+    return [(r["attempt"], r["subject"], r["table_version"]) in decided for r in rows if r["kind"] == "write"]
+
+
 def runs_of(lake: Lake, pack: str, environment: str) -> list[dict[str, Any]]:
     """Return the records of the complete runs of `pack` in an environment, the newest first."""
     table = open_table(lake.runs)

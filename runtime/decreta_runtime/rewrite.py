@@ -28,7 +28,7 @@ from decreta_runtime.contract.errors import ContentDiffers, LakeUnusable, WriteC
 from decreta_runtime.contract.manifest import Column
 from decreta_runtime.contract.policy import Choice, MaintenanceValue, SessionValue
 from decreta_runtime.lake import open_table, writing
-from decreta_runtime.lease import Lease
+from decreta_runtime.lease import OWN, Lease
 from decreta_runtime.outcomes import COUNTED_AT, REWRITTEN, WRITTEN, Written
 from decreta_runtime.scan import Pinned, quote, sql_type, url_of
 from decreta_runtime.session import build_session
@@ -37,8 +37,10 @@ from decreta_runtime.write import writer_properties
 
 TOKEN = "decreta/maintenance"
 """Application transaction of the lease's token: a maintainer with an older one is refused."""
-_SCRATCH = "_decreta_rewrite_"
-"""A folder beside the data, which readers of Delta pass over, where files wait for their commit."""
+_SCRATCH = "rewrite-"
+"""A folder of the runtime's own in the table's, where files wait for their commit."""
+_STATISTICS = ("delta.dataSkippingNumIndexedCols", "delta.dataSkippingStatsColumns")
+"""Properties of a table that say which columns have statistics."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def rewrite(job: Rewrite) -> Rewritten:
         raise WriteConflict(f"`{job.name}` was changed by another writer", help="maintain again")
     context = build_session(job.workload, job.profile, Tally(), ())
     context.enable_spark_functions()
-    scratch = job.path / f"{_SCRATCH}{job.lease.token}"
+    scratch = job.path / OWN / f"{_SCRATCH}{job.lease.token}"
     moved: list[Path] = []
     try:
         old = _declare(context, "removed", job, [_local(job.path, name) for name in job.files])
@@ -122,7 +124,7 @@ def rewrite(job: Rewrite) -> Rewritten:
 
 def tidy(table: Path) -> None:
     """Remove what rewrites have left that died; called under the lease."""
-    for left in table.glob(f"{_SCRATCH}*"):
+    for left in (table / OWN).glob(f"{_SCRATCH}*"):
         shutil.rmtree(left, ignore_errors=True)
 
 
@@ -187,7 +189,7 @@ def _write(context: SessionContext, job: Rewrite, table: DeltaTable, scratch: Pa
             pa.RecordBatchReader.from_batches(schema, exactly(batches, schema, job.name)),
             target_file_size=job.value.target_file_bytes,
             writer_properties=writer_properties(job.value),
-            configuration={name: about[name] for name in about if name.startswith("delta.dataSkipping")},
+            configuration={name: about[name] for name in _STATISTICS if name in about},
         )
 
 

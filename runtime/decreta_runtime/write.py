@@ -12,6 +12,7 @@ from deltalake import (
     ColumnProperties,
     CommitProperties,
     DeltaTable,
+    PostCommitHookProperties,
     Transaction,
     WriterProperties,
     write_deltalake,
@@ -145,6 +146,8 @@ def _commit(
         target_file_size=value.target_file_bytes,
         writer_properties=writer_properties(value),
         commit_properties=properties,
+        # The engine would drop old commits whoever has a version pinned; maintenance does that, and looks first.
+        post_commithook_properties=PostCommitHookProperties(cleanup_expired_logs=False),
     )
 
 
