@@ -1,7 +1,7 @@
 """One maintainer a table: a lease beside its data, with a token that only grows and a term after which it is void.
 
-It lies in the table's own folder, so that it holds for every lake that binds the table. It keeps maintainers out of each
-other's way; that two which both believe to hold it do no harm is the commit's doing: it carries the token as an
+It lies in the table's own folder, so that it holds for every lake that binds the table. It keeps maintainers out of
+each other's way; that two which both believe to hold it do no harm is the commit's doing: it carries the token as an
 application transaction and is refused if any commit came in between.
 """
 

@@ -30,7 +30,7 @@ from decreta_runtime.load import load
 from decreta_runtime.metrics import ScanStats, read_by, scan_stats
 from decreta_runtime.observe import observe
 from decreta_runtime.pin import Binding, bind_run
-from decreta_runtime.pins import ReaderPin, pin
+from decreta_runtime.pins import ReaderPin, pin, pin_seconds
 from decreta_runtime.reading import Reading
 from decreta_runtime.record import Ledger, last_run
 from decreta_runtime.run import RunResult, run
@@ -262,8 +262,7 @@ class Pack:
             self._binding = bind_run(self.manifest, self.lake, run_record, self._tally)
             if self.lake.writable():
                 tables = (*self._binding.tables(), *self._binding.quarantine.values())
-                seconds = max(self.policy.maintenance(name).value.pin_seconds for name in self.manifest.datasets())
-                self._pin = pin(self.lake, tables, seconds)
+                self._pin = pin(self.lake, tables, pin_seconds(self.manifest, self.policy))
         if self._pin is not None:
             self._pin.renew()
         return self._binding

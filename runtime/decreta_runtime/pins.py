@@ -11,11 +11,12 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from decreta_runtime.contract.manifest import QUARANTINE
+from decreta_runtime.contract.manifest import QUARANTINE, Manifest
+from decreta_runtime.contract.policy import Policy
 from decreta_runtime.contract.records import RunRecord
 from decreta_runtime.lake import Lake, local_path
 from decreta_runtime.record import last_runs
@@ -54,6 +55,22 @@ def pin(lake: Lake, tables: Iterable[Pinned], seconds: int) -> ReaderPin:
     mark = ReaderPin(_folder(lake) / f"{uuid.uuid4().hex}.json", {str(p.path): p.version for p in tables}, seconds)
     mark.renew()
     return mark
+
+
+@contextlib.contextmanager
+def held(lake: Lake, tables: Sequence[Pinned], seconds: int) -> Iterator[None]:
+    """Leave such a mark for as long as something is done."""
+    mark = pin(lake, tables, seconds) if tables else None
+    try:
+        yield
+    finally:
+        if mark is not None:
+            mark.release()
+
+
+def pin_seconds(manifest: Manifest, policy: Policy) -> int:
+    """Return how long a reader of a pack's tables keeps them without a word: as long as any of them asks for."""
+    return max(policy.maintenance(name).value.pin_seconds for name in manifest.datasets())
 
 
 def pinned_versions(lake: Lake, table: Path) -> set[int]:

@@ -18,14 +18,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction, write_deltalake
-from tests.conftest import ROOT, Command, rows_of, sales
+from tests.conftest import ROOT, Command, edit_policy, rows_of, sales
 
 import decreta_runtime
 from decreta_runtime import maintain, rewrite
+from decreta_runtime import run as order
 from decreta_runtime.contract.errors import ContentDiffers, LakeUnusable, TimeLimitReached, WriteConflict
 from decreta_runtime.contract.policy import Metric, Policy, Trigger
 from decreta_runtime.contract.records import TableOutcomes
 from decreta_runtime.foreign import delete_by_vector
+from decreta_runtime.kpi import key_figures
 from decreta_runtime.lake import Lake
 from decreta_runtime.lease import Lease, leased
 from decreta_runtime.limited import within
@@ -595,3 +597,74 @@ def test_the_verb_plans_acts_and_says_so(shop_pack: Path, decreta: Command) -> N
     write_deltalake(str(project / "tables/sale"), sales([(1, 1, 7, 1)]), partition_by=["customer_id"])
     refused = decreta("maintain", "shop", cwd=project)
     assert refused.returncode == 1 and "the guard unpartitioned fails" in refused.stdout
+
+
+def small_files(policy: dict[str, Any]) -> None:
+    """Write each table of the code graph in many files, and let maintenance bring them together."""
+    for name, decision in policy["write_policy_by_dataset"].items():
+        for value in filter(None, (decision["value"], decision["otherwise"])):
+            value |= {"target_file_bytes": 1, "row_group_rows": 1}
+        policy["maintenance_policy_by_dataset"][name]["value"]["triggers"] = {
+            "few": trigger("compact", "small_files", 2)
+        }
+    session = policy["session_profile_by_workload"]["batch_ingest"]
+    session |= {"requires": [], "otherwise": None}
+    session["value"]["settings"]["datafusion.execution.batch_size"] = {"value": "1", "because": "tried"}
+    policy["index_policy_by_dataset"]["definition.by_name"]["value"] = {"build": True, "shapes": ["symbol_lookup"]}
+
+
+def test_what_a_run_writes_is_compacted_before_it_is_recorded(
+    code_graph: Path, source: Path, tmp_path: Path, here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readers and the index have the compacted version; an attempt that died after it is taken over as it is."""
+    edit_policy(code_graph, small_files)
+    lake, plain = tmp_path / "lake", tmp_path / "plain"
+    commit = order.commit_run
+    with decreta_runtime.open(str(code_graph), lake=str(lake)) as pack:
+        monkeypatch.setattr(order, "commit_run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            pack.run({"python": str(source)})
+        monkeypatch.setattr(order, "commit_run", commit)
+        done = pack.run({"python": str(source)})
+        assert {table.action for table in done.tables.values()} == {"kept"}, "the run is found below its compaction"
+        assert done.tables["definition"].files == 1 and done.tables["definition"].version == 1
+        assert pack.query("symbol_lookup", name="run").num_rows
+        listed = pack._readings["interactive_query"].scans["definition"]
+        assert len(listed.pinned.files) == len(listed.listed) == 1
+        (index,) = (lake / "_decreta/index").glob("*/definition/*")
+        assert set(pa.table(DeltaTable(str(index)).scan())["file"].to_pylist()) == {
+            Path(file).name for file in listed.pinned.files
+        }
+    figures = key_figures("code_graph", pack.policy, pack.lake)
+    assert figures.writes_using_outcome_based_maintenance.share == "1.00"
+    edit_policy(
+        code_graph, lambda p: [d["value"].update(triggers={}) for d in p["maintenance_policy_by_dataset"].values()]
+    )
+    with decreta_runtime.open(str(code_graph), lake=str(plain)) as pack:
+        pack.run({"python": str(source)})
+    for name in done.tables:
+        assert rows_of(lake / "code_graph" / name) == rows_of(plain / "code_graph" / name)
+
+
+def test_what_a_run_that_did_not_end_has_left_is_not_maintained(
+    code_graph: Path, source: Path, tmp_path: Path, here: None
+) -> None:
+    edit_policy(code_graph, small_files)
+    edit_policy(
+        code_graph, lambda p: [d["value"].update(triggers={}) for d in p["maintenance_policy_by_dataset"].values()]
+    )
+    with decreta_runtime.open(str(code_graph), lake=str(tmp_path / "lake")) as pack:
+        pack.run({"python": str(source)})
+    table = DeltaTable(str(tmp_path / "lake/code_graph/scope"))
+    table.delete("scope_id < 0")
+    write_deltalake(table, pa.table(table.scan()), mode="overwrite")
+    edit_policy(code_graph, small_files)
+    with decreta_runtime.open(str(code_graph), lake=str(tmp_path / "lake")) as pack:
+        before = pack.versions()
+        done = {upkeep.table: upkeep for upkeep in pack.maintain()}
+        assert "did not end" in str(done["scope"].why)
+        found = done["definition"].found
+        assert found is not None and found.action == "acted"
+        assert pack.versions() == before | {n: u.found.pinned.version for n, u in done.items() if u.found is not None}
+        assert pack.query("symbol_lookup", name="run").num_rows
+        assert pack.run({"python": str(source)}).unchanged is False, "another policy, another run"

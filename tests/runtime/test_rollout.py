@@ -163,7 +163,7 @@ def check_records(warn: Seen) -> None:
             ("step", "cache"),
             ("write", "write"),
             ("maintenance", "maintenance"),
-        }  # fmt: skip
+        }
         or (row["kind"], row["action"]) == ("step", "session")
     )
     shadows = warn.shadows()
