@@ -65,18 +65,14 @@ class Written(NamedTuple):
 
 
 def measure(pinned: Pinned, value: MaintenanceValue) -> TableOutcomes:
-    """Return what the table is like. Raises LakeUnusable if its log or folder cannot be read."""
+    """Return what the table is like. Raises LakeUnusable if its log cannot be read."""
     sizes = pinned.actions["size_bytes"].to_pylist()
     small = sum(size < value.small_file_bytes for size in sizes)
     last = _commit(pinned.path, pinned.version)
     added = None if last is None else [line.add for line in last if line.add is not None]
     total = lifetime(pinned)
-    try:
-        log_length, expired_log = _log(pinned)
-        unreferenced, expired = _unreferenced(pinned, value.retention_hours)
-    except OSError as error:
-        words = f"the folder of the table at {pinned.path} cannot be listed: {error.strerror}"
-        raise LakeUnusable(words, help="check its permissions") from None
+    log_length, expired_log = _log(pinned)
+    unreferenced, expired = _unreferenced(pinned, value.retention_hours)
     return TableOutcomes(
         version=pinned.version,
         files=len(sizes),
@@ -141,10 +137,14 @@ def _log(pinned: Pinned) -> tuple[int, int | None]:
     kept = _seconds(pinned.table.metadata().configuration.get(*_LOG_RETENTION))
     if kept is None:
         return pinned.version - checkpoint, None
-    oldest = time.time() - kept
-    commits = (entry for entry in os.scandir(log) if entry.name.removesuffix(".json").isdigit())
-    old = (e for e in commits if int(e.name.removesuffix(".json")) < checkpoint and e.stat().st_mtime < oldest)
-    return pinned.version - checkpoint, sum(1 for _ in old)
+    oldest, old = time.time() - kept, 0
+    try:
+        for entry in os.scandir(log):
+            number = entry.name.removesuffix(".json")
+            old += number.isdigit() and int(number) < checkpoint and entry.stat().st_mtime < oldest
+    except OSError:  # another cleans it just now
+        return pinned.version - checkpoint, None
+    return pinned.version - checkpoint, old
 
 
 def last_checkpoint(table: Path) -> int | None:
@@ -161,10 +161,16 @@ def _seconds(interval: str) -> int | None:
     return None if found is None or unit is None else int(found["count"]) * unit
 
 
-def _unreferenced(pinned: Pinned, hours: int) -> tuple[int, int]:
-    """Return the bytes of files that the version does not have, and of those that nothing within `hours` has."""
+def _unreferenced(pinned: Pinned, hours: int) -> tuple[int | None, int | None]:
+    """Return the bytes of files that the version does not have, and of those that nothing within `hours` has.
+
+    Unknown if the folder cannot be listed, or another deletes from it just now.
+    """
     referenced = set(pinned.files)
-    found = [(path, entry.stat()) for path, entry in _walk(pinned.path) if path not in referenced]
+    try:
+        found = [(path, entry.stat()) for path, entry in _walk(pinned.path) if path not in referenced]
+    except OSError:
+        return None, None
     oldest = time.time() - hours * _SECONDS["hour"]
     old = [(path, stat.st_size) for path, stat in found if stat.st_mtime < oldest]
     young = _removed_since(pinned, oldest) if old else set()

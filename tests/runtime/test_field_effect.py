@@ -100,6 +100,9 @@ class Subject:
             policy["write_policy_by_dataset"][self.dataset]["otherwise"][name] = write[name]
         write["target_file_bytes"] = 1
         policy["write_policy_by_dataset"][self.dataset]["otherwise"]["target_file_bytes"] = 1
+        policy["maintenance_policy_by_dataset"][self.dataset]["value"][
+            "triggers"
+        ] = {}  # files stay as they are written
         policy["index_policy_by_dataset"][self.index]["value"] = {"build": True, "shapes": [self.shape]}
         cache = policy["cache_policy_by_view"][self.view]
         cache |= {"value": {"placement": "spill", "pushdown": False}, "requires": [], "otherwise": None}

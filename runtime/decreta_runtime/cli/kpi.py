@@ -43,7 +43,7 @@ def _lines(found: Kpi) -> list[str]:
     }
     runs = f"{found.runs:,} run{'s' if found.runs != 1 else ''} and {found.actions:,} actions under this policy"
     lines = [f"{found.pack}, {found.environment}: {runs}", f"policy {found.policy_digest}", ""]
-    lines += [f"{name:<38} {figure}" for name, figure in figures.items()]
+    lines += [f"{name:<36} {figure}" for name, figure in figures.items()]
     for point in found.derivation_points[:_SHOWN]:
         cause = f"no such entry {point.pointer}" if point.pointer is not None else "no pointer"
         lines.append(f"  {point.kind} {point.subject}: {point.action} ({cause}, {point.count:,} times)")

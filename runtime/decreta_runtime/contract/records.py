@@ -117,7 +117,7 @@ class TableOutcomes(Struct, frozen=True, kw_only=True):
     """Commits since the last checkpoint."""
     expired_log_files: int | None
     """Commits that a checkpoint has taken in and the table's log retention no longer keeps."""
-    unreferenced_bytes: int
+    unreferenced_bytes: int | None
     """Bytes of files in its folder that this version does not have."""
     expired_bytes: int | None
     """Those of them that no version within the policy's retention has."""
