@@ -108,6 +108,7 @@ TABLES: dict[str, Mapping[str, FactInfo]] = {
     "write": DATASET_FACTS,
     "cache": VIEW_FACTS,
     "index": INDEX_FACTS,
+    "maintenance": DATASET_FACTS,
     "session": WORKLOAD_FACTS,
 }
 """Domain → the facts of its subjects. Every domain also reads `capability.<feature>`."""
@@ -123,6 +124,7 @@ def gather(checked: Checked, lock: EvidenceLock | None, worth: Worth) -> FactBas
             "write": written,
             "cache": _views(checked, datasets, lock, worth),
             "index": _indexes(checked, datasets, worth),
+            "maintenance": datasets,
             "session": _workloads(checked, worth),
         }
     )

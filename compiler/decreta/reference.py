@@ -20,7 +20,7 @@ from decreta_runtime.contract.capabilities import FEATURES, Feature
 _MADE = "<!-- Made by `make docs`. Do not edit. -->\n\n"
 _RULES = Path(__file__).resolve().parents[2] / "specs" / "std" / "rules"
 _OF_SUBJECTS = {
-    "Datasets": ("scan", "write"),
+    "Datasets": ("scan", "write", "maintenance"),
     "Views": ("cache",),
     "Indexes": ("index",),
     "Workload classes": ("session",),

@@ -6,6 +6,7 @@ from decreta_runtime.cli.shell import dispatch
 
 VERBS = {
     "run": "decreta_runtime.cli.run",
+    "maintain": "decreta_runtime.cli.maintain",
     "query": "decreta_runtime.cli.query",
     "sql": "decreta_runtime.cli.sql",
     "show": "decreta_runtime.cli.show",

@@ -22,6 +22,7 @@ from decreta_runtime.guards import choose
 from decreta_runtime.index import update_index
 from decreta_runtime.lake import Lake
 from decreta_runtime.load import LoadedPack
+from decreta_runtime.maintain import Maintainer
 from decreta_runtime.metrics import Reading, reading
 from decreta_runtime.pin import Binding
 from decreta_runtime.place import Place, PlaceBeside, Placed, Places, Wanted
@@ -57,6 +58,7 @@ class Execution:
     ledger: Ledger
     progress: Callable[[str, str], None]
     schemas: Mapping[str, Evolution]
+    workload: str
     outcomes: dict[str, TableOutcome] = field(default_factory=dict)
     quarantine: dict[str, TableOutcome] = field(default_factory=dict)
     """Dataset -> what was done to the table of the rows that its checks took out."""
@@ -177,7 +179,7 @@ class Execution:
         done = self._commit(name, batches, self.schemas[name].columns, key, choice)
         pinned, read = done.pinned, self._reading(frame)
         self.context.deregister_table(rows)
-        self.register(pinned, columns, "written")
+        self.register(self._maintained(name, pinned), columns, "written")
         detail = None if aside is None else {"given": sieve.given, "quarantined": sieve.taken_out}
         figures = {"rows_read": read.rows, "bytes_scanned": read.bytes, "memory_bytes": done.memory_bytes}
         self._written(outcome(pinned, "written"), name, done.rows, start, choice, detail, **figures)
@@ -201,8 +203,15 @@ class Execution:
         frame = self._sorted(beside, f"{beside}__staged", columns, choice)
         done = self._commit(beside, _batches(beside, frame), columns, key_text(None), choice)
         self.places.drop(f"{beside}__staged")
-        self.put_aside(name, done.pinned, "written")
-        self._written(self.quarantine[name], beside, done.rows, start, choice)
+        self.put_aside(name, self._maintained(name, done.pinned), "written")
+        self._written(outcome(done.pinned, "written"), beside, done.rows, start, choice)
+
+    def _maintained(self, name: str, written: Pinned) -> Pinned:
+        """Decide about the table of a dataset, or of its rows set aside, by its outcome; return the version to read."""
+        maintainer = Maintainer(
+            self.pack.manifest, self.policy, self.lake, self.ledger, self.workload, self.profile, self.progress
+        )
+        return maintainer.after_write(name, written).pinned
 
     def _sorted(
         self, name: str, rows: str, columns: tuple[Column, ...], choice: Choice[WriteValue], more: str = ""

@@ -21,6 +21,16 @@ _COLUMN_MAPPING = "delta.columnMapping.mode"
 _PLAIN = frozenset({"columnMapping", "deletionVectors", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"})
 """Reader features that leave files as a scan of them reads them, and the two that guards of their own ask about."""
 
+_REWRITABLE = (_PLAIN - {"v2Checkpoint"}) | {
+    "appendOnly",
+    "changeDataFeed",
+    "checkConstraints",
+    "generatedColumns",
+    "identityColumns",
+    "invariants",
+}
+"""Features that say nothing of a file by its name: its rows may stand in another one. No row is changed by that."""
+
 
 def choose(
     choice: Choice[V],
@@ -58,7 +68,7 @@ def words_of(guard: Guard, holds: bool) -> str:
 def _holds(guard: Guard, table: DeltaTable | None, columns: Sequence[Column], policy: Policy) -> bool:
     if guard == "engine_as_probed":
         return policy.engine().value == installed_engine()
-    assert table is not None  # verified: only scans stand under guards on tables
+    assert table is not None  # verified: only scans and maintenance stand under guards on tables
     if guard == "no_deletion_vectors":
         features = table.protocol().reader_features or []
         return "deletionVectors" not in features or not table.deletion_vectors().read_all().num_rows
@@ -66,6 +76,9 @@ def _holds(guard: Guard, table: DeltaTable | None, columns: Sequence[Column], po
         return table.metadata().configuration.get(_COLUMN_MAPPING, "none") == "none"
     if guard == "plain_protocol":
         return _PLAIN.issuperset(table.protocol().reader_features or [])
+    if guard == "safe_to_rewrite":
+        protocol = table.protocol()
+        return _REWRITABLE.issuperset({*(protocol.reader_features or ()), *(protocol.writer_features or ())})
     if guard == "schema_as_compiled":
         return _as_compiled(table, columns)
     return not table.metadata().partition_columns

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from decimal import ROUND_DOWN, Decimal
 
-from decreta_runtime.contract.kpi import KPI_FORMAT, DecisionCounts, DerivationPoint, Kpi, Share
+from decreta_runtime.contract.kpi import KPI_FORMAT, DecisionCounts, DerivationPoint, Kpi, Part, Share
 from decreta_runtime.contract.policy import DOMAINS, Decision, Policy
 from decreta_runtime.contract.records import DECIDED
 from decreta_runtime.lake import Lake
-from decreta_runtime.record import Action, actions_under, runs_under
+from decreta_runtime.record import Action, actions_under, runs_under, writes_under
 
 
 def key_figures(pack: str, policy: Policy, lake: Lake) -> Kpi:
@@ -31,6 +31,7 @@ def key_figures(pack: str, policy: Policy, lake: Lake) -> Kpi:
         dataset_bindings_fallback_callsites=_beyond_one([run.bindings for run in runs]),
         runtime_policy_derivation_points=sum(point.count for point in points) if actions else None,
         inference_decisions_with_confidence=_with_confidence([d for _, d in decisions]),
+        writes_using_outcome_based_maintenance=_maintained(writes_under(lake, pack, policy.digest)),
         derivation_points=tuple(points),
         decisions=_counted(decisions),
     )
@@ -55,8 +56,15 @@ def _with_confidence(decisions: Sequence[Decision]) -> Share:
     bare = Counter(d.origin for d in decisions if not (d.confidence_score and d.evidence_sources))
     declared, of = Counter(d.origin for d in decisions)["declared"], len(decisions)
     count = of - bare.total() + bare["declared"]
-    share = str((Decimal(count) / of).quantize(Decimal("0.01"), ROUND_DOWN)) if of else None
-    return Share(count=count, of=of, declared=declared, share=share)
+    return Share(count=count, of=of, declared=declared, share=_share(count, of))
+
+
+def _maintained(writes: Sequence[bool]) -> Part:
+    return Part(count=sum(writes), of=len(writes), share=_share(sum(writes), len(writes)))
+
+
+def _share(count: int, of: int) -> str | None:
+    return str((Decimal(count) / of).quantize(Decimal("0.01"), ROUND_DOWN)) if of else None
 
 
 def _counted(decisions: Sequence[tuple[str, Decision]]) -> DecisionCounts:

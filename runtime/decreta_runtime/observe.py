@@ -63,7 +63,7 @@ def observe_table(pinned: Pinned, columns: Sequence[Column], key: Key | None) ->
     table, files, sizes = pinned.table, pinned.actions.num_rows, pinned.actions["size_bytes"].to_pylist()
     records = _listed(pinned.actions, "num_records")
     said = [count for count in records if count is not None]
-    hidden = _deleted(table)
+    hidden = hidden_rows(table)
     physical = _physical(table)
     found = {c.name: _Statistics.of(pinned.actions, c.name, physical.get(c.name, c.name)) for c in columns}
     seen = [physical.get(name, name) for name, column in found.items() if column.files]
@@ -94,6 +94,11 @@ def observe_table(pinned: Pinned, columns: Sequence[Column], key: Key | None) ->
             for name, column in found.items()
         },
     )
+
+
+def clustering_depth(pinned: Pinned, column: str) -> int | None:
+    """Return the most files whose ranges of a column hold one value; None if the range of one is unknown."""
+    return _Statistics.of(pinned.actions, column, _physical(pinned.table).get(column, column))._depth()
 
 
 def _tuples(actions: pa.Table) -> int:
@@ -199,7 +204,7 @@ def _physical(table: DeltaTable) -> dict[str, str]:
     return {name: str(physical) for name, physical in names.items() if physical is not None}
 
 
-def _deleted(table: DeltaTable) -> int | None:
+def hidden_rows(table: DeltaTable) -> int | None:
     """Return how many rows deletion vectors hide; None if one cannot be read."""
     if "deletionVectors" not in (table.protocol().reader_features or ()):
         return 0

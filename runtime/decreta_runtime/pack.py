@@ -33,6 +33,7 @@ from decreta_runtime.load import load
 from decreta_runtime.metrics import ScanStats, read_by, scan_stats
 from decreta_runtime.observe import observe
 from decreta_runtime.pin import Binding, bind_run
+from decreta_runtime.pins import ReaderPin, pin, pin_seconds
 from decreta_runtime.reading import Reading
 from decreta_runtime.record import Ledger, last_run
 from decreta_runtime.run import RunResult, run
@@ -41,6 +42,7 @@ from decreta_runtime.selection import needed
 from decreta_runtime.session import build_session
 from decreta_runtime.shadow import note_session
 from decreta_runtime.tally import Tally
+from decreta_runtime.upkeep import Upkeep, maintain_tables
 from decreta_runtime.verify import entries, verify, verify_tables
 
 _PYTHON: dict[str, tuple[type, ...]] = {
@@ -78,6 +80,7 @@ class Pack:
         self._ledger = Ledger(self.manifest.pack, self.policy.digest)
         self._binding: Binding | None = None
         self._readings: dict[str, Reading] = {}
+        self._pin: ReaderPin | None = None
 
     def __enter__(self) -> Pack:
         return self
@@ -88,8 +91,10 @@ class Pack:
         self.close()
 
     def close(self) -> None:
-        """Write what queries did to the ledger."""
+        """Write what queries did to the ledger, and let go of the versions that they read."""
         self._flush()
+        if self._pin is not None:
+            self._pin.release()
 
     def _flush(self) -> None:
         # A read-only lake keeps none, and an answer is not taken back because a note of it could not be kept.
@@ -162,8 +167,32 @@ class Pack:
                     workload,
                 )
         finally:
-            # Readers of this pack see the new run: they bind, and open sessions, anew.
-            self._binding, self._readings, self._tally = None, {}, self._tally.anew()
+            self._forget()
+
+    def maintain(
+        self,
+        sources: Mapping[str, str | Sequence[str]] | None = None,
+        progress: Callable[[str, str], None] | None = None,
+        *,
+        plan: bool = False,
+    ) -> list[Upkeep]:
+        """Maintain the pack's tables and those that it binds by their outcomes; with `plan` say what would be done.
+
+        Raises DecretaError.
+        """
+        given = {name: places[-1] for name, places in self.places(sources or {}).items()}
+        told = progress or (lambda _stage, _words: None)
+        try:
+            return maintain_tables(self._pack, self.policy, self.lake, given, self._tally.anew(), told, plan=plan)
+        finally:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Let readers of this pack bind, and open sessions, anew: they see the newest complete run."""
+        if self._pin is not None:
+            self._pin.release()
+        self._pin = None
+        self._binding, self._readings, self._tally = None, {}, self._tally.anew()
 
     def places(self, sources: Mapping[str, str | Sequence[str]]) -> dict[str, list[str]]:
         """Return the places given for sources and tables of others, the latter made absolute. Raises InputInvalid."""
@@ -265,6 +294,11 @@ class Pack:
             with self.lake.failures():
                 run_record = last_run(self.lake, self.manifest.pack)
                 self._binding = bind_run(self.manifest, self.lake, run_record, self._tally)
+                if self.lake.writable():
+                    tables = (*self._binding.tables(), *self._binding.quarantine.values())
+                    self._pin = pin(self.lake, tables, pin_seconds(self.manifest, self.policy))
+        if self._pin is not None:
+            self._pin.renew()
         return self._binding
 
     def _reading(self, workload: str) -> Reading:

@@ -17,19 +17,23 @@ from typing import Any, NamedTuple
 import msgspec
 import pyarrow as pa
 from datafusion import SessionConfig, SessionContext
-from deltalake import DeltaTable, WriterProperties, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake.transaction import RemoveAction
 
 from decreta_runtime.arrow import schema_of
 from decreta_runtime.contract import types
 from decreta_runtime.contract.capabilities import FEATURES, CapabilityFile, FunctionSeen, Volatility
 from decreta_runtime.contract.errors import EXIT_DONE, EXIT_FINDINGS, WriteConflict
 from decreta_runtime.contract.manifest import Column
-from decreta_runtime.contract.policy import ScanValue, WriteValue
+from decreta_runtime.contract.policy import Choice, MaintenanceValue, ScanValue, SessionValue, WriteValue
 from decreta_runtime.foreign import delete_by_vector
 from decreta_runtime.guards import installed_engine
+from decreta_runtime.lease import Lease, leased
 from decreta_runtime.metrics import ScanStats, scan_stats
+from decreta_runtime.outcomes import Written
 from decreta_runtime.place import Places, Wanted
 from decreta_runtime.record import Ledger
+from decreta_runtime.rewrite import Rewrite, put, rewrite
 from decreta_runtime.scan import Pinned, register_scan
 from decreta_runtime.write import RunIdentity, already_written, write
 
@@ -82,6 +86,7 @@ def probe() -> CapabilityFile:
         _partitioned,
         _not_a_number,
         _committed,
+        _compacted,
         _spilled,
         _limited,
         _repeated,
@@ -229,6 +234,68 @@ def _committed(path: Path) -> dict[str, bool]:
     except WriteConflict:
         refused = DeltaTable(str(path)).to_pyarrow_table().num_rows == 2 * rows.num_rows
     return {"transactions_recorded": found, "stale_overwrite_refused": refused}
+
+
+def _compacted(path: Path) -> dict[str, bool]:
+    tracked = {"delta.enableChangeDataFeed": "true"}
+    for start in range(0, _ROWS, _ROWS // 4):
+        rows = pa.table({"id": list(range(start, start + _ROWS // 4)), "word": ["x", None] * (_ROWS // 8)})
+        marks = CommitProperties(app_transactions=[Transaction("probe", start)])
+        write_deltalake(str(path), rows, mode="append", commit_properties=marks, configuration=tracked)
+    before = _pinned(path)
+    with leased(path, 60) as lease:
+        done = rewrite(_job(before, lease))
+    after = _pinned(path)
+    kept = after.table.transaction_version("probe") == before.table.transaction_version("probe")
+    changes = pa.table(after.table.load_cdf(starting_version=done.version, ending_version=done.version)).num_rows
+    names = zip(before.actions["path"].to_pylist(), before.actions["size_bytes"].to_pylist(), strict=True)
+    try:
+        put(before, [RemoveAction(name, False, 0, size, {}) for name, size in names], {}, {})
+        refused = False
+    except WriteConflict:
+        refused = after.table.count() == _ROWS
+    return {"own_compaction": refused and kept and not changes and len(after.files) == 1}
+
+
+def _job(pinned: Pinned, lease: Lease) -> Rewrite:
+    columns = tuple(msgspec.structs.replace(column, nullable=True) for column in _PAIR)
+    value = MaintenanceValue(
+        triggers={},
+        small_file_bytes=1 << 30,
+        sort=("id",),
+        target_file_bytes=1 << 30,
+        row_group_rows=_GROUP,
+        compression="snappy",
+        bloom_columns=("word",),
+        bloom_fpp="0.01",
+        amplification="1.00",
+        retention_hours=168,
+        time_limit_seconds=60,
+        lease_seconds=60,
+        pin_seconds=60,
+    )
+    profile = SessionValue(
+        settings={},
+        source_workers=1,
+        source_chunks_per_worker=1,
+        source_chunks_ahead=1,
+        spill_buffer_bytes=1,
+        ledger_buffer_rows=1,
+    )
+    files = tuple(pinned.actions["path"].to_pylist())
+    return Rewrite(
+        name="probed",
+        path=pinned.path,
+        version=pinned.version,
+        files=files,
+        columns=columns,
+        value=value,
+        workload="probe",
+        profile=Choice(profile, ""),
+        lease=lease,
+        total=Written(pinned.bytes, 0),
+        said={},
+    )
 
 
 def _spilled(path: Path) -> dict[str, bool]:

@@ -149,6 +149,13 @@ def last_run(lake: Lake, pack: str) -> RunRecord | None:
     return _decoded(max(rows, key=lambda row: row["run_seq"]))
 
 
+def last_runs(lake: Lake) -> list[RunRecord]:
+    """Return the last complete run of each pack that has run in the lake."""
+    table = open_table(lake.runs)
+    packs = set() if table is None else set(pa.table(table.scan(columns=["pack"]))["pack"].to_pylist())
+    return [run for pack in sorted(packs) if (run := last_run(lake, pack)) is not None]
+
+
 def _decoded(row: dict[str, Any]) -> RunRecord:
     texts = {name: json.loads(row.get(name) or "{}") for name in _AS_JSON}  # records of before have no quarantine
     return msgspec.convert(row | texts, type=RunRecord)
@@ -193,6 +200,18 @@ def actions_under(lake: Lake, pack: str, policy_digest: str) -> Counter[Action]:
     rows = pa.table(table.scan(columns=names, predicate=predicate))
     counted = rows.group_by(names).aggregate([([], "count_all")])
     return Counter({Action(*(row[n] for n in names)): row["count_all"] for row in counted.to_pylist()})
+
+
+def writes_under(lake: Lake, pack: str, policy_digest: str) -> list[bool]:
+    """Say of each write under one policy whether a decision about the maintenance of what it wrote stands beside it."""
+    table = open_table(lake.ledger)
+    if table is None:
+        return []
+    predicate = f"pack = '{pack}' AND policy_digest = '{policy_digest}' AND (kind = 'write' OR kind = 'maintenance')"
+    names = ["attempt", "subject", "table_version", "kind"]
+    rows = pa.table(table.scan(columns=names, predicate=predicate)).to_pylist()
+    decided = {(r["attempt"], r["subject"], r["table_version"]) for r in rows if r["kind"] == "maintenance"}
+    return [(r["attempt"], r["subject"], r["table_version"]) in decided for r in rows if r["kind"] == "write"]
 
 
 def runs_of(lake: Lake, pack: str, environment: str) -> list[dict[str, Any]]:

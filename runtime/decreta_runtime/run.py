@@ -30,6 +30,7 @@ from decreta_runtime.guards import choose
 from decreta_runtime.lake import Lake, open_table
 from decreta_runtime.load import LoadedPack
 from decreta_runtime.pin import Binding, bind_inputs, quarantine_of, tables_of, whole_tables
+from decreta_runtime.pins import held, pin_seconds
 from decreta_runtime.place import Place, Places
 from decreta_runtime.record import Ledger, commit_run, last_run, note_digests, now_us
 from decreta_runtime.scan import Pinned
@@ -96,7 +97,8 @@ def run(
         identity = RunIdentity(pack.manifest.pack, last.run_seq + 1 if last else 1, key)
         schemas = evolutions(pack.manifest, policy, lake, last, chosen)
         execution = _begin(pack, policy, lake, binding, identity, tally, progress, schemas, workload)
-        with _refusals_noted(execution.ledger, lake):
+        read = held(lake, binding.tables(), pin_seconds(pack.manifest, policy))
+        with read, _refusals_noted(execution.ledger, lake):
             for pinned in carried:
                 execution.register(pinned, pack.manifest.columns_of(pinned.name), "carried")
             for name, pinned in _carried_aside(pack, lake, last, carried).items():
@@ -259,7 +261,9 @@ def _begin(
             pointer = policy.schema_change(name).pointer
             ledger.add("decision", name, f"{found.action}: {change.kind}", pointer, detail={"words": change.words})
             progress("schema", f"{name}: {change.words}: {found.action}")
-    return Execution(pack, policy, lake, identity, context, profile, binding, places, ledger, progress, schemas)
+    return Execution(
+        pack, policy, lake, identity, context, profile, binding, places, ledger, progress, schemas, workload
+    )
 
 
 def _sources(

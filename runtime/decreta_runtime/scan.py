@@ -174,7 +174,7 @@ def register_scan(
 def _native(
     context: SessionContext, pinned: Pinned, columns: Sequence[Column], value: ScanValue, files: Sequence[str]
 ) -> None:
-    locations = ", ".join(_url(path) for path in files)
+    locations = ", ".join(url_of(path) for path in files)
     _declare(context, pinned.name, columns, f"LOCATION ({locations})", value)
     if any(column.type in _NAN for column in columns):
         _show(context, pinned.name, [_meant(column) for column in columns])
@@ -188,7 +188,7 @@ def _linked(
     links = Links([pinned.files[i] for i in at.to_pylist()], {n: v.take(at) for n, v in pinned.partitions.items()})
     own = [column for column in columns if column.name not in pinned.partitions]
     # The engine takes the name of a partition column as it stands: quoted, it finds no such column.
-    place = f"PARTITIONED BY ({ORDINAL}) LOCATION {_url(str(links.folder) + '/')}"
+    place = f"PARTITIONED BY ({ORDINAL}) LOCATION {url_of(str(links.folder) + '/')}"
     _declare(context, pinned.name, [*own, Column(name=ORDINAL, type="int32")], place, value)
     values = {c.name: links.values_of(c.name, arrow_type(c.type)) for c in columns if c.name in pinned.partitions}
     shown = [values[c.name](col(ORDINAL)).alias(c.name) if c.name in values else _meant(c) for c in columns]
@@ -238,7 +238,7 @@ def _read(pinned: Pinned, columns: Sequence[Column]) -> list[pa.RecordBatch]:
     return rows
 
 
-def _url(path: str) -> str:
+def url_of(path: str) -> str:
     """Return a path as a URL in SQL: in a path `*`, `?` and `[` are patterns, and one without a match is no table."""
     return f"'file://{percent_encode(path, safe='/')}'"
 

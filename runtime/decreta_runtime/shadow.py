@@ -12,7 +12,16 @@ from typing import Any, TypeVar
 import msgspec
 
 from decreta_runtime.contract.manifest import Column
-from decreta_runtime.contract.policy import CacheValue, Choice, Guard, Policy, ScanValue, SessionValue, WriteValue
+from decreta_runtime.contract.policy import (
+    CacheValue,
+    Choice,
+    Guard,
+    MaintenanceValue,
+    Policy,
+    ScanValue,
+    SessionValue,
+    WriteValue,
+)
 from decreta_runtime.contract.records import Pair, ShadowDetail, Would
 from decreta_runtime.guards import ask
 from decreta_runtime.place import Placed
@@ -70,6 +79,16 @@ def note_write(
     if staged is not None:
         figures |= _kept(staged, stands.staging)
     _note(ledger, "write", pinned.name, choice, outcomes, figures)
+
+
+def note_maintenance(
+    ledger: Ledger, table: str, choice: Choice[MaintenanceValue], outcomes: Outcomes, rewrites: int, would: int
+) -> None:
+    """Note the bytes that the decision would have rewritten, of the version that the baseline has just looked at."""
+    if choice.shadow is not None:
+        stands = _standing(choice.shadow, outcomes)
+        figures = {"rewritten_bytes": _pair(rewrites, would if stands is choice.shadow.value else 0)}
+        _note(ledger, "maintenance", table, choice, outcomes, figures)
 
 
 def note_session(ledger: Ledger, workload: str, choice: Choice[SessionValue], policy: Policy) -> None:

@@ -132,7 +132,7 @@ def _in_pool(
 
         def begin(count: int) -> None:
             for chunk in islice(waiting, count):
-                with _detached():
+                with detached():
                     running[pool.submit(_extract_chunk, source.name, source.module, chunk, schemas)] = len(chunk)
 
         begin(ahead * workers)
@@ -186,7 +186,7 @@ def _pool(pack: LoadedPack, workers: int) -> Iterator[ProcessPoolExecutor]:
 
 
 @contextlib.contextmanager
-def _detached() -> Iterator[None]:
+def detached() -> Iterator[None]:
     """Let the workers that start meanwhile inherit neither Ctrl-C nor the caller's main program.
 
     Ctrl-C is for the run alone, which takes its workers along when it ends. A spawned process would run the main

@@ -29,6 +29,9 @@ _ASKED: dict[str, frozenset[Guard]] = {
     "cache": frozenset({"engine_as_probed", "within_memory_budget"}),
     "write": frozenset({"engine_as_probed", "within_memory_budget"}),
     "index": frozenset({"index_readable"}),
+    "maintenance": frozenset(
+        {"engine_as_probed", "no_column_mapping", "no_deletion_vectors", "safe_to_rewrite", "unpartitioned"}
+    ),
     "session": frozenset({"engine_as_probed"}),
 }
 """Domain -> the guards that can be asked where its decisions are taken."""
@@ -84,6 +87,7 @@ def entries(pack: LoadedPack, policy: Policy) -> Iterator[str]:
     decisions += [("write", policy.write(name)) for name in written]
     decisions += [("cache", policy.cache(name)) for name in manifest.relations]
     decisions += [("index", policy.index(d, index)) for d in manifest.datasets() for index in manifest.indexes_of(d)]
+    decisions += [("maintenance", policy.maintenance(name)) for name in manifest.datasets()]
     for domain, choice in decisions:
         yield choice.pointer
         # A shadow obeys nothing, but its guards are asked all the same.

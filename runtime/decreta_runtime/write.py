@@ -12,6 +12,7 @@ from deltalake import (
     ColumnProperties,
     CommitProperties,
     DeltaTable,
+    PostCommitHookProperties,
     Transaction,
     WriterProperties,
     write_deltalake,
@@ -21,7 +22,7 @@ from deltalake.exceptions import CommitFailedError
 from decreta_runtime.arrow import exactly, schema_of
 from decreta_runtime.contract.errors import DecretaError, StatementFailed, WriteConflict
 from decreta_runtime.contract.manifest import Column
-from decreta_runtime.contract.policy import WriteValue
+from decreta_runtime.contract.policy import MaintenanceValue, WriteValue
 from decreta_runtime.evolve import KEY_PROPERTY
 from decreta_runtime.lake import open_table, writing
 from decreta_runtime.scan import Pinned
@@ -137,19 +138,26 @@ def _reopened(path: Path, version: int) -> DeltaTable:
 def _commit(
     target: Path | DeltaTable, reader: pa.RecordBatchReader, value: WriteValue, properties: CommitProperties
 ) -> None:
-    # No row group has more distinct values than rows; the writer's own guess is a million, and a megabyte each.
-    filters = BloomFilterProperties(True, fpp=float(value.bloom_fpp), ndv=value.row_group_rows)
-    bloom = ColumnProperties(bloom_filter_properties=filters)
     write_deltalake(
         target,
         reader,
         mode="overwrite",
         schema_mode="overwrite",
         target_file_size=value.target_file_bytes,
-        writer_properties=WriterProperties(
-            compression=value.compression.upper(),  # type: ignore[arg-type]
-            max_row_group_size=value.row_group_rows,
-            column_properties=dict.fromkeys(value.bloom_columns, bloom),
-        ),
+        writer_properties=writer_properties(value),
         commit_properties=properties,
+        # The engine would drop old commits whoever has a version pinned; maintenance does that, and looks first.
+        post_commithook_properties=PostCommitHookProperties(cleanup_expired_logs=False),
+    )
+
+
+def writer_properties(value: WriteValue | MaintenanceValue) -> WriterProperties:
+    """Return how files are written."""
+    # No row group has more distinct values than rows; the writer's own guess is a million, and a megabyte each.
+    filters = BloomFilterProperties(True, fpp=float(value.bloom_fpp), ndv=value.row_group_rows)
+    bloom = ColumnProperties(bloom_filter_properties=filters)
+    return WriterProperties(
+        compression=value.compression.upper(),  # type: ignore[arg-type]
+        max_row_group_size=value.row_group_rows,
+        column_properties=dict.fromkeys(value.bloom_columns, bloom),
     )

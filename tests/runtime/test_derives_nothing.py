@@ -26,6 +26,7 @@ CONSTANTS = {
     "FORMAT": "the lake's format",
     "_MILLISECOND": "what timestamps are cut to in the Delta log",
     "_UNITS": "the engine's words for thousands and millions in its metrics",
+    "_SECONDS": "units of the intervals that Delta's table properties have",
     "_READER_FEATURES": "Delta's protocol versions",
     "_WRITER_FEATURES": "Delta's protocol versions",
 }
@@ -36,14 +37,15 @@ LITERALS = {
     ("load.py", 16): "digits of the digest in a module's name",
     ("metrics.py", 6): "places of seconds",
     ("observe.py", 1000): "milliseconds of a second",
+    ("rewrite.py", 1000): "milliseconds of a second",
     ("record.py", 1000): "nanoseconds of a microsecond",
     ("record.py", 0.1): "seconds that one of two writers waits at most before it looks again",
 }
 """Numbers in the midst of code, by module."""
 PROTOCOL = {"deletionVectors", "none", "num_records", "://", "..", "manifest.json", "bool", "rebuild", "refuse", "%_\\"}
 """Words of Delta's protocol, of places and of the contract's forms."""
-AFFIXES = {"list<", "decimal(", "decimal", "file://", "/", ".py", "policy/", "max.", "partition.", "+"}
-"""How types, places, modules, counters of the log and selections begin or end."""
+AFFIXES = {"list<", "decimal(", "decimal", "file://", "/", ".py", "policy/", "max.", "partition.", "+", "decreta."}
+"""How types, places, modules, counters of the log, selections and what our commits say begin or end."""
 
 
 POLICY_FIELDS = {"value", "otherwise", "shadow"} | {

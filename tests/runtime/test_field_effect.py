@@ -67,6 +67,13 @@ ELSEWHERE = {
     ("FunctionRequirement", "returns"): "test_functions_required.py::test_a_pack_function_is_the_one_that_the_policy_names",
     ("FunctionRequirement", "volatility"): "test_functions_required.py::test_a_pack_function_is_the_one_that_the_policy_names",
     ("FunctionRequirement", "digest"): "test_functions_required.py::test_a_pack_function_is_the_one_that_the_policy_names",
+    **{("MaintenanceValue", name): "test_maintenance.py::test_each_field_has_an_effect" for name in (
+        "triggers", "small_file_bytes", "sort", "target_file_bytes", "row_group_rows", "compression", "bloom_columns",
+        "bloom_fpp", "amplification", "retention_hours", "time_limit_seconds", "lease_seconds")},
+    ("MaintenanceValue", "pin_seconds"): "test_maintenance.py::test_a_pin_lasts_as_long_as_the_policy_says",
+    **{("Trigger", name): "test_maintenance.py::test_each_field_has_an_effect" for name in (
+        "action", "metric", "comparison", "threshold")},
+    ("Trigger", "unknown"): "test_maintenance.py::test_an_unknown_metric_does_what_the_policy_says",
     ("SchemaChangeValue", "mode"): "test_evolve.py::test_every_mode_meets_every_change",
 }  # fmt: skip
 """What the two packs have no subject for, or what has a test of its own."""
@@ -93,6 +100,9 @@ class Subject:
             policy["write_policy_by_dataset"][self.dataset]["otherwise"][name] = write[name]
         write["target_file_bytes"] = 1
         policy["write_policy_by_dataset"][self.dataset]["otherwise"]["target_file_bytes"] = 1
+        policy["maintenance_policy_by_dataset"][self.dataset]["value"][
+            "triggers"
+        ] = {}  # files stay as they are written
         policy["index_policy_by_dataset"][self.index]["value"] = {"build": True, "shapes": [self.shape]}
         cache = policy["cache_policy_by_view"][self.view]
         cache |= {"value": {"placement": "spill", "pushdown": False}, "requires": [], "otherwise": None}
@@ -428,7 +438,9 @@ def test_every_action_of_a_full_run_of_each_pack_names_its_entry(
     subjects[pack].observe(lambda _: None, tmp_path, monkeypatch)
     opened = decreta_runtime.open(str(subjects[pack].pack), lake=str(tmp_path / "lake"))
     rows = pa.table(DeltaTable(str(tmp_path / "lake/_decreta/ledger")).scan().read_all()).to_pylist()
-    assert {row["kind"] for row in rows} == {"step", "scan", "write", "index", "guard", "check", "query"}
+    assert {row["kind"] for row in rows} == {
+        "step", "scan", "write", "index", "maintenance", "guard", "check", "query",
+    }  # fmt: skip
     pointers = {row["pointer"] for row in rows}
     assert None not in pointers and not opened.policy.unresolved(pointers)
 
@@ -453,7 +465,9 @@ SECTIONED = {
 
 
 def fields() -> Iterator[tuple[str, str]]:
-    kinds = structs(contract.PolicyFile, {kind for _, kind in contract.DOMAINS.values()} | {contract.Setting})
+    kinds = structs(
+        contract.PolicyFile, {kind for _, kind in contract.DOMAINS.values()} | {contract.Setting, contract.Trigger}
+    )
     for kind in kinds:
         yield from ((kind.__name__, field.name) for field in msgspec.structs.fields(kind))
 

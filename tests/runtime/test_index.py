@@ -172,6 +172,7 @@ def many_files(policy: dict[str, Any]) -> None:
     write = policy["write_policy_by_dataset"]["definition"]
     for value in (write["value"], write["otherwise"]):
         value |= {"target_file_bytes": 1, "row_group_rows": 100, "sort": ["file_id"]}
+    policy["maintenance_policy_by_dataset"]["definition"]["value"]["triggers"] = {}  # which would bring them together
     policy["index_policy_by_dataset"]["definition.by_name"]["value"] = {"build": True, "shapes": ["symbol_lookup"]}
     policy["index_policy_by_dataset"]["definition.by_name"] |= {
         "requires": ["index_readable"], "otherwise": {"build": True, "shapes": []},

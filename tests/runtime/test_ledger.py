@@ -214,20 +214,23 @@ def test_scans_note_how_many_files_the_log_counts_rows_of(fresh: Path) -> None:
 
 
 def test_maintenance_that_did_not_pay(ran: Path) -> None:
-    rewritten = {"bytes": 1000, "seconds": 1.0, "files_total": 9, "detail": {"trigger": "small_files"}}
+    def rewritten(left: int) -> dict[str, Any]:
+        detail = {"cause": ["many_small_files"], "done": ["compact"], "after": {"files": left}}
+        return {"bytes": 1000, "seconds": 1.0, "files_total": 9, "files": 9, "detail": detail}
+
     add(
         ran,
-        ("maintenance", "paid", "compact", {**rewritten, "files": 1}),
+        ("maintenance", "paid", "acted", rewritten(1)),
         ("scan", "paid", "native", {"files": 1, "bytes": 1}),
-        ("maintenance", "unread", "compact", {**rewritten, "files": 1}),
-        ("maintenance", "vain", "compact", {**rewritten, "files": 9}),
+        ("maintenance", "unread", "acted", rewritten(1)),
+        ("maintenance", "vain", "acted", rewritten(9)),
         ("scan", "vain", "native", {"files": 9, "bytes": 1}),
-        ("maintenance", "idle", "none", {"detail": {"cause": "few files"}}),
+        ("maintenance", "idle", "none", {"detail": {"cause": [], "after": None}}),
     )
     found = {row["dataset"]: row["why"] for row in ready(ran, "maintenance_that_did_not_pay")}
     assert found == {"unread": "nobody read it", "vain": "as many files as before"}
-    (row,) = asked(ran, "SELECT trigger_name FROM ledger_maintenance WHERE dataset = 'paid'")
-    assert row == {"trigger_name": "small_files"}
+    (row,) = asked(ran, "SELECT cause, files_after FROM ledger_maintenance WHERE dataset = 'paid'")
+    assert row == {"cause": '["many_small_files"]', "files_after": 1}
 
 
 def test_decisions_that_fell_back(ran: Path) -> None:

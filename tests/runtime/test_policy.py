@@ -27,7 +27,8 @@ from decreta_runtime.load import load
 from decreta_runtime.tally import Tally
 
 SECTIONS = (
-    "scan_policy_by_dataset", "cache_policy_by_view", "write_policy_by_dataset", "index_policy_by_dataset", "session_profile_by_workload",
+    "scan_policy_by_dataset", "cache_policy_by_view", "write_policy_by_dataset", "index_policy_by_dataset", "maintenance_policy_by_dataset",
+    "session_profile_by_workload",
 )  # fmt: skip
 
 
@@ -65,7 +66,7 @@ def explains(policy: dict[str, Any], way: Way) -> bool:
     section, *rest = way
     if section in SECTIONS and len(rest) > 1:
         unseen = rest[1] == "baseline" and len(rest) > 2 and policy[section][rest[0]]["mode"] == "enforce"
-        return unseen or (rest[2:3] == ["settings"] and len(rest) == 4)
+        return unseen or (rest[2:3] in (["settings"], ["triggers"]) and len(rest) == 4)
     return (
         (section == "rules" and len(rest) == 1)
         or (section == "inputs" and rest not in ([], ["budget.cache_bytes"]))
@@ -357,7 +358,7 @@ def test_every_action_names_an_entry_of_the_policy_it_ran_with(code_graph: Path,
         pack.query("symbol_lookup", name="run")
     policy = json.loads((code_graph / "policy/local.json").read_bytes())
     rows = pa.table(DeltaTable(str(tmp_path / "lake/_decreta/ledger")).scan().read_all()).to_pylist()
-    assert {row["kind"] for row in rows} == {"step", "scan", "write", "guard", "check", "query"}
+    assert {row["kind"] for row in rows} == {"step", "scan", "write", "maintenance", "guard", "check", "query"}
     for row in rows:
         entry = policy
         for part in row["pointer"].strip("/").split("/"):
@@ -520,6 +521,14 @@ FLIPS: dict[tuple[str, str, str], tuple[str, str, Callable[[Path], None]]] = {
     ("code_graph", "index", "baseline"): ("local", "definition.by_name", files_of("code_graph", "definition", 64)),
     ("retail", "index", "derived"): ("local", "order_state.by_customer", files_of("retail", "order_state", 1)),
     ("retail", "index", "baseline"): ("local", "order_state.by_customer", files_of("retail", "order_state", 64)),
+    ("code_graph", "maintenance", "derived"): (
+        "local", "scope", replace(CAPABILITIES, '"own_compaction": true', '"own_compaction": false'),
+    ),
+    ("code_graph", "maintenance", "baseline"): ("local", "defines", reader_of("code_graph", "defines", "name")),
+    ("retail", "maintenance", "derived"): (
+        "local", "order_state", replace("specs/retail/relations/order_state.yaml", "layout: {sort: [o_orderdate, o_orderkey]}\n", ""),
+    ),
+    ("retail", "maintenance", "baseline"): ("local", "order_segment", reader_of("retail", "order_segment", "c_mktsegment")),
     ("code_graph", "session", "derived"): ("local", "interactive_query", reads("code_graph", "interactive_query", "whole")),
     ("code_graph", "session", "baseline"): ("local", "batch_ingest", reads("code_graph", "batch_ingest", "selective")),
     ("retail", "scan", "derived"): (

@@ -55,6 +55,7 @@ GUARDS = {
     "write_policy_by_dataset": ["engine_as_probed", "within_memory_budget"],
     "session_profile_by_workload": ["engine_as_probed"],
     "index_policy_by_dataset": ["index_readable"],
+    "maintenance_policy_by_dataset": ["engine_as_probed", "no_deletion_vectors", "safe_to_rewrite", "unpartitioned"],
 }
 
 
@@ -78,6 +79,13 @@ def drawn_value(section: str, given: Decision, draw: Callable[..., Any], columns
         value["compression"] = pick(["snappy", "zstd", "uncompressed"])
     elif section == "index_policy_by_dataset":
         value["build"] = pick([True, False])
+    elif section == "maintenance_policy_by_dataset":
+        value["sort"] = draw(st.lists(st.sampled_from(columns), min_size=1, max_size=2, unique=True))
+        value["bloom_columns"] = draw(st.lists(st.sampled_from(columns), max_size=2, unique=True))
+        value["target_file_bytes"] = pick([1, *LADDERS["write.target_file_bytes"]])
+        value["small_file_bytes"] = pick([1, *LADDERS["facts.small_file_bytes"]])
+        value["amplification"] = pick(LADDERS["maintenance.amplification"])
+        value["triggers"] = pick([{}, ALWAYS])
     elif section == "session_profile_by_workload":
         value["source_workers"] = 1
         value["spill_buffer_bytes"] = pick([1, *LADDERS["session.spill_buffer_bytes"]])
@@ -88,6 +96,11 @@ def drawn_value(section: str, given: Decision, draw: Callable[..., Any], columns
     return value
 
 
+ALWAYS = {
+    action: {"action": action, "metric": metric, "comparison": "at_least", "threshold": 1, "unknown": "act"}
+    for action, metric in (("compact", "small_files"), ("sort", "clustering_depth"), ("vacuum", "unreferenced_bytes"))
+}
+"""Triggers that are always met."""
 SETTINGS = {
     "datafusion.execution.batch_size": ["7", "8192"],
     "datafusion.execution.target_partitions": ["1", "3"],

@@ -21,6 +21,7 @@ SECTIONS = {
     "scan": "scan_policy_by_dataset",
     "cache": "cache_policy_by_view",
     "write": "write_policy_by_dataset",
+    "maintenance": "maintenance_policy_by_dataset",
     "session": "session_profile_by_workload",
 }
 IN_MEMORY = """
@@ -156,7 +157,13 @@ def check_records(warn: Seen) -> None:
     acted = Counter(
         (domain_of(row), row["subject"])
         for row in warn.ledger
-        if (row["kind"], domain_of(row)) in {("scan", "scan"), ("step", "cache"), ("write", "write")}
+        if (row["kind"], domain_of(row))
+        in {
+            ("scan", "scan"),
+            ("step", "cache"),
+            ("write", "write"),
+            ("maintenance", "maintenance"),
+        }
         or (row["kind"], row["action"]) == ("step", "session")
     )
     shadows = warn.shadows()

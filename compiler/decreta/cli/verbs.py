@@ -17,6 +17,7 @@ VERBS = {
     "observe": "decreta.cli.observe",
     "completion": "decreta.cli.completion",
     "run": "decreta_runtime.cli.run",
+    "maintain": "decreta_runtime.cli.maintain",
     "query": "decreta_runtime.cli.query",
     "sql": "decreta_runtime.cli.sql",
     "show": "decreta_runtime.cli.show",

@@ -31,13 +31,15 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _lines(found: Kpi) -> list[str]:
-    share = found.inference_decisions_with_confidence
+    share, maintained = found.inference_decisions_with_confidence, found.writes_using_outcome_based_maintenance
     figures = {
         "compile_context_fallback_callsites": _figure(found.compile_context_fallback_callsites),
         "dataset_bindings_fallback_callsites": _figure(found.dataset_bindings_fallback_callsites),
         "runtime_policy_derivation_points": _figure(found.runtime_policy_derivation_points),
         "inference_decisions_with_confidence": f"{share.share or 'unknown'}  "
         f"{share.count} of {share.of}, {share.declared} of them declared",
+        "writes_using_outcome_based_maintenance": f"{maintained.share or 'unknown'}  "
+        f"{maintained.count:,} of {maintained.of:,}",
     }
     runs = f"{found.runs:,} run{'s' if found.runs != 1 else ''} and {found.actions:,} actions under this policy"
     lines = [f"{found.pack}, {found.environment}: {runs}", f"policy {found.policy_digest}", ""]

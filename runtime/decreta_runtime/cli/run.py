@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the pack."""
-    given = _sources(args.source)
+    given = given_sources(args.source)
     pack = open_pack(args)
     if args.plan:
         from decreta_runtime.plan import plan
@@ -79,7 +79,8 @@ def main(args: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
-def _sources(given: list[str]) -> dict[str, list[str]]:
+def given_sources(given: list[str]) -> dict[str, list[str]]:
+    """Return the places named on the command line, by source. Raises InputInvalid."""
     found: dict[str, list[str]] = {}
     for text in given:
         name, equals, place = text.partition("=")

@@ -85,6 +85,18 @@ class FunctionFailed(DecretaError):
         )
 
 
+class TimeLimitReached(DecretaError):
+    """The engine did not come back from a table's maintenance in the time that the policy gives it, and was ended."""
+
+    code = "R109"
+
+
+class ContentDiffers(DecretaError):
+    """A table's maintenance would not have kept its rows, or did not: what it did was not committed, or taken back."""
+
+    code = "R110"
+
+
 class PolicyIncomplete(DecretaError):
     """The policy has no entry for something the runtime must decide; nothing is guessed."""
 

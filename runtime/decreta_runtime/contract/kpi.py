@@ -18,6 +18,15 @@ class Share(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A decimal of two places, rounded down; null of nothing."""
 
 
+class Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """So many of some."""
+
+    count: int
+    of: int
+    share: str | None
+    """A decimal of two places, rounded down; null of nothing."""
+
+
 class DecisionCounts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many decisions a policy has, each counted once in every table."""
 
@@ -59,5 +68,7 @@ class Kpi(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Actions whose pointer does not resolve in the policy, and decided ones that have none."""
     inference_decisions_with_confidence: Share
     """Decisions that show a confidence with its evidence, or the person who made them."""
+    writes_using_outcome_based_maintenance: Part
+    """Writes of datasets and of their rows set aside whose outcome was measured and met the policy's triggers."""
     derivation_points: tuple[DerivationPoint, ...]
     decisions: DecisionCounts

@@ -25,6 +25,7 @@ Guard = Literal[
     "index_readable",
     "no_deletion_vectors",
     "plain_protocol",
+    "safe_to_rewrite",
     "schema_as_compiled",
     "unpartitioned",
     "within_memory_budget",
@@ -85,6 +86,60 @@ class Setting(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     value: str
     because: str
+
+
+Metric = Literal[
+    "files",
+    "bytes",
+    "small_files",
+    "small_file_share",
+    "deleted_rows",
+    "clustering_depth",
+    "log_length",
+    "expired_log_files",
+    "unreferenced_bytes",
+    "expired_bytes",
+]
+"""What a trigger may measure; each is a field of `TableOutcomes`."""
+MaintenanceAction = Literal["compact", "sort", "checkpoint", "clean_log", "vacuum"]
+
+
+class Trigger(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When an action is due. The condition is true, false, or unknown where its metric is."""
+
+    action: MaintenanceAction
+    metric: Metric
+    comparison: Literal["at_least", "at_most"]
+    threshold: int | str
+    """A share is a decimal in quotes."""
+    unknown: Literal["act", "pass"]
+    """What an unknown metric comes to."""
+
+
+class MaintenanceValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is done about a table after a write, by the outcome; without triggers it is measured and left alone."""
+
+    triggers: dict[str, Trigger]
+    """By a name of their own."""
+    small_file_bytes: int
+    """Files below are small: what a compaction takes."""
+    sort: tuple[str, ...]
+    """The order of rows that are rewritten, and the columns whose first one clustering is measured by."""
+    target_file_bytes: int
+    row_group_rows: int
+    compression: Literal["snappy", "zstd", "uncompressed"]
+    bloom_columns: tuple[str, ...]
+    bloom_fpp: str
+    amplification: str
+    """Bytes that may be rewritten for each byte written, over the table's life; a decimal."""
+    retention_hours: int
+    """What has been removed for less is never vacuumed; the table's own retention holds beside it."""
+    time_limit_seconds: int
+    """What the engine may take for all that one write makes due."""
+    lease_seconds: int
+    """How long a maintainer that has not been heard of keeps others away."""
+    pin_seconds: int
+    """How long a reader that asks nothing more keeps the files of its versions from being vacuumed."""
 
 
 class SessionValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -223,6 +278,7 @@ class PolicyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     write_policy_by_dataset: dict[str, Decision]
     index_policy_by_dataset: dict[str, Decision]
     """`dataset.index` → whether it is built and who uses it."""
+    maintenance_policy_by_dataset: dict[str, Decision]
     session_profile_by_workload: dict[str, Decision]
     udf_requirements_by_view: dict[str, dict[str, FunctionRequirement]]
     """View or query shape → function → what it must be."""
@@ -235,6 +291,7 @@ DOMAINS: dict[str, tuple[str, type[Struct]]] = {
     "cache": ("cache_policy_by_view", CacheValue),
     "write": ("write_policy_by_dataset", WriteValue),
     "index": ("index_policy_by_dataset", IndexValue),
+    "maintenance": ("maintenance_policy_by_dataset", MaintenanceValue),
     "session": ("session_profile_by_workload", SessionValue),
 }
 """Domain -> its section of the policy and the type of its decisions' values."""
@@ -297,6 +354,10 @@ class Policy:
     def index(self, dataset: str, index: str) -> Choice[IndexValue]:
         """Return whether an index of `dataset` is built, and who uses it."""
         return self.__decided("index", f"{dataset}.{index}", IndexValue)
+
+    def maintenance(self, dataset: str) -> Choice[MaintenanceValue]:
+        """Return what is done about the table of `dataset` after a write."""
+        return self.__decided("maintenance", dataset, MaintenanceValue)
 
     def session(self, workload: str) -> Choice[SessionValue]:
         """Return the settings of the workload class `workload`."""

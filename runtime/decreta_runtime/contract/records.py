@@ -98,3 +98,87 @@ class ShadowDetail(Struct, frozen=True, kw_only=True):
     stands: Literal["value", "otherwise"]
     """Which of its values the decision would have come to."""
     would: Would
+
+
+class TableOutcomes(Struct, frozen=True, kw_only=True):
+    """What a table is like after a write, by its log and its folder. Unknown is null."""
+
+    version: int
+    files: int
+    bytes: int
+    rows: int | None
+    small_files: int
+    """Files below the policy's `small_file_bytes`."""
+    small_file_share: str | None
+    """Their share, a decimal of two places, rounded down; null of a table without files."""
+    deleted_rows: int | None
+    """Rows that deletion vectors hide."""
+    clustering_depth: int | None
+    """Most files that overlap at one value of the first column of the policy's sort; null without one."""
+    log_length: int
+    """Commits since the last checkpoint."""
+    expired_log_files: int | None
+    """Commits that a checkpoint has taken in and the table's log retention no longer keeps."""
+    unreferenced_bytes: int | None
+    """Bytes of files in its folder that this version does not have."""
+    expired_bytes: int | None
+    """Those of them that no version within the policy's retention has."""
+    files_added: int | None
+    """By this version's commit, as the four below; null if the log no longer has it."""
+    files_removed: int | None
+    bytes_added: int | None
+    written_bytes: int
+    """Bytes written to the table over its life, at least: what only rewrites rows is not counted."""
+    rewritten_bytes: int
+    """Bytes that maintenance has written anew over its life."""
+
+
+class TriggerOutcome(Struct, frozen=True, kw_only=True):
+    """What a trigger's condition came to."""
+
+    action: str
+    metric: str
+    found: int | str | None
+    threshold: int | str
+    holds: bool | None
+    """Null where the metric is unknown; then the policy says what is done."""
+    due: bool
+
+
+class MaintenanceCost(Struct, frozen=True, kw_only=True):
+    """What maintenance rewrites and deletes."""
+
+    files_rewritten: int = 0
+    files_written: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    files_deleted: int = 0
+    bytes_deleted: int = 0
+
+
+class Listing(Struct, frozen=True, kw_only=True):
+    """Files and their bytes that a look-up of a shape lists, for a value from the middle of the table."""
+
+    files: int
+    bytes: int
+
+
+class MaintenanceDetail(Struct, frozen=True, kw_only=True):
+    """The `detail` of a row of kind `maintenance`: one decision for each write, whether or not anything was done."""
+
+    written_version: int
+    """The version that the decision is about."""
+    before: TableOutcomes
+    triggers: dict[str, TriggerOutcome]
+    cause: tuple[str, ...]
+    """Triggers that were due."""
+    done: tuple[str, ...]
+    """Actions that were carried out."""
+    why: str | None
+    """Why something that was due was left undone, or less of it done; null where nothing was."""
+    estimated: MaintenanceCost
+    real: MaintenanceCost
+    after: TableOutcomes | None
+    """Null where nothing was done."""
+    shapes: dict[str, tuple[Listing, Listing]]
+    """Query shape -> what a look-up lists before and after, of the files that the log's statistics leave."""

@@ -1,0 +1,61 @@
+"""Which data files a rewrite takes: small ones and those that overlap, the smallest first and within a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from decreta_runtime.contract.policy import MaintenanceValue
+from decreta_runtime.outcomes import ranges
+from decreta_runtime.scan import Pinned
+
+
+class Picked(NamedTuple):
+    """Files as the log names them, their bytes, and why not more of them were taken."""
+
+    files: tuple[str, ...]
+    bytes: int
+    why: str | None
+
+
+def pick(pinned: Pinned, value: MaintenanceValue, due: Collection[str], budget: int) -> Picked:
+    """Return what to rewrite of a table for the actions that are due, of at most `budget` bytes."""
+    sizes = dict(zip(pinned.actions["path"].to_pylist(), pinned.actions["size_bytes"].to_pylist(), strict=True))
+    wanted = set(_small(sizes, value)) if "compact" in due else set()
+    if "sort" in due and value.sort:
+        wanted |= set(_overlapping(ranges(pinned, value.sort[0])))
+    taken, size, why = list[str](), 0, None
+    for name in sorted(wanted, key=lambda name: (sizes[name], name)):
+        if size + sizes[name] > budget:
+            why = f"the budget of {budget:,} bytes leaves {len(wanted) - len(taken)} of {len(wanted)} files as they are"
+            break
+        taken.append(name)
+        size += sizes[name]
+    if len(taken) <= 1:
+        return Picked((), 0, why or "no two files are to be brought together")
+    return Picked(tuple(taken), size, why)
+
+
+def _small(sizes: dict[str, int], value: MaintenanceValue) -> Sequence[str]:
+    """Return the small files, if they would become fewer."""
+    found = [name for name, size in sizes.items() if size < value.small_file_bytes]
+    would = -(-sum(sizes[name] for name in found) // value.target_file_bytes)
+    return found if would < len(found) else []
+
+
+def _overlapping(known: dict[str, tuple[Any, Any] | None]) -> Iterator[str]:
+    """Yield the files that share more than a bound with another one; those of unknown range share with any."""
+    yield from (name for name, found in known.items() if found is None)
+    ordered = sorted((found, name) for name, found in known.items() if found is not None)
+    highest, holder = None, None
+    for (low, high), name in ordered:
+        if highest is not None and low < highest:
+            yield from (name, holder) if holder is not None else (name,)
+        if highest is None or high > highest:
+            highest, holder = high, name
+
+
+def budget_left(amplification: str, written: int, rewritten: int) -> int:
+    """Return the bytes that may still be rewritten over the table's life."""
+    return max(0, int(Decimal(amplification) * written) - rewritten)

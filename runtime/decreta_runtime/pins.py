@@ -1,0 +1,107 @@
+"""What must not be vacuumed: versions that the last complete runs name, and those that readers have open.
+
+A reader leaves a small file in the lake that says which versions it reads and until when. It renews it while it asks,
+and takes it away when it closes; one that has died is forgotten when its time is up. A lake that cannot be written to
+takes no pins: its readers are protected by the retention alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from decreta_runtime.contract.manifest import QUARANTINE, Manifest
+from decreta_runtime.contract.policy import Policy
+from decreta_runtime.contract.records import RunRecord
+from decreta_runtime.lake import Lake, local_path
+from decreta_runtime.record import last_runs
+from decreta_runtime.scan import Pinned
+
+
+@dataclass
+class ReaderPin:
+    """A reader's mark in the lake; nothing if the lake cannot be written to."""
+
+    place: Path
+    versions: dict[str, int]
+    seconds: int
+    until: float = field(default=0.0, init=False)
+
+    def renew(self) -> None:
+        """Say that the versions are being read for some time more, if the half of that has passed."""
+        now = time.time()
+        if self.until - now > self.seconds >> 1:
+            return
+        self.until = now + self.seconds
+        with contextlib.suppress(OSError):
+            self.place.parent.mkdir(parents=True, exist_ok=True)
+            fresh = self.place.with_suffix(".new")
+            fresh.write_text(json.dumps({"until": self.until, "versions": self.versions}) + "\n")
+            fresh.replace(self.place)
+
+    def release(self) -> None:
+        """Take the mark away."""
+        with contextlib.suppress(OSError):
+            self.place.unlink(missing_ok=True)
+
+
+def pin(lake: Lake, tables: Iterable[Pinned], seconds: int) -> ReaderPin:
+    """Leave a mark for the versions that a reader has open."""
+    mark = ReaderPin(_folder(lake) / f"{uuid.uuid4().hex}.json", {str(p.path): p.version for p in tables}, seconds)
+    mark.renew()
+    return mark
+
+
+@contextlib.contextmanager
+def held(lake: Lake, tables: Sequence[Pinned], seconds: int) -> Iterator[None]:
+    """Leave such a mark for as long as something is done."""
+    mark = pin(lake, tables, seconds) if tables else None
+    try:
+        yield
+    finally:
+        if mark is not None:
+            mark.release()
+
+
+def pin_seconds(manifest: Manifest, policy: Policy) -> int:
+    """Return how long a reader of a pack's tables keeps them without a word: as long as any of them asks for."""
+    return max(policy.maintenance(name).value.pin_seconds for name in manifest.datasets())
+
+
+def pinned_versions(lake: Lake, table: Path) -> set[int]:
+    """Return the versions of a table that runs and readers of this lake hold. Raises LakeUnusable."""
+    found = {versions[str(table)] for versions in _read(lake) if str(table) in versions}
+    return found | {version for run in last_runs(lake) for path, version in _named(lake, run) if path == table}
+
+
+def _named(lake: Lake, run: RunRecord) -> Iterable[tuple[Path, int]]:
+    """Yield the place and version of each table that a run names."""
+    for name, version in run.versions.items():
+        _, at, place = run.sources.get(name, "").partition("@")
+        yield local_path(place, lake.root) if at else lake.dataset(run.pack, name), version
+    for name, version in run.quarantine.items():
+        yield lake.dataset(run.pack, name + QUARANTINE), version
+
+
+def _read(lake: Lake) -> Iterable[dict[str, int]]:
+    """Yield what readers have marked, and take away what nobody has renewed in time."""
+    for place in _folder(lake).glob("*.json"):
+        try:
+            found = json.loads(place.read_bytes())
+            if time.time() < found["until"]:
+                yield found["versions"]
+                continue
+        except FileNotFoundError:
+            continue  # its reader has just closed
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # half a mark of a reader that died: marks are put in their place whole
+        place.unlink(missing_ok=True)
+
+
+def _folder(lake: Lake) -> Path:
+    return lake.own / "pins"
