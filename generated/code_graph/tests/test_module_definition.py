@@ -21,8 +21,8 @@ def test_only_what_stands_at_the_top_level_counts() -> None:
     TEST.example(
         given={
             "scope": [
-                {"scope_id": 1, "kind": "module"},
-                {"scope_id": 2, "kind": "function"},
+                {"scope_id": 1, "file_id": 7, "kind": "module"},
+                {"scope_id": 2, "file_id": 7, "kind": "function"},
             ],
             "definition": [
                 {"definition_id": 10, "file_id": 7, "scope_id": 1, "name": "top"},

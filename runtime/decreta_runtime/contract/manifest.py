@@ -56,6 +56,33 @@ class Locality(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Input -> its column with the same groups."""
 
 
+class Groups(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a relation falls apart, so that a change recomputes only the groups it touches: proven while compiling.
+
+    Over its `inputs` restricted to some groups, and the others whole, its statement gives exactly its rows of those
+    groups, as long as what it reads whole has not changed.
+    """
+
+    column: str
+    """The output column that says which group a row belongs to; never null."""
+    inputs: dict[str, str]
+    """Input -> its column with the same groups."""
+    whole: tuple[str, ...]
+    """Inputs that every group may read all of."""
+
+
+class Changes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How an object's rows come and go, as its spec promises."""
+
+    kind: Literal["static", "append", "replace_by", "cdf", "rebuild"]
+    column: str | None = None
+    """Of `replace_by`: rows with one value are replaced together."""
+    lateness_days: int | None = None
+    """Of a column of days: how far before the newest a day still changes."""
+    visible: str | None = None
+    """The column whose change alone makes readers in other groups stale."""
+
+
 class Join(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A join of a relation's statement: what it equates, and how many rows meet, `left:right`."""
 
@@ -137,6 +164,7 @@ class ObjectEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """The binding's name of a table that others write; None when `source` fills the object."""
     checks: tuple[Check, ...]
     indexes: dict[str, IndexEntry]
+    changes: Changes
 
 
 class RelationEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -158,6 +186,7 @@ class RelationEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Input -> the columns of it that this relation reads."""
     joins: tuple[Join, ...]
     local_to: Locality | None
+    groups: Groups | None
     stratum: int
     """How many results that are not monotone in their inputs lie at or below this relation."""
     call: Call | None
