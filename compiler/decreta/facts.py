@@ -117,7 +117,7 @@ REFRESH_FACTS = {
     "sets_aside": FactInfo("bool", "declared", "whether checks take rows out of it into a table beside it"),
     "volatility": VIEW_FACTS["volatility"],
     "cut_levels": FactInfo("int64", "lineage", "views read several times below it, one above the other", "views"),
-    "why_not": FactInfo("string", "lineage", "what keeps changes from recomputing their groups alone; empty if nothing"),
+    "why_not": FactInfo("string", "lineage", "what keeps changes from recomputing their groups alone; or empty"),
 }
 WORKLOAD_FACTS = {
     "reads": FactInfo(
@@ -328,6 +328,8 @@ def _refresh(checked: Checked, worth: Worth) -> Rows:
 
 def _told(row: Mapping[str, Fact]) -> bool:
     """Whether an input says which of its rows changed: its groups are told apart all the way down."""
+    if row["static_below"].value:
+        return True  # it does not change, or all is computed anew
     whole = row["sets_aside"].value or row["volatility"].value != "immutable" or not row["tracked"].value
     return not whole and bool(row["apart"].value or row["changes"].value != "derived")
 

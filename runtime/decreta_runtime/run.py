@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from decreta_runtime.arrow import require, schema_of
+from decreta_runtime.arrow import require
 from decreta_runtime.calls import require_engine_functions
+from decreta_runtime.changes import Changes
 from decreta_runtime.checks import Violation, ask_after, note_proven
 from decreta_runtime.contract.errors import EXIT_REFUSED, DecretaError, InputInvalid
 from decreta_runtime.contract.manifest import RUN_WORKLOAD, Manifest
@@ -29,14 +30,16 @@ from decreta_runtime.guards import choose
 from decreta_runtime.lake import Lake, open_table
 from decreta_runtime.load import LoadedPack
 from decreta_runtime.pin import Binding, bind_inputs, quarantine_of, tables_of, whole_tables
-from decreta_runtime.place import Place, Places
+from decreta_runtime.place import Places
 from decreta_runtime.record import Ledger, commit_run, last_run, now_us
+from decreta_runtime.refresh import Refresh
 from decreta_runtime.scan import Pinned
 from decreta_runtime.selection import needed, select
 from decreta_runtime.session import build_session
 from decreta_runtime.shadow import note_session
-from decreta_runtime.sources import SourceUnits, extract, list_units
+from decreta_runtime.sources import SourceUnits, list_units
 from decreta_runtime.tally import Tally
+from decreta_runtime.units import forget_listings, keep_listing
 from decreta_runtime.verify import verify, verify_tables
 from decreta_runtime.write import RunIdentity
 
@@ -100,14 +103,20 @@ def run(
                 execution.register(pinned, pack.manifest.columns_of(pinned.name), "carried")
             for name, pinned in _carried_aside(pack, lake, last, carried).items():
                 execution.put_aside(name, pinned, "carried")
-            _read_objects(execution, sources, chosen)
+            refresh = _refresh(execution, last, carried)
+            _read_objects(refresh, sources, chosen)
             computed = needed(pack.manifest, chosen)
-            execution.relations(computed)
-            _check(execution, computed)
+            refresh.relations(computed)
+            _check(refresh, computed)
             execution.require_files()
+            stale = refresh.left_behind([pinned.name for pinned in carried], sources)
         execution.ledger.write(lake)
+        for source in sources:
+            keep_listing(lake, identity.pack, source)
         kept = last.sources if last is not None else {}
-        commit_run(lake, _record(execution, sources, kept, tally, started))
+        record = _record(execution, sources, kept, stale, tally, started)
+        commit_run(lake, record)
+        forget_listings(lake, identity.pack, record.sources)
         seconds, found = time.perf_counter() - start, tuple(execution.violations)
         return RunResult(identity.run_seq, key, False, seconds, execution.outcomes, execution.quarantine, found)
 
@@ -189,8 +198,30 @@ def _carried_aside(
     return found
 
 
+def _refresh(execution: Execution, last: RunRecord | None, carried: Sequence[Pinned]) -> Refresh:
+    """Begin to find what has changed since the last complete run; what it left stale or lost is none to build on."""
+    before: dict[str, Pinned] = {}
+    if last is not None:
+        whole, _ = whole_tables(execution.pack.manifest, execution.lake, last)
+        before = {p.name: p for p in whole if p.name not in last.stale and _as_it_was(execution, p.name)}
+    changes = Changes(execution, before)
+    changes.of |= {pinned.name: () for pinned in carried}
+    return Refresh(execution, last, changes)
+
+
+def _as_it_was(execution: Execution, name: str) -> bool:
+    """Whether the schema of a dataset stays."""
+    found = execution.schemas.get(name)
+    return found is None or not found.changes
+
+
 def _record(
-    execution: Execution, sources: Sequence[SourceUnits], kept: Mapping[str, str], tally: Tally, started: int
+    execution: Execution,
+    sources: Sequence[SourceUnits],
+    kept: Mapping[str, str],
+    stale: dict[str, str],
+    tally: Tally,
+    started: int,
 ) -> RunRecord:
     names = {e.source.name for e in execution.pack.manifest.objects.values() if e.source is not None}
     carried = {name: fingerprint for name, fingerprint in kept.items() if name in names}
@@ -207,6 +238,7 @@ def _record(
         versions=execution.binding.versions(),
         quarantine={name: pinned.version for name, pinned in execution.binding.quarantine.items()},
         sources=carried | {source.name: source.fingerprint for source in sources} | execution.binding.bound(),
+        stale=stale,
         pack_loads=tally.count("load"),
         bindings=tally.count("binding"),
         sessions=tally.count("session"),
@@ -268,52 +300,23 @@ def _run_key(
     return "sha256:" + hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _read_objects(execution: Execution, sources: Sequence[SourceUnits], chosen: frozenset[str]) -> None:
-    objects = execution.pack.manifest.objects
-    for name, entry in objects.items():
-        if entry.table is not None:
-            execution.register(execution.binding[name], entry.columns, "read")
+def _read_objects(refresh: Refresh, sources: Sequence[SourceUnits], chosen: frozenset[str]) -> None:
+    refresh.tables()
+    objects = refresh.execution.pack.manifest.objects
     for source in sources:
-        mine = {name: e for name, e in objects.items() if e.source is not None and e.source.name == source.name}
-        streams = {name: entry for name, entry in mine.items() if name in chosen}
-        missing = [name for name, e in streams.items() if not execution.resume(name, e.columns)]
-        if missing:
-            _read_source(execution, source, missing)
+        mine = [name for name, e in objects.items() if e.source is not None and e.source.name == source.name]
+        refresh.source(source, [name for name in mine if name in chosen])
 
 
-def _read_source(execution: Execution, source: SourceUnits, names: Sequence[str]) -> None:
-    """Extract the streams of a source, keep their rows where the policy says, and write each as its object."""
-    objects, policy, ledger = execution.pack.manifest.objects, execution.policy, execution.ledger
-    choices = {name: choose(policy.write(name), name, None, policy, ledger) for name in names}
-    staged = {name: execution.staging(name, objects[name].columns, choice) for name, choice in choices.items()}
-    _extract(execution, source, staged)
-    for name, choice in choices.items():
-        execution.store_staged(name, staged.pop(name), objects[name].columns, choice)
-
-
-def _extract(execution: Execution, source: SourceUnits, staged: Mapping[str, Place]) -> None:
-    objects, profile = execution.pack.manifest.objects, execution.profile
-    streams = {name: bound.stream for name in staged if (bound := objects[name].source) is not None}
-    schemas = {stream: schema_of(objects[name].columns) for name, stream in streams.items()}
-    start = time.perf_counter()
-
-    def done(n: int, total: int) -> None:
-        execution.progress("extract", f"{source.name}: {n:,} of {total:,} units")
-
-    for batches in extract(execution.pack, source, schemas, profile.value, done):
-        for name, stream in streams.items():
-            staged[name].add(batches[stream])
-    seconds = time.perf_counter() - start
-    execution.ledger.add("step", source.name, "extract", profile.pointer, seconds=seconds, files=len(source.units))
-
-
-def _check(execution: Execution, computed: frozenset[str]) -> None:
+def _check(refresh: Refresh, computed: frozenset[str]) -> None:
+    execution = refresh.execution
     manifest, policy, ledger = execution.pack.manifest, execution.policy, execution.ledger
     bound = {name for name, entry in manifest.objects.items() if entry.table is not None}
     found = {name: checks for name, checks in manifest.checks().items() if name in computed | bound}
-    for name in found:
+    for name, checks in found.items():
         note_proven(name, manifest, policy, ledger)
-        execution.violations += ask_after(execution.context, name, manifest, policy, ledger)
+        moved = [check.name for check in checks if refresh.bears_on(name, check)]
+        execution.violations += ask_after(execution.context, name, manifest, policy, ledger, moved)
     violated = len(execution.violations)
     more = f", {violated} are violated and the run goes on" if violated else ""
     execution.progress("check", f"{sum(map(len, found.values())) - violated} checks hold{more}")

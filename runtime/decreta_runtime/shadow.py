@@ -10,9 +10,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
+from deltalake import DeltaTable
 
 from decreta_runtime.contract.manifest import Column
-from decreta_runtime.contract.policy import CacheValue, Choice, Guard, Policy, ScanValue, SessionValue, WriteValue
+from decreta_runtime.contract.policy import (
+    CacheValue,
+    Choice,
+    Guard,
+    Policy,
+    RefreshValue,
+    ScanValue,
+    SessionValue,
+    WriteValue,
+)
 from decreta_runtime.contract.records import Pair, ShadowDetail, Would
 from decreta_runtime.guards import ask
 from decreta_runtime.place import Placed
@@ -70,6 +80,20 @@ def note_write(
     if staged is not None:
         figures |= _kept(staged, stands.staging)
     _note(ledger, "write", pinned.name, choice, outcomes, figures)
+
+
+def note_refresh(
+    ledger: Ledger,
+    name: str,
+    choice: Choice[RefreshValue],
+    table: DeltaTable | None,
+    contract: Sequence[Column],
+    alike: bool,
+    policy: Policy,
+) -> None:
+    """Note how the decision would have brought an object or relation up to date."""
+    if choice.shadow is not None:
+        _note(ledger, "refresh", name, choice, ask(choice.shadow, table, contract, policy, alike), {})
 
 
 def note_session(ledger: Ledger, workload: str, choice: Choice[SessionValue], policy: Policy) -> None:

@@ -28,6 +28,17 @@ _ASKED: dict[str, frozenset[Guard]] = {
     ),
     "cache": frozenset({"engine_as_probed", "within_memory_budget"}),
     "write": frozenset({"engine_as_probed", "within_memory_budget"}),
+    "refresh": frozenset(
+        {
+            "compiled_as_last_run",
+            "engine_as_probed",
+            "no_column_mapping",
+            "no_deletion_vectors",
+            "plain_protocol",
+            "schema_as_compiled",
+            "unpartitioned",
+        }
+    ),
     "index": frozenset({"index_readable"}),
     "session": frozenset({"engine_as_probed"}),
 }
@@ -83,6 +94,7 @@ def entries(pack: LoadedPack, policy: Policy) -> Iterator[str]:
     written = [n for n in manifest.datasets() if n in manifest.relations or manifest.objects[n].table is None]
     decisions += [("write", policy.write(name)) for name in written]
     decisions += [("cache", policy.cache(name)) for name in manifest.relations]
+    decisions += [("refresh", policy.refresh(name)) for name in manifest.everything()]
     decisions += [("index", policy.index(d, index)) for d in manifest.datasets() for index in manifest.indexes_of(d)]
     for domain, choice in decisions:
         yield choice.pointer

@@ -32,7 +32,18 @@ from decreta.model.spec import (
 from decreta.source import Document, Embedded, Path, SourceText, Span
 from decreta_runtime.contract.capabilities import CapabilityFile, Volatility
 from decreta_runtime.contract.evidence import EvidenceLock
-from decreta_runtime.contract.manifest import Ask, Changes, Check, Column, Groups, IndexEntry, Join, Key, Locality, Source
+from decreta_runtime.contract.manifest import (
+    Ask,
+    Changes,
+    Check,
+    Column,
+    Groups,
+    IndexEntry,
+    Join,
+    Key,
+    Locality,
+    Source,
+)
 from decreta_runtime.contract.policy import FactSource, PolicyFile
 
 S = TypeVar("S", covariant=True)
@@ -79,7 +90,7 @@ class Object:
     on_change: Literal["refuse", "add_nullable", "rebuild", "ignore_new"]
     extends: Written[ObjectTemplateSpec] | None = None
     indexes: Mapping[str, IndexEntry] = field(default_factory=dict)
-    changes: Changes = Changes(kind="rebuild")
+    changes: Changes = field(default_factory=lambda: Changes(kind="rebuild"))
 
     def columns_at(self) -> tuple[Span, ...]:
         """Return the places where its columns are written: its own, and those of the template it extends."""

@@ -307,7 +307,15 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if any(f'"{dataset}"' in check.sql for checks in self.checks().values() for check in checks):
             return self.columns_of(dataset)
         readers = (relation.required.get(dataset, ()) for relation in self.relations.values())
-        return self._narrowed(dataset, {column for used in readers for column in used})
+        return self._narrowed(dataset, {column for used in readers for column in used} | self._grouped_by(dataset))
+
+    def _grouped_by(self, dataset: str) -> set[str]:
+        """Return the columns by which changes of a dataset are found."""
+        if dataset in self.objects:
+            found = self.objects[dataset].changes
+            return {name for name in (found.column, found.visible) if name is not None}
+        groups = self.relations[dataset].groups
+        return set() if groups is None else {groups.column}
 
     def _narrowed(self, dataset: str, wanted: set[str]) -> tuple[Column, ...]:
         columns = self.columns_of(dataset)

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-Kind = Literal["step", "scan", "write", "index", "decision", "guard", "check", "query", "shadow"]
+Kind = Literal["step", "scan", "write", "refresh", "index", "decision", "guard", "check", "query", "shadow"]
 
-DECIDED: frozenset[Kind] = frozenset(("scan", "write", "index", "decision", "guard", "check"))
+DECIDED: frozenset[Kind] = frozenset(("scan", "write", "refresh", "index", "decision", "guard", "check"))
 """Kinds of actions that always follow from an entry of the policy; steps and queries may stand without."""
 
 
@@ -32,6 +32,8 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     """Dataset -> the version of the table `<dataset>__quarantine` with the rows that its checks took out."""
     sources: dict[str, str]
     """Source -> fingerprint over all of its units; table of others -> `ID@PLACE`, its own id and where it was bound."""
+    stale: dict[str, str] = {}
+    """Dataset that this run has not computed -> what has changed beneath it since; a later run computes it whole."""
     pack_loads: int
     bindings: int
     sessions: int
