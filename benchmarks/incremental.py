@@ -66,17 +66,26 @@ def main(edits: int) -> None:
             file.write_text(f"{text}\nclass Edited(OrderedDict):\n    pass\n")
             export = measure(pack, lake, source)
     body = {name: statistics.median(one[name] for one in bodies) for name in full}
-    write_table({"first run": full, "nothing changed": nothing, "a body edited": body, "an export added": export}, source)
+    write_table(
+        {"first run": full, "nothing changed": nothing, "a body edited": body, "an export added": export}, source
+    )
 
 
 def write_table(found: dict[str, dict[str, Any]], source: Path) -> None:
     """Write the results as a table beside what they are measured against."""
     whole = found["first run"]
-    lines = ["# One edited file", "", __doc__ or "", "| run | seconds | rows computed | of a first run | tables written | files rewritten in one table, at most |"]
+    lines = [
+        "# One edited file",
+        "",
+        __doc__ or "",
+        "| run | seconds | rows computed | of a first run | tables written | files rewritten in one table, at most |",
+    ]
     lines += ["|---|---|---|---|---|---|"]
     for name, one in found.items():
         share = f"{100 * one['rows'] / whole['rows']:.2f} %"
-        lines.append(f"| {name} | {one['seconds']:.2f} | {one['rows']:,.0f} | {share} | {one['tables']:.0f} | {one['files']:.0f} |")
+        lines.append(
+            f"| {name} | {one['seconds']:.2f} | {one['rows']:,.0f} | {share} | {one['tables']:.0f} | {one['files']:.0f} |"
+        )
     path = ROOT / "benchmarks/results/incremental.md"
     path.write_text("\n".join(lines) + "\n")
     print(path.read_text())

@@ -174,7 +174,7 @@ class Changes:
         if name in self._earlier:
             return self._earlier[name]
         manifest = self.execution.pack.manifest
-        self._earlier[name] = found = name if self.of[name] == () else name + BEFORE
+        self._earlier[name] = found = name if self.of.get(name) == () else name + BEFORE
         if found == name:
             self.inline(name)
         elif name in manifest.datasets():

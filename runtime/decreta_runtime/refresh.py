@@ -17,10 +17,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from decreta_runtime.adapter import Unit
-from decreta_runtime.arrow import arrow_type, empty_batch, schema_of
+from decreta_runtime.arrow import arrow_type, empty_batch, plain, schema_of
 from decreta_runtime.changes import BEFORE, Change, Changes, Some, between, within
-from decreta_runtime.contract.errors import DecretaError, LakeUnusable, PreconditionFailed, SourceUnreadable
-from decreta_runtime.contract.manifest import Check, ObjectEntry
+from decreta_runtime.contract.errors import (
+    DecretaError,
+    InputInvalid,
+    LakeUnusable,
+    PreconditionFailed,
+    SourceUnreadable,
+)
+from decreta_runtime.contract.manifest import Check, Manifest, ObjectEntry
 from decreta_runtime.contract.policy import Choice, RefreshValue, ScanValue
 from decreta_runtime.contract.records import RunRecord
 from decreta_runtime.execute import Execution, last_readers
@@ -43,6 +49,18 @@ class Days(NamedTuple):
     first: date
     last: date
 
+    @classmethod
+    def read(cls, text: str) -> Days:
+        """Return the days that `FROM..TO` names. Raises InputInvalid."""
+        first, dots, last = text.partition("..")
+        try:
+            found = cls(date.fromisoformat(first), date.fromisoformat(last))
+        except ValueError:
+            found = None
+        if not dots or found is None or found.first > found.last:
+            raise InputInvalid(f"`{text}` is no range of days", help="write it like 2024-01-01..2024-01-31")
+        return found
+
     def has(self, value: Any) -> bool:
         """Whether a value is one of these days."""
         return isinstance(value, date) and self.first <= value <= self.last
@@ -56,6 +74,18 @@ class Todo(NamedTuple):
     units: tuple[Unit, ...]
     part: Part | None
     groups: tuple[Any, ...] = ()
+
+
+def require_days(manifest: Manifest, chosen: frozenset[str]) -> None:
+    """Raise InputInvalid unless an object among those chosen is replaced by days."""
+    if not any(name in chosen and of_days(entry) for name, entry in manifest.objects.items()):
+        words, help = "no object that is computed is replaced by days", "a range is for `replace_by` a column of dates"
+        raise InputInvalid(words, help=help)
+
+
+def of_days(entry: ObjectEntry) -> bool:
+    """Whether an object is replaced day by day."""
+    return any(c.name == entry.changes.column and c.type == "date" for c in entry.columns)
 
 
 @dataclass
@@ -95,7 +125,7 @@ class Refresh:
         if base is None or value.kind == "full" or base.path != pinned.path or base.table_id != pinned.table_id:
             return None
         again: tuple[Some, ...] = ()
-        if self.days is not None and self._of_days(entry) and column is not None:
+        if self.days is not None and of_days(entry) and column is not None:
             again = (Some(between(column, self.days.first, self.days.last), name + BEFORE, name, True),)
         if base.version == pinned.version:
             return again
@@ -126,7 +156,7 @@ class Refresh:
         names = [column.name for column in columns]
         try:
             reader = pinned.table.load_cdf(base.version + 1, pinned.version, columns=[*names, _CHANGE])
-            rows = pa.table(reader.read_all())
+            rows = plain(pa.table(reader.read_all()))
         except Exception as error:  # noqa: BLE001 - the reader raises several kinds
             words = str(error).strip().split("\n")[0]
             raise LakeUnusable(f"the change data feed of `{name}` cannot be read: {words}") from None
@@ -161,7 +191,7 @@ class Refresh:
         if base is None or differs is None or value.kind == "full" or entry.source is None:
             return whole
         added, differs = differs.added, differs.within(entry.source.stream)
-        again = [u for u in source.units if self.days is not None and self._of_days(entry) and self.days.has(_day(u))]
+        again = [u for u in source.units if self.days is not None and of_days(entry) and self.days.has(_day(u))]
         if not (differs.added or differs.changed or differs.gone or again):
             return Todo(choice, (), (), None)
         if value.kind == "append" and not (differs.changed or differs.gone):
@@ -236,9 +266,6 @@ class Refresh:
         self._note(name, found.choice, found.change, done)
 
     # -- days
-
-    def _of_days(self, entry: ObjectEntry) -> bool:
-        return any(c.name == entry.changes.column and c.type == "date" for c in entry.columns)
 
     def _in_time(self, name: str, entry: ObjectEntry, days: Sequence[Any]) -> None:
         """Raise PreconditionFailed if a day has changed that is closed, and is not filled again."""

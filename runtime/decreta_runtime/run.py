@@ -32,7 +32,7 @@ from decreta_runtime.load import LoadedPack
 from decreta_runtime.pin import Binding, bind_inputs, quarantine_of, tables_of, whole_tables
 from decreta_runtime.place import Places
 from decreta_runtime.record import Ledger, commit_run, last_run, now_us
-from decreta_runtime.refresh import Refresh
+from decreta_runtime.refresh import Days, Refresh, require_days
 from decreta_runtime.scan import Pinned
 from decreta_runtime.selection import needed, select
 from decreta_runtime.session import build_session
@@ -71,13 +71,15 @@ def run(
     progress: Progress,
     wanted: Sequence[str] = (),
     workload: str = RUN_WORKLOAD,
+    days: Days | None = None,
 ) -> RunResult:
     """Run a pack into a lake. `given` binds names to places (`[ROOT:]PATH`) over what the environment says.
 
     The run has the session of `workload`, one of the pack's classes.
 
     With `wanted` only that part is computed (`selection.py`); the other tables stay as the last run left them, and the
-    new run names them too. Raises DecretaError; then nothing of this run is visible to readers.
+    new run names them too. `days` are filled again, whether or not they have changed. Raises DecretaError; then nothing
+    of this run is visible to readers.
     """
     start = time.perf_counter()
     places = {name: found[-1] for name, found in given.items()}
@@ -88,14 +90,21 @@ def run(
         last, started = last_run(lake, pack.manifest.pack), now_us()
         binding = bind_inputs(pack.manifest, policy, lake, places, tally)
         chosen = select(pack.manifest, wanted) if wanted else frozenset(pack.manifest.everything())
+        if days is not None:
+            require_days(pack.manifest, chosen)
         carried = _carried(pack, lake, last, chosen)
         sources = _sources(pack, policy, given, chosen)
         for source in sources:
             progress("read", f"{source.name}: {len(source.units):,} units")
         key = _run_key(pack, policy, sources, binding, {p.name: p.version for p in carried}, workload)
-        if last is not None and last.run_key == key and (whole := _still_whole(pack, lake, last, progress)) is not None:
+        if (
+            last is not None
+            and last.run_key == key
+            and days is None
+            and (whole := _still_whole(pack, lake, last, progress)) is not None
+        ):
             return RunResult(last.run_seq, key, True, time.perf_counter() - start, *whole)
-        identity = RunIdentity(pack.manifest.pack, last.run_seq + 1 if last else 1, key)
+        identity = RunIdentity(pack.manifest.pack, last.run_seq + 1 if last else 1, _again(key, days))
         schemas = evolutions(pack.manifest, policy, lake, last, chosen)
         execution = _begin(pack, policy, lake, binding, identity, tally, progress, schemas, workload)
         with _refusals_noted(execution.ledger, lake):
@@ -103,7 +112,7 @@ def run(
                 execution.register(pinned, pack.manifest.columns_of(pinned.name), "carried")
             for name, pinned in _carried_aside(pack, lake, last, carried).items():
                 execution.put_aside(name, pinned, "carried")
-            refresh = _refresh(execution, last, carried)
+            refresh = _refresh(execution, last, carried, days)
             _read_objects(refresh, sources, chosen)
             computed = needed(pack.manifest, chosen)
             refresh.relations(computed)
@@ -114,7 +123,7 @@ def run(
         for source in sources:
             keep_listing(lake, identity.pack, source)
         kept = last.sources if last is not None else {}
-        record = _record(execution, sources, kept, stale, tally, started)
+        record = _record(execution, key, sources, kept, stale, tally, started)
         commit_run(lake, record)
         forget_listings(lake, identity.pack, record.sources)
         seconds, found = time.perf_counter() - start, tuple(execution.violations)
@@ -198,7 +207,7 @@ def _carried_aside(
     return found
 
 
-def _refresh(execution: Execution, last: RunRecord | None, carried: Sequence[Pinned]) -> Refresh:
+def _refresh(execution: Execution, last: RunRecord | None, carried: Sequence[Pinned], days: Days | None) -> Refresh:
     """Begin to find what has changed since the last complete run; what it left stale or lost is none to build on."""
     before: dict[str, Pinned] = {}
     if last is not None:
@@ -206,7 +215,7 @@ def _refresh(execution: Execution, last: RunRecord | None, carried: Sequence[Pin
         before = {p.name: p for p in whole if p.name not in last.stale and _as_it_was(execution, p.name)}
     changes = Changes(execution, before)
     changes.of |= {pinned.name: () for pinned in carried}
-    return Refresh(execution, last, changes)
+    return Refresh(execution, last, changes, days)
 
 
 def _as_it_was(execution: Execution, name: str) -> bool:
@@ -217,6 +226,7 @@ def _as_it_was(execution: Execution, name: str) -> bool:
 
 def _record(
     execution: Execution,
+    key: str,
     sources: Sequence[SourceUnits],
     kept: Mapping[str, str],
     stale: dict[str, str],
@@ -228,7 +238,7 @@ def _record(
     return RunRecord(
         pack=execution.identity.pack,
         run_seq=execution.identity.run_seq,
-        run_key=execution.identity.run_key,
+        run_key=key,
         attempt=execution.ledger.attempt,
         environment=execution.policy.environment,
         manifest_digest=execution.pack.digest,
@@ -298,6 +308,13 @@ def _run_key(
     parts = [pack.digest, policy.digest, {s.name: s.fingerprint for s in sources}]
     parts += [binding.versions(), binding.bound(), *([dict(carried)] if carried else []), workload]
     return "sha256:" + hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _again(key: str, days: Days | None) -> str:
+    """Return the key that commits carry: a run that fills days again writes what one of the same inputs does not."""
+    if days is None:
+        return key
+    return "sha256:" + hashlib.sha256(f"{key} {days.first}..{days.last}".encode()).hexdigest()
 
 
 def _read_objects(refresh: Refresh, sources: Sequence[SourceUnits], chosen: frozenset[str]) -> None:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from tests.conftest import ROOT, compiled, rows_of
-from tests.packs.retail.batches import write_batches
-from tests.packs.retail.conftest import generate
+from tests.conftest import ROOT, compiled, edit_policy, rows_of
 
 import decreta_runtime
+from decreta_runtime import execute
+from decreta_runtime.contract.errors import InputInvalid, PreconditionFailed
 
 QUICK = settings(
     max_examples=4, stateful_step_count=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
@@ -45,8 +45,9 @@ FILES = ("app/__init__.py", "app/core.py", "app/core/__init__.py", "lib/x.py", "
 def tables(pack: Path, lake: Path) -> dict[str, list[tuple[Any, ...]]]:
     """Return the rows of every table as a reader sees them."""
     with decreta_runtime.open(str(pack), lake=str(lake)) as opened:
-        versions = opened.versions()
-    return {name: rows_of(lake / pack.name / name, version) for name, version in versions.items()}
+        found = opened.versions()
+    own = {name: lake / pack.name / name for name in found}
+    return {name: rows_of(path, found[name]) for name, path in own.items() if path.exists()}
 
 
 def run(pack: Path, lake: Path, source: dict[str, str], **how: Any) -> dict[str, str]:
@@ -61,6 +62,29 @@ def noted(lake: Path, kind: str) -> list[dict[str, Any]]:
     rows = pa.table(DeltaTable(str(lake / "_decreta/ledger")).scan().read_all()).to_pylist()
     last = max(row["run_seq"] for row in rows if row["run_seq"] is not None)
     return [row for row in rows if row["kind"] == kind and row["run_seq"] == last]
+
+
+class Killed(BaseException):
+    """What a process that is killed in the middle of a run comes to."""
+
+
+@contextlib.contextmanager
+def dying(after: int) -> Iterator[None]:
+    """Let a run die before the commit to a table that comes after so many."""
+    left, write = after, execute.write
+
+    def written(*args: Any) -> Any:
+        nonlocal left
+        if not left:
+            raise Killed
+        left -= 1
+        return write(*args)
+
+    execute.write = written
+    try:
+        yield
+    finally:
+        execute.write = write
 
 
 class Source(RuleBasedStateMachine):
@@ -103,6 +127,24 @@ class Source(RuleBasedStateMachine):
         draw.draw(st.sampled_from(self._files())).replace(path)
         self._same()
 
+    @rule(
+        name=st.sampled_from(FILES),
+        parts=st.lists(st.integers(0, len(STATEMENTS) - 1), max_size=4),
+        after=st.integers(0, 8),
+    )
+    def die(self, name: str, parts: list[int], after: int) -> None:
+        """Write a file; the run that meets it dies after some commits. Readers see the run before."""
+        before = tables(self.pack, self.folder / "lake")
+        self._write(name, parts)
+        with dying(after), contextlib.suppress(Killed):
+            run(self.pack, self.folder / "lake", {"python": str(self.source)})
+            before = tables(self.pack, self.folder / "lake")
+        assert tables(self.pack, self.folder / "lake") == before
+
+    def teardown(self) -> None:
+        if (self.folder / "lake").exists():
+            self._same()
+
     def _same(self) -> None:
         given = {"python": str(self.source)}
         run(self.pack, self.folder / "lake", given)
@@ -115,3 +157,169 @@ def test_a_lake_of_edits_is_that_of_one_run(code_graph_compiled: Path, tmp_path:
     machine = type("Case", (Source,), {"pack": code_graph_compiled, "folder": tmp_path / "case"})
     machine.TestCase.settings = QUICK
     machine.TestCase("runTest").runTest()
+
+
+DAYS = ("2024-01-01", "2024-01-02", "2024-01-03", "2024-01-04", "2024-01-05", "2024-01-06")
+
+
+@pytest.fixture(scope="module")
+def traffic_compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("traffic") / "project"
+    shutil.copytree(ROOT / "tests/packs/traffic", folder)
+    return compiled(folder, "traffic")
+
+
+class Traffic:
+    """A pack over days of a source and tables of others, beside the same computed at once."""
+
+    def __init__(self, pack: Path, folder: Path) -> None:
+        self.pack, self.folder, self.lake = pack, folder, folder / "lake"
+        self.counters = folder / "counters"
+        self.counters.mkdir()
+        for i, day in enumerate(DAYS):
+            self.count(day, (1 + i % 2, "AB", 60 + i), (3, "CD", 120))
+        gates = pa.table({"gate_id": pa.array([1, 2, 3]), "road": ["A1", "A2", "A1"], "allowed": int32([50, 80, 100])})
+        feed = {"delta.enableChangeDataFeed": "true"}
+        write_deltalake(str(folder / "gate"), gates, configuration=feed)
+        write_deltalake(str(folder / "fine"), pa.table({"plate": ["AB", "CD"], "amount": int32([30, 90])}))
+        write_deltalake(str(folder / "zone"), pa.table({"road": ["A1", "A2"], "zone": ["north", "south"]}))
+
+    def count(self, day: str, *rows: tuple[int, str, int]) -> None:
+        (self.counters / f"{day}.csv").write_text("".join(f"{g},{p},{s}\n" for g, p, s in rows))
+
+    def table(self, name: str) -> DeltaTable:
+        return DeltaTable(str(self.folder / name))
+
+    def places(self) -> dict[str, str]:
+        bound = {name: str(self.folder / name) for name in ("gate", "fine", "zone")}
+        return {"counters": str(self.counters), **bound}
+
+    def run(self, **how: Any) -> dict[str, str]:
+        """Run, and hold the lake against one computed at once; return what was done to the pack's own tables."""
+        found = run(self.pack, self.lake, self.places(), **how)
+        fresh = self.folder / "fresh"
+        shutil.rmtree(fresh, ignore_errors=True)
+        run(self.pack, fresh, self.places())
+        own = ("passage", "by_day", "too_fast", "owed", "record", "road_zone")
+        kept, anew = ({n: of for n, of in tables(self.pack, lake).items() if n in own} for lake in (self.lake, fresh))
+        assert kept == anew
+        return {name: found[name] for name in own}
+
+
+def int32(values: list[int]) -> pa.Array:
+    return pa.array(values, pa.int32())
+
+
+@pytest.fixture
+def traffic(traffic_compiled: Path, tmp_path: Path) -> Traffic:
+    return Traffic(traffic_compiled, tmp_path)
+
+
+CARRIED = dict.fromkeys(("passage", "by_day", "too_fast", "owed", "record", "road_zone"), "carried")
+
+
+def test_each_kind_of_change_reaches_what_it_touches_and_no_more(traffic: Traffic) -> None:
+    assert set(traffic.run().values()) == {"written"}
+    assert set(traffic.run().values()) == {"unchanged"}
+    traffic.count("2024-01-06", (2, "EF", 200), (3, "CD", 120))  # a day that changes
+    replaced = {"passage": "replaced", "by_day": "replaced", "too_fast": "replaced", "record": "written"}
+    assert traffic.run() == CARRIED | replaced | {"owed": "replaced"}
+    traffic.count("2024-01-07", (1, "AB", 20))  # one that comes
+    assert traffic.run() == CARRIED | {
+        "passage": "replaced",
+        "by_day": "replaced",
+        "too_fast": "replaced",
+        "record": "written",
+    }
+    traffic.table("gate").update(updates={"allowed": "10"}, predicate="gate_id = 2")  # by the change data feed
+    assert traffic.run() == CARRIED | {"too_fast": "replaced", "owed": "replaced"}
+    traffic.table("gate").update(updates={"road": "'A1'"}, predicate="gate_id = 2")
+    assert traffic.run() == CARRIED | {"too_fast": "replaced"}
+    write_deltalake(traffic.table("fine"), pa.table({"plate": ["EF"], "amount": int32([300])}), mode="append")
+    assert traffic.run() == CARRIED | {"owed": "replaced"}
+    traffic.table("fine").delete(
+        "plate = 'AB'"
+    )  # what was promised to be appended to: the rows are compared all the same
+    assert traffic.run() == CARRIED | {"owed": "replaced"}
+    traffic.table("fine").optimize.compact()  # other files, the same rows
+    assert traffic.run() == CARRIED
+    write_deltalake(traffic.table("zone"), pa.table({"road": ["A1"], "zone": ["east"]}), mode="overwrite")
+    assert traffic.run() == CARRIED | {"too_fast": "written", "owed": "written", "road_zone": "written"}, (
+        "static, it was said"
+    )
+
+
+def test_a_closed_day_is_refused_until_it_is_filled_again(traffic: Traffic) -> None:
+    traffic.run()
+    traffic.count("2024-01-02", (1, "ZZ", 99))
+    with pytest.raises(PreconditionFailed, match=r"2024-01-02.*2024-01-03") as refused:
+        run(traffic.pack, traffic.lake, traffic.places())
+    assert "--range 2024-01-02..2024-01-02" in refused.value.help and refused.value.exit_status == 4
+    found = traffic.run(days="2024-01-01..2024-01-02")
+    assert found["passage"] == "replaced" and found["by_day"] == "replaced"
+    (written,) = [row for row in noted(traffic.lake, "write") if row["subject"] == "passage"]
+    assert written["rows"] == 3, "both days were read, though one alone had changed"
+    assert set(traffic.run().values()) == {"unchanged"}
+    assert traffic.run(days="2024-01-01..2024-01-02")["passage"] == "replaced", "changed or not"
+    for text in ("2024-01-02", "2024-01-03..2024-01-02", "yesterday..today"):
+        with pytest.raises(InputInvalid, match="no range of days"):
+            run(traffic.pack, traffic.lake, traffic.places(), days=text)
+
+
+def test_a_range_is_of_what_is_replaced_by_days(code_graph: Path, source: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputInvalid, match="no object that is computed is replaced by days"):
+        run(code_graph, tmp_path / "lake", {"python": str(source)}, days="2024-01-01..2024-01-02")
+
+
+def test_a_part_that_was_left_behind_is_computed_whole(code_graph: Path, source: Path, tmp_path: Path) -> None:
+    lake, given = tmp_path / "lake", {"python": str(source)}
+    run(code_graph, lake, given)
+    (source / "main.py").write_text("from app import run\nmine = run\n")
+    found = run(code_graph, lake, given, select=["definition", "scope", "import", "file", "reference"])
+    assert found["definition"] == "replaced" and found["defines"] == "carried"
+    found = run(code_graph, lake, given)
+    assert found["definition"] == "carried" and found["defines"] == found["reference_in_scope"] == "written"
+    run(code_graph, tmp_path / "fresh", given)
+    assert tables(code_graph, lake) == tables(code_graph, tmp_path / "fresh")
+
+
+def test_an_edit_inside_a_body_ends_where_nobody_sees_it(code_graph: Path, source: Path, tmp_path: Path) -> None:
+    lake, given = tmp_path / "lake", {"python": str(source)}
+    run(code_graph, lake, given)
+    (source / "app/core.py").write_text((source / "app/core.py").read_text().replace("z = x + y", "z = y + x * 2"))
+    found = run(code_graph, lake, given)
+    assert {n for n, action in found.items() if action == "carried"} == {"defines", "imports"}
+    assert {n for n, action in found.items() if action != "carried"} <= {
+        "definition", "file", "import", "reference", "scope", "reference_in_scope", "resolves_in_module"}  # fmt: skip
+    details = {row["subject"]: json.loads(row["detail"]) for row in noted(lake, "write")}
+    assert all(detail["files_rewritten"] <= 1 for detail in details.values())
+    kept = {row["subject"]: row for row in noted(lake, "refresh")}
+    assert kept["imports"]["action"] == "unchanged" and kept["imports"]["pointer"] == "/refresh_policy_by_view/imports"
+    assert "module_file" in json.loads(kept["imports"]["detail"])["why_not_better"]
+
+
+def test_another_policy_builds_on_nothing(code_graph: Path, source: Path, tmp_path: Path) -> None:
+    lake, given = tmp_path / "lake", {"python": str(source)}
+    run(code_graph, lake, given)
+    edit_policy(
+        code_graph, lambda policy: policy["write_policy_by_dataset"]["scope"]["value"].update(compression="zstd")
+    )
+    (source / "main.py").write_text("a = 1\n")
+    assert set(run(code_graph, lake, given).values()) == {"written"}
+
+
+def test_a_listing_that_is_broken_or_gone_reads_everything(code_graph: Path, source: Path, tmp_path: Path) -> None:
+    lake, given = tmp_path / "lake", {"python": str(source)}
+    run(code_graph, lake, given)
+    (listing,) = (lake / "_decreta/units").glob("*/*/*.json")
+    data = bytearray(listing.read_bytes())
+    data[-10] ^= 1
+    listing.write_bytes(bytes(data))
+    (source / "main.py").write_text("a = 1\n")
+    assert run(code_graph, lake, given)["definition"] == "written"
+    (listing,) = (lake / "_decreta/units").glob("*/*/*.json")
+    listing.unlink()
+    (source / "main.py").write_text("a = 2\n")
+    assert run(code_graph, lake, given)["definition"] == "written"
+    run(code_graph, tmp_path / "fresh", given)
+    assert tables(code_graph, lake) == tables(code_graph, tmp_path / "fresh")
