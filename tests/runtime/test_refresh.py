@@ -18,8 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from tests.conftest import ROOT, compiled, edit_policy, rows_of
 
 import decreta_runtime
-from decreta_runtime import execute
-from decreta_runtime.contract.errors import InputInvalid, PreconditionFailed
+from decreta_runtime import execute, sources
+from decreta_runtime.contract.errors import InputInvalid, PolicyIncomplete, PreconditionFailed
 
 QUICK = settings(
     max_examples=4, stateful_step_count=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
@@ -321,5 +321,103 @@ def test_a_listing_that_is_broken_or_gone_reads_everything(code_graph: Path, sou
     listing.unlink()
     (source / "main.py").write_text("a = 2\n")
     assert run(code_graph, lake, given)["definition"] == "written"
+    run(code_graph, tmp_path / "fresh", given)
+    assert tables(code_graph, lake) == tables(code_graph, tmp_path / "fresh")
+
+
+def decide(pack: Path, name: str, **values: Any) -> None:
+    """Change how one object or relation is refreshed."""
+    edit_policy(pack, lambda policy: policy["refresh_policy_by_view"][name]["value"].update(values))
+
+
+@pytest.mark.parametrize("kind", ["groups", "stale", "full"])
+def test_how_is_obeyed(code_graph: Path, source: Path, tmp_path: Path, kind: str) -> None:
+    decide(code_graph, "reference_in_scope", kind=kind)
+    decide(code_graph, "imports", kind=kind)
+    lake, given = tmp_path / "lake", {"python": str(source)}
+    run(code_graph, lake, given)
+    (source / "app/core.py").write_text((source / "app/core.py").read_text() + "\nprint(run)\n")
+    found = run(code_graph, lake, given)
+    assert found["reference_in_scope"] == ("replaced" if kind == "groups" else "written")
+    assert found["imports"] == ("written" if kind == "full" else "carried"), "no import has changed"
+
+
+def test_groups_are_those_that_were_proven(code_graph: Path, source: Path, tmp_path: Path) -> None:
+    decide(code_graph, "defines", by="name")
+    with pytest.raises(PolicyIncomplete, match="`defines` is not known to fall apart by `name`") as refused:
+        run(code_graph, tmp_path / "lake", {"python": str(source)})
+    assert refused.value.pointer == "/refresh_policy_by_view/defines/value/by"
+
+
+def test_with_more_groups_the_whole_is_computed(code_graph: Path, source: Path, tmp_path: Path) -> None:
+    decide(code_graph, "defines", at_most_groups=1)
+    decide(code_graph, "scope", at_most_groups=1)
+    lake, given = tmp_path / "lake", {"python": str(source)}
+    run(code_graph, lake, given)
+    (source / "main.py").write_text("one = 1\n")
+    found = run(code_graph, lake, given)
+    assert found["scope"] == found["definition"] == found["defines"] == "replaced"
+    for name in ("main.py", "app/core.py"):
+        (source / name).write_text("two = 2\ndef run(): pass\n")
+    found = run(code_graph, lake, given)
+    assert found["definition"] == "replaced" and found["scope"] == found["defines"] == "written"
+
+
+def test_few_bytes_are_read_by_the_run_itself(
+    code_graph: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pools: list[int] = []
+    monkeypatch.setattr(sources, "_in_pool", lambda *args: pools.append(1) or iter(()))
+    run(code_graph, tmp_path / "lake", {"python": str(source)})
+    assert not pools
+    whole = lambda policy: policy["session_profile_by_workload"]["batch_ingest"]["value"]  # noqa: E731
+    edit_policy(code_graph, lambda policy: whole(policy).update(source_alone_bytes=10))
+    run(code_graph, tmp_path / "other", {"python": str(source)})
+    assert pools
+
+
+def test_a_class_that_repeats_computes_everything(code_graph: Path, source: Path, tmp_path: Path) -> None:
+    lake, given = tmp_path / "lake", {"python": str(source)}
+    run(code_graph, lake, given)
+    (source / "main.py").write_text("one = 1\n")
+    assert set(run(code_graph, lake, given, workload="compile_replay").values()) == {"written"}
+    (source / "main.py").write_text("two = 2\n")
+    assert run(code_graph, lake, given)["definition"] == "replaced"
+
+
+def test_a_dead_attempt_is_built_on_by_nobody(code_graph: Path, source: Path, tmp_path: Path) -> None:
+    """Its commits over parts of tables are undone before others are written, and its groups are none of theirs."""
+    lake, given = tmp_path / "lake", {"python": str(source)}
+    run(code_graph, lake, given)
+    before, kept = tables(code_graph, lake), (source / "main.py").read_text()
+    (source / "main.py").write_text("lost = 1\n")
+    with dying(4), pytest.raises(Killed):
+        run(code_graph, lake, given)
+    assert tables(code_graph, lake) == before, "readers see the last complete run"
+    (source / "main.py").write_text(kept)
+    assert set(run(code_graph, lake, given).values()) == {"unchanged"}, "as if nothing had been"
+    (source / "app/core.py").write_text("other = 2\n")
+    run(code_graph, lake, given)
+    undone = {row["subject"]: json.loads(row["detail"])["undone"] for row in noted(lake, "write") if row["detail"]}
+    assert {name for name, version in undone.items() if version is not None} == {
+        "definition",
+        "file",
+        "import",
+        "reference",
+    }
+    run(code_graph, tmp_path / "fresh", given)
+    assert tables(code_graph, lake) == tables(code_graph, tmp_path / "fresh")
+
+
+def test_the_same_attempt_goes_on_where_it_died(code_graph: Path, source: Path, tmp_path: Path) -> None:
+    lake, given = tmp_path / "lake", {"python": str(source)}
+    run(code_graph, lake, given)
+    (source / "main.py").write_text("from app.core import run\nmine = run\nprint(mine)\n")
+    with dying(6), pytest.raises(Killed):
+        run(code_graph, lake, given)
+    found = run(code_graph, lake, given)
+    assert [n for n, action in found.items() if action == "kept"] == [
+        "definition", "file", "import", "reference", "scope", "defines"]  # fmt: skip
+    assert found["reference_in_scope"] == "replaced"
     run(code_graph, tmp_path / "fresh", given)
     assert tables(code_graph, lake) == tables(code_graph, tmp_path / "fresh")
