@@ -85,7 +85,7 @@ def require_days(manifest: Manifest, chosen: frozenset[str]) -> None:
 
 def of_days(entry: ObjectEntry) -> bool:
     """Whether an object is replaced day by day."""
-    return any(c.name == entry.changes.column and c.type == "date" for c in entry.columns)
+    return any(c.name == entry.changes.column and arrow_type(c.type) == pa.date32() for c in entry.columns)
 
 
 @dataclass
@@ -196,7 +196,7 @@ class Refresh:
             return Todo(choice, (), (), None)
         if value.kind == "append" and not (differs.changed or differs.gone):
             return Todo(choice, (Some(None, None, name + _COME),), added, Part(base, None))
-        if value.kind != "groups" or column is None:
+        if column is None or value.kind != "groups":
             return whole
         groups = differs.groups() | {unit.group for unit in again}
         if None in groups or len(groups) > value.at_most_groups:
@@ -212,7 +212,7 @@ class Refresh:
         """Return a unit's group as the object's column has it. Raises SourceUnreadable."""
         kind = next(column.type for column in entry.columns if column.name == entry.changes.column)
         try:
-            value = date.fromisoformat(group) if kind == "date" else group
+            value = date.fromisoformat(group) if of_days(entry) else group
             return pa.scalar(value, arrow_type(kind)).as_py()
         except (TypeError, ValueError, pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
             words = f"a unit of `{source}` has the group {group!r}, `{entry.changes.column}` is of type {kind}"
@@ -329,11 +329,11 @@ class Refresh:
         """Return the groups of a relation that changes touch, none of them if it stays; None if it is all of it."""
         entry = self.execution.pack.manifest.relations[name]
         lost = entry.stored and name not in self.changes.before
-        if value.kind == "full" or lost:
+        if lost or value.kind == "full":
             return None
         if all(self.changes.of[given] == () for given in entry.inputs):
             return ()
-        if value.kind != "groups" or entry.groups is None:
+        if entry.groups is None or value.kind != "groups":
             return None
         if any(self.changes.touches(name, given) for given in entry.groups.whole):
             return None
