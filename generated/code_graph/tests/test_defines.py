@@ -16,6 +16,11 @@ def test_laws() -> None:
     TEST.laws()
 
 
+def test_refreshes() -> None:
+    """After random edits, the groups of file_id that they touch are all that has changed."""
+    TEST.refreshes()
+
+
 def test_each_definition_meets_the_scope_that_binds_it() -> None:
     """Example: each definition meets the scope that binds it."""
     TEST.example(

@@ -16,6 +16,11 @@ def test_laws() -> None:
     TEST.laws()
 
 
+def test_refreshes() -> None:
+    """After random edits, the groups of file_id that they touch are all that has changed."""
+    TEST.refreshes()
+
+
 def test_only_what_stands_at_the_top_level_counts() -> None:
     """Example: only what stands at the top level counts."""
     TEST.example(
