@@ -9,20 +9,27 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import msgspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from tests.conftest import ROOT, compiled, edit_policy, rows_of
+from tests.packs.retail.batches import write_batches
+from tests.packs.retail.conftest import generate
 
 import decreta_runtime
 from decreta_runtime import execute, sources
 from decreta_runtime.contract.errors import InputInvalid, PolicyIncomplete, PreconditionFailed
+from decreta_runtime.contract.manifest import Groups
+from decreta_runtime.testing import RelationTest, machine
 
 QUICK = settings(
-    max_examples=4, stateful_step_count=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=3, stateful_step_count=5, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 STATEMENTS = (
     "import os\n",
@@ -39,6 +46,7 @@ STATEMENTS = (
     "def broken(:\n",
 )
 """What files are put together from: imports that meet, names bound once, twice or not at all."""
+RETAIL = ROOT / "generated/retail"
 FILES = ("app/__init__.py", "app/core.py", "app/core/__init__.py", "lib/x.py", "main.py", "x.pyi", "x.py")
 
 
@@ -48,6 +56,22 @@ def tables(pack: Path, lake: Path) -> dict[str, list[tuple[Any, ...]]]:
         found = opened.versions()
     own = {name: lake / pack.name / name for name in found}
     return {name: rows_of(path, found[name]) for name, path in own.items() if path.exists()}
+
+
+def same(pack: Path, lake: Path, other: Path) -> bool:
+    """Whether two lakes hold the same rows, as readers see them."""
+    sides = []
+    for at in (lake, other):
+        with decreta_runtime.open(str(pack), lake=str(at)) as opened:
+            found = opened.versions()
+        sides.append({n: DeltaTable(str(at / pack.name / n), version=v).to_pyarrow_table() for n, v in found.items()})
+    for name in sides[0]:
+        database = duckdb.connect()
+        for side, found in zip(("ours", "theirs"), sides, strict=True):
+            database.register(side, found[name])
+        apart = "(FROM ours EXCEPT ALL FROM theirs) UNION ALL (FROM theirs EXCEPT ALL FROM ours)"
+        assert not database.execute(apart).fetchall(), name
+    return True
 
 
 def run(pack: Path, lake: Path, source: dict[str, str], **how: Any) -> dict[str, str]:
@@ -154,9 +178,56 @@ class Source(RuleBasedStateMachine):
 
 
 def test_a_lake_of_edits_is_that_of_one_run(code_graph_compiled: Path, tmp_path: Path) -> None:
-    machine = type("Case", (Source,), {"pack": code_graph_compiled, "folder": tmp_path / "case"})
-    machine.TestCase.settings = QUICK
-    machine.TestCase("runTest").runTest()
+    case: Any = type("Case", (Source,), {"pack": code_graph_compiled, "folder": tmp_path / "case"})
+    case.TestCase.settings = QUICK
+    case.TestCase("runTest").runTest()
+
+
+class Load(RuleBasedStateMachine):
+    """A shop's load to which daily batches come, from which they go, and whose files are written anew."""
+
+    pack: Path
+    folder: Path
+    full: Path
+
+    @initialize()
+    def begin(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.load = self.folder / "load"
+        shutil.copytree(self.full, self.load, ignore=shutil.ignore_patterns("batches"))
+        run(self.pack, self.folder / "lake", {"tpch": str(self.load)})
+
+    @rule(day=st.sampled_from([0, 1, 2]))
+    def turn(self, day: int) -> None:
+        """Let a day's batch come, or go if it is there."""
+        batch = sorted((self.full / "batches").iterdir())[day]
+        here = self.load / "batches" / batch.name
+        shutil.rmtree(here) if here.exists() else shutil.copytree(batch, here)
+        self._same()
+
+    @rule(table=st.sampled_from(["supplier", "partsupp", "customer"]))
+    def shorten(self, table: str) -> None:
+        """Write a table's file anew without its last row: a unit that changes, which was promised only to be added to."""
+        path = self.load / f"{table}.parquet"
+        rows = pq.read_table(path)
+        pq.write_table(rows.slice(0, rows.num_rows - (1 if table == "partsupp" else 0)), path)
+        self._same()
+
+    def _same(self) -> None:
+        given = {"tpch": str(self.load)}
+        run(self.pack, self.folder / "lake", given)
+        shutil.rmtree(self.folder / "fresh", ignore_errors=True)
+        run(self.pack, self.folder / "fresh", given)
+        assert same(self.pack, self.folder / "lake", self.folder / "fresh")
+
+
+@pytest.mark.slow
+def test_a_shop_of_batches_is_that_of_one_run(tmp_path: Path) -> None:
+    full = generate(tmp_path / "full", "0.01")
+    write_batches(full, 3)
+    case: Any = type("Case", (Load,), {"pack": RETAIL, "folder": tmp_path / "case", "full": full})
+    case.TestCase.settings = settings(QUICK, max_examples=1, stateful_step_count=3)
+    case.TestCase("runTest").runTest()
 
 
 DAYS = ("2024-01-01", "2024-01-02", "2024-01-03", "2024-01-04", "2024-01-05", "2024-01-06")
@@ -421,3 +492,14 @@ def test_the_same_attempt_goes_on_where_it_died(code_graph: Path, source: Path, 
     assert found["reference_in_scope"] == "replaced"
     run(code_graph, tmp_path / "fresh", given)
     assert tables(code_graph, lake) == tables(code_graph, tmp_path / "fresh")
+
+
+def test_the_generated_machine_finds_groups_that_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Imports read the files of other modules: were these taken for nobody's, edits of them would go unseen."""
+    monkeypatch.setattr(machine, "QUICK", settings(machine.QUICK, max_examples=30, phases=[Phase.generate]))
+    test = RelationTest(str(RETAIL.parent / "code_graph/tests/test_imports.py"), "imports")
+    entry = test.pack.manifest.relations["imports"]
+    wrong = Groups(column="src_file_id", inputs={"import_target": "file_id"}, whole=("module_definition",))
+    test.pack.manifest.relations["imports"] = msgspec.structs.replace(entry, groups=wrong)
+    with pytest.raises(AssertionError, match="src_file_id in"):
+        test.refreshes()

@@ -14,7 +14,7 @@ from decreta_runtime.contract.manifest import Column, RelationEntry
 from decreta_runtime.testing.rows import Pools, Row, multiset, random_table
 
 QUICK = settings(
-    max_examples=3, stateful_step_count=5, deadline=None, derandomize=True, database=None,
+    max_examples=6, stateful_step_count=6, deadline=None, derandomize=True, database=None,
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 Tables = dict[str, list[Row]]
@@ -92,6 +92,8 @@ class Refreshed(RuleBasedStateMachine):
         groups, before = self.entry.groups, self.given
         assert groups is not None
         self.given = {**before, name: self._sound(name, rows)}
+        if multiset(self.given[name]) == multiset(before[name]):
+            return
         whole = type(self).compute(self.given)
         differs = self._differing(name, before[name], self.given[name])
         if name in groups.whole and differs:
