@@ -6,6 +6,7 @@ Whatever is in doubt is computed as a whole.
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +29,7 @@ from decreta_runtime.contract.errors import (
 )
 from decreta_runtime.contract.manifest import Check, Manifest, ObjectEntry
 from decreta_runtime.contract.policy import Choice, RefreshValue, ScanValue
-from decreta_runtime.contract.records import RunRecord
+from decreta_runtime.contract.records import Done, RunRecord
 from decreta_runtime.execute import Execution, last_readers
 from decreta_runtime.guards import choose
 from decreta_runtime.pin import quarantine_of
@@ -187,7 +188,8 @@ class Refresh:
 
     def _todo(self, name: str, entry: ObjectEntry, source: SourceUnits, differs: Changed | None) -> Todo:
         choice, base = self._choose(name, None), self.changes.before.get(name)
-        value, column, whole = choice.value, entry.changes.column, Todo(choice, None, source.units, None)
+        value, column = choice.value, entry.changes.column
+        whole = Todo(choice, None, source.units, None, self._all_groups(source, entry))
         if base is None or differs is None or value.kind == "full" or entry.source is None:
             return whole
         added, differs = differs.added, differs.within(entry.source.stream)
@@ -207,6 +209,13 @@ class Refresh:
         units = tuple(unit for unit in source.units if unit.group in groups)
         change = (Some(within(column, values), name + BEFORE, name, bool(again)),)
         return Todo(choice, change, units, Part(base, within(column, values)), values)
+
+    def _all_groups(self, source: SourceUnits, entry: ObjectEntry) -> tuple[Any, ...]:
+        """Return the groups of all units of a source, none of them if a unit is no group or none is asked for."""
+        groups = {unit.group for unit in source.units}
+        if entry.changes.column is None or None in groups:
+            return ()
+        return tuple(self._typed(source.name, entry, group) for group in groups)
 
     def _typed(self, source: str, entry: ObjectEntry, group: Any) -> Any:
         """Return a unit's group as the object's column has it. Raises SourceUnreadable."""
@@ -258,7 +267,7 @@ class Refresh:
             words = f"a unit of `{source}` gives rows of another `{column}` than the group it names"
             raise SourceUnreadable(words, help="mend the adapter")
 
-    def _done(self, name: str, found: Todo, done: str) -> None:
+    def _done(self, name: str, found: Todo, done: Done) -> None:
         """Keep new rows readable by themselves, whoever has appended them, and note what has become of an object."""
         if found.part is not None and found.part.predicate is None:
             pinned, base = self.execution.binding[name], found.part.base
@@ -401,14 +410,19 @@ class Refresh:
         return choose(choice, name, table, execution.policy, execution.ledger, columns, alike)
 
     def _note(
-        self, name: str, choice: Choice[RefreshValue], change: Change, done: str, groups: Sequence[Any] | None = None
+        self, name: str, choice: Choice[RefreshValue], change: Change, done: Done, groups: Sequence[Any] | None = None
     ) -> None:
+        """Note what has become of an object or relation: what of it differs, and the rows and files that took."""
         what = "whole" if change is None else "changed" if change else "unchanged"
-        value = choice.value
+        value, ledger, figures = choice.value, self.execution.ledger, {"rows": 0, "table_version": None}
         detail: dict[str, Any] = {"done": done, "kind": value.kind, "why_not_better": value.why_not_better}
         if groups is not None:
             detail["groups"] = len(groups)
-        self.execution.ledger.add("refresh", name, what, choice.pointer, detail=detail)
+        if done == "written":
+            written = next(row for row in reversed(ledger.rows) if (row.kind, row.subject) == ("write", name))
+            figures = {"rows": written.rows, "table_version": written.table_version}
+            detail |= json.loads(written.detail or "{}")
+        ledger.add("refresh", name, what, choice.pointer, detail=detail, **figures)
 
 
 def _day(unit: Unit) -> Any:

@@ -57,10 +57,11 @@ class Changed(msgspec.Struct, frozen=True):
 
 
 def keep_listing(lake: Lake, pack: str, source: SourceUnits) -> None:
-    """Write the listing of a source, unless it is there. Raises LakeUnusable."""
+    """Write the listing of a source, over one of the same units: other code may group them otherwise.
+
+    Raises LakeUnusable.
+    """
     path = _path(lake, pack, source.name, source.fingerprint)
-    if path.exists():
-        return
     # A unit's key may be any bytes of a path, its escapes included.
     known = [Known(_text(u.key), u.fingerprint, u.group, u.streams) for u in source.units]
     with writing(f"the listing of `{source.name}`"):

@@ -46,7 +46,8 @@ def why_not(relation: Relation, tree: exp.Query | None, found: Groups | None, jo
         return "a table function may look at all of its input"
     if found is None:
         return f"falls apart by no column: {_cause(tree)}"
-    return "; ".join(f"not local to {found.column}: {_whole(table, joins)}" for table in found.whole)
+    words = "; ".join(_whole(table, joins) for table in found.whole)
+    return f"not local to {found.column}: {words}" if words else ""
 
 
 def _whole(table: str, joins: Sequence[JoinFound]) -> str:

@@ -8,6 +8,10 @@ from msgspec import Struct
 
 Kind = Literal["step", "scan", "write", "refresh", "index", "decision", "guard", "check", "query", "shadow"]
 
+Done = Literal["written", "kept", "carried", "looked"]
+"""What a run did to bring an object or relation up to date: wrote it or a part of it, took it over from an earlier
+attempt or from the last run, or looked at what others have written."""
+
 DECIDED: frozenset[Kind] = frozenset(("scan", "write", "refresh", "index", "decision", "guard", "check"))
 """Kinds of actions that always follow from an entry of the policy; steps and queries may stand without."""
 
