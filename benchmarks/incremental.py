@@ -61,7 +61,7 @@ def main(edits: int) -> None:
             text = file.read_text()
             inside = text.rindex("\n        return ")
             for i in range(edits):
-                file.write_text(f"{text[:inside]}\n        edit = {i}{text[inside:]}")
+                file.write_text(f"{text[:inside]}\n        edit_{'i' * i} = {i}{text[inside:]}")
                 bodies.append(measure(pack, lake, source))
             file.write_text(f"{text}\nclass Edited(OrderedDict):\n    pass\n")
             export = measure(pack, lake, source)

@@ -319,10 +319,12 @@ class Refresh:
             self.changes.replaced(name, entry.groups.column, values)
         else:
             self.changes.of[name] = ()
-        if values == ():
-            return self._carry(name, choice) if entry.stored else None
+        if values == () and entry.stored:
+            return self._carry(name, choice)
         if not entry.stored:
-            return self.changes.whole(name) if values is None else None
+            if values is None:
+                self.changes.whole(name)
+            return self._note(name, choice, self.changes.of[name], "looked", values)
         if execution.resume(name, entry.columns):
             return self._note(name, choice, self.changes.of[name], "kept")
         if values is None or entry.groups is None:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from decreta_runtime.arrow import require
 from decreta_runtime.calls import require_engine_functions
 from decreta_runtime.changes import Changes
-from decreta_runtime.checks import Violation, ask_after, note_proven
+from decreta_runtime.checks import Violation, ask_after, asked_at, note_proven
 from decreta_runtime.contract.errors import EXIT_REFUSED, DecretaError, InputInvalid
 from decreta_runtime.contract.manifest import RUN_WORKLOAD, Manifest
 from decreta_runtime.contract.policy import Policy
@@ -330,9 +330,10 @@ def _check(refresh: Refresh, computed: frozenset[str]) -> None:
     manifest, policy, ledger = execution.pack.manifest, execution.policy, execution.ledger
     bound = {name for name, entry in manifest.objects.items() if entry.table is not None}
     found = {name: checks for name, checks in manifest.checks().items() if name in computed | bound}
-    for name, checks in found.items():
+    for name in found:
         note_proven(name, manifest, policy, ledger)
-        moved = [check.name for check in checks if refresh.bears_on(name, check)]
+        asked = [asked.check for asked in asked_at("run", name, manifest, policy)]
+        moved = [check.name for check in asked if refresh.bears_on(name, check)]
         execution.violations += ask_after(execution.context, name, manifest, policy, ledger, moved)
     violated = len(execution.violations)
     more = f", {violated} are violated and the run goes on" if violated else ""

@@ -21,6 +21,7 @@ SECTIONS = {
     "scan": "scan_policy_by_dataset",
     "cache": "cache_policy_by_view",
     "write": "write_policy_by_dataset",
+    "refresh": "refresh_policy_by_view",
     "session": "session_profile_by_workload",
 }
 IN_MEMORY = """
@@ -156,7 +157,8 @@ def check_records(warn: Seen) -> None:
     acted = Counter(
         (domain_of(row), row["subject"])
         for row in warn.ledger
-        if (row["kind"], domain_of(row)) in {("scan", "scan"), ("step", "cache"), ("write", "write")}
+        if (row["kind"], domain_of(row))
+        in {("scan", "scan"), ("step", "cache"), ("write", "write"), ("refresh", "refresh")}
         or (row["kind"], row["action"]) == ("step", "session")
     )
     shadows = warn.shadows()
@@ -172,7 +174,8 @@ def check_records(warn: Seen) -> None:
         assert (shadow["decision"], shadow["baseline"]) == (decision["value"], decision["baseline"])
         assert shadow["agree"] == (decision["value"] == decision["baseline"])
         assert set(shadow["guards"]) == set(decision["requires"])
-        assert bool(shadow["would"]["changes"]) == (decision["value"] != decision["baseline"])
+        stands = decision[shadow["stands"]]  # a first run builds on none, so refreshes come to what they take otherwise
+        assert bool(shadow["would"]["changes"]) == (stands != decision["baseline"])
 
 
 def check_foretold(warn: Seen, enforce: Seen) -> None:
