@@ -115,7 +115,9 @@ REFRESH_FACTS = {
     "tracked": FactInfo("bool", "lineage", "whether each input that falls apart with it says which rows changed"),
     "static_below": FactInfo("bool", "lineage", "whether all objects that it is made from are static"),
     "sets_aside": FactInfo("bool", "declared", "whether checks take rows out of it into a table beside it"),
-    "volatility": VIEW_FACTS["volatility"],
+    "volatility": FactInfo(
+        "string", "lineage", "how far its rows would be the same if they were computed again", None, VOLATILITIES
+    ),
     "cut_levels": FactInfo("int64", "lineage", "views read several times below it, one above the other", "views"),
     "why_not": FactInfo("string", "lineage", "what keeps changes from recomputing their groups alone; or empty"),
 }
