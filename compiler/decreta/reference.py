@@ -22,6 +22,7 @@ _RULES = Path(__file__).resolve().parents[2] / "specs" / "std" / "rules"
 _OF_SUBJECTS = {
     "Datasets": ("scan", "write", "maintenance"),
     "Views": ("cache",),
+    "Objects and relations": ("refresh",),
     "Indexes": ("index",),
     "Workload classes": ("session",),
 }

@@ -26,6 +26,11 @@ class Unit(NamedTuple):
     """Where `extract` finds it on this machine; no row may depend on it."""
     size: int
     """Bytes, by which work is dealt out evenly."""
+    group: int | str | None = None
+    """What all rows of the unit have in the column by which their objects are replaced, a date as `YYYY-MM-DD`; so the
+    rows of a unit that has changed or gone can be found. None if a unit is no such group."""
+    streams: tuple[str, ...] | None = None
+    """The streams that it may have rows for; None if that may be any."""
 
 
 class UnitChanged(Exception):

@@ -100,11 +100,23 @@ def note_proven(subject: str, manifest: Manifest, policy: Policy, ledger: Ledger
 
 
 def ask_after(
-    context: SessionContext, subject: str, manifest: Manifest, policy: Policy, ledger: Ledger
+    context: SessionContext,
+    subject: str,
+    manifest: Manifest,
+    policy: Policy,
+    ledger: Ledger,
+    moved: Sequence[str],
 ) -> list[Violation]:
-    """Ask the checks that come after a run's writes; return the violations recorded. Raises CheckViolated."""
+    """Ask the checks that come after a run's writes, of those that something has `moved`; return what is recorded.
+
+    Raises CheckViolated.
+    """
     violations = []
     for asked in asked_at("run", subject, manifest, policy):
+        if asked.check.name not in moved:
+            detail = {"when": "run", "on_violation": asked.choice.value.on_violation, "outcome": "as in the last run"}
+            ledger.add("check", subject, asked.check.name, asked.choice.pointer, detail=detail)
+            continue
         start = time.perf_counter()
         for batch in _stream(context, asked.check.sql, f"{subject}.{asked.check.name}"):
             asked.found(batch)

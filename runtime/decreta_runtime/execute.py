@@ -13,7 +13,7 @@ from datafusion import DataFrame, SessionContext
 
 from decreta_runtime.checks import Asked, Sieve, Violation, ask_again, asked_at
 from decreta_runtime.contract.errors import DecretaError, PolicyIncomplete, StatementFailed
-from decreta_runtime.contract.manifest import QUARANTINE, Column, Manifest, RelationEntry
+from decreta_runtime.contract.manifest import QUARANTINE, Column, Manifest
 from decreta_runtime.contract.policy import CacheValue, Choice, Policy, SessionValue, WriteValue
 from decreta_runtime.digests import intact, record
 from decreta_runtime.evolve import Evolution, key_text
@@ -29,7 +29,10 @@ from decreta_runtime.place import Place, PlaceBeside, Placed, Places, Wanted
 from decreta_runtime.record import Ledger
 from decreta_runtime.scan import Pinned, Scanned, quote, register_scan
 from decreta_runtime.shadow import note_cache, note_scan, note_write
-from decreta_runtime.write import RunIdentity, Written, already_written, write
+from decreta_runtime.write import Part, RunIdentity, Written, already_written, write
+
+_ACTIONS = {(True, False): "written", (False, False): "replaced", (False, True): "appended"}
+"""Whether all of a table was written, and whether nothing of it was replaced -> what was done to it."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Execution:
     def register(self, pinned: Pinned, columns: tuple[Column, ...], action: str) -> None:
         """Pin a table and make it readable under its name, by the path that the policy and its guards give."""
         self.binding.put(pinned)
-        self._scan(pinned, columns, pinned.name)
+        self.scan(pinned, columns, pinned.name)
         self._index(pinned)
         self.outcomes[pinned.name] = outcome(pinned, action)
 
@@ -107,7 +110,7 @@ class Execution:
             )
             self.progress("index", f"{subject}: {done.files_added} files read, {done.rows:,} rows")
 
-    def _scan(self, pinned: Pinned, columns: tuple[Column, ...], dataset: str) -> None:
+    def scan(self, pinned: Pinned, columns: tuple[Column, ...], dataset: str) -> None:
         """Make a table readable as the policy says of `dataset`, whose rows or rows set aside it holds."""
         own = pinned.name == dataset
         contract = self.pack.manifest.columns_of(dataset) if own else columns
@@ -141,7 +144,7 @@ class Execution:
         self.register(pinned, columns, "kept")
         if beside is not None:
             self.put_aside(name, beside, "kept")
-            self._scan(beside, self.pack.manifest.quarantine_columns_of(name), name)
+            self.scan(beside, self.pack.manifest.quarantine_columns_of(name), name)
         self.violations += ask_again(self.context, asked, beside.name if beside else None, self.ledger)
         self.progress("write", f"{name}: kept from an earlier attempt")
         return True
@@ -163,8 +166,9 @@ class Execution:
         columns: tuple[Column, ...],
         choice: Choice[WriteValue],
         staged: Placed | None = None,
+        part: Part | None = None,
     ) -> None:
-        """Write the table or view `rows` as the dataset `name`, and read the dataset from here on.
+        """Write the table or view `rows` as the dataset `name` or a part of it, and read the dataset from here on.
 
         Its checks of single rows are asked in the same pass. `staged` says where the rows have waited, if they did.
         Raises CheckViolated; then nothing of it is committed.
@@ -176,13 +180,16 @@ class Execution:
         frame = self._sorted(name, rows, columns, choice, sieve.columns())
         key = key_text(self.pack.manifest.key_of(name))
         batches = sieve.through(_batches(name, frame))
-        done = self._commit(name, batches, self.schemas[name].columns, key, choice)
+        done = self._commit(name, batches, self.schemas[name].columns, key, choice, part)
         pinned, read = done.pinned, self._reading(frame)
         self.context.deregister_table(rows)
-        self.register(self._maintained(name, pinned), columns, "written")
+        action = _ACTIONS[part is None, part is not None and part.predicate is None]
+        self.register(self._maintained(name, pinned), columns, action)
         detail = None if aside is None else {"given": sieve.given, "quarantined": sieve.taken_out}
+        if part is not None:
+            detail = _rewritten(pinned, part.base) | {"undone": done.undone}
         figures = {"rows_read": read.rows, "bytes_scanned": read.bytes, "memory_bytes": done.memory_bytes}
-        self._written(outcome(pinned, "written"), name, done.rows, start, choice, detail, **figures)
+        self._written(outcome(pinned, action), name, done.rows, start, choice, detail, **figures)
         note_write(self.ledger, choice, pinned, done.rows, staged, self.policy)
         self.violations += sieve.violations
         if aside is not None:
@@ -228,10 +235,12 @@ class Execution:
         columns: tuple[Column, ...],
         key: str,
         choice: Choice[WriteValue],
+        part: Part | None = None,
     ) -> Written:
         path = self.lake.dataset(self.identity.pack, name)
-        done = write(name, path, batches, columns, key, choice.value, self.identity)
-        record(self.lake, self.identity.pack, path, done.pinned.table, done.pinned.version)
+        done = write(name, path, batches, columns, key, choice.value, self.identity, part)
+        first = done.pinned.version if done.undone is None else done.undone + 1
+        record(self.lake, self.identity.pack, path, done.pinned.table, first)
         return done
 
     def _written(
@@ -280,10 +289,11 @@ class Execution:
         columns: tuple[Column, ...],
         choice: Choice[WriteValue],
         seconds: float | None = None,
+        part: Part | None = None,
     ) -> None:
         """Write the rows that were gathered, in so many `seconds` if they are this dataset's own, as the dataset."""
         choice, placed = self._finished(name, staged, choice, seconds)
-        self.store(name, f"{name}__staged", columns, choice, placed)
+        self.store(name, f"{name}__staged", columns, choice, placed, part)
         self.places.drop(f"{name}__staged")
 
     def _finished(
@@ -297,42 +307,40 @@ class Execution:
         value = choice.otherwise if placed.otherwise and choice.otherwise is not None else choice.value
         return choice._replace(value=value), placed
 
-    def relations(self, computed: frozenset[str]) -> None:
-        """Compute the relations named, inputs first; forget rows as soon as nobody reads them any more."""
-        until = last_readers(self.pack.manifest, self.policy)
-        for i, name in enumerate(self.pack.manifest.order):
-            entry = self.pack.manifest.relations[name]
-            if name not in computed:
-                continue
-            if entry.stored:
-                if not self.resume(name, entry.columns):
-                    self._store(name, entry)
-            elif entry.call is not None:
-                rows = call_table_function(self.pack, name, entry.call, self.context)
-                self._keep(name, entry.columns, rows, None)
-            else:
-                frame = self.pack.builder(name)(self.context)
-                self._keep(name, entry.columns, _batches(name, frame), frame)
-            for done in [view for view, last in until.items() if last == i and view in computed]:
-                self.places.drop(done)
+    def view(self, name: str) -> None:
+        """Compute a relation that is not stored and keep its rows where the policy says."""
+        entry = self.pack.manifest.relations[name]
+        if entry.call is not None:
+            rows = call_table_function(self.pack, name, entry.call, self.context)
+            self._keep(name, entry.columns, rows, None)
+        else:
+            frame = self.pack.builder(name)(self.context)
+            self._keep(name, entry.columns, _batches(name, frame), frame)
 
     def require_files(self) -> None:
         """Raise LakeUnusable if a file that was read has gone since: its rows may be missing from what was computed."""
         for scanned in self.scans:
             scanned.require_files()
 
-    def _store(self, name: str, entry: RelationEntry) -> None:
-        choice = choose(self.policy.write(name), name, None, self.policy, self.ledger)
+    def relation(self, name: str) -> None:
+        """Compute a stored relation as a whole and write it."""
+        entry = self.pack.manifest.relations[name]
         if entry.call is not None:
+            choice = choose(self.policy.write(name), name, None, self.policy, self.ledger)
             start = time.perf_counter()
             staged = self.staging(name, entry.columns, choice)
             for batch in call_table_function(self.pack, name, entry.call, self.context):
                 staged.add(batch)
             self.store_staged(name, staged, entry.columns, choice, time.perf_counter() - start)
             return
+        self.write_frame(name, self.pack.builder(name)(self.context))
+
+    def write_frame(self, name: str, frame: DataFrame, part: Part | None = None) -> None:
+        """Write what a relation's statement gives as its dataset, or as a part of it."""
+        choice = choose(self.policy.write(name), name, None, self.policy, self.ledger)
         view = f"{name}__rows"
-        self.context.register_table(view, self.pack.builder(name)(self.context).into_view())
-        self.store(name, view, entry.columns, choice)
+        self.context.register_table(view, frame.into_view())
+        self.store(name, view, self.pack.manifest.columns_of(name), choice, part=part)
 
     def _keep(
         self, name: str, columns: tuple[Column, ...], rows: Iterator[pa.RecordBatch], frame: DataFrame | None
@@ -369,6 +377,12 @@ class Execution:
         )
         note_cache(self.ledger, name, choice, placed, self.policy)
         self.progress("keep", f"{name}: {placed.rows:,} rows in {placed.placement}")
+
+
+def _rewritten(pinned: Pinned, base: Pinned) -> dict[str, Any]:
+    """Say which files a write over a part of a table has taken away and added."""
+    before, after = frozenset(base.files), frozenset(pinned.files)
+    return {"files_rewritten": len(before - after), "files_added": len(after - before)}
 
 
 def outcome(pinned: Pinned, action: str) -> TableOutcome:

@@ -39,13 +39,15 @@ def choose(
     policy: Policy,
     ledger: Ledger,
     columns: Sequence[Column] = (),
+    alike: bool = False,
 ) -> Choice[V]:
     """Return the choice as it stands, or with what it says to take otherwise when a guard fails.
 
-    `table` and the `columns` of its contract are what guards on tables are asked of. `within_memory_budget` is not
-    asked here: it is met while rows are placed. Each outcome goes to the ledger.
+    `table` and the `columns` of its contract are what guards on tables are asked of; `alike` says whether the last
+    complete run was of this very pack and policy. `within_memory_budget` is not asked here: it is met while rows are
+    placed. Each outcome goes to the ledger.
     """
-    outcomes = ask(choice, table, columns, policy)
+    outcomes = ask(choice, table, columns, policy, alike)
     for guard, holds in outcomes.items():
         ledger.add("guard", subject, words_of(guard, holds), choice.pointer)
     if all(outcomes.values()):
@@ -54,10 +56,12 @@ def choose(
     return choice._replace(value=choice.otherwise, otherwise=None)
 
 
-def ask(choice: Choice[V], table: DeltaTable | None, columns: Sequence[Column], policy: Policy) -> dict[Guard, bool]:
+def ask(
+    choice: Choice[V], table: DeltaTable | None, columns: Sequence[Column], policy: Policy, alike: bool = False
+) -> dict[Guard, bool]:
     """Return whether the guards of a choice hold, those apart that are met while rows are placed."""
     asked = [guard for guard in choice.requires if guard != "within_memory_budget"]
-    return {guard: _holds(guard, table, columns, policy) for guard in asked}
+    return {guard: _holds(guard, table, columns, policy, alike) for guard in asked}
 
 
 def words_of(guard: Guard, holds: bool) -> str:
@@ -65,7 +69,9 @@ def words_of(guard: Guard, holds: bool) -> str:
     return f"{guard}: {'holds' if holds else 'fails'}"
 
 
-def _holds(guard: Guard, table: DeltaTable | None, columns: Sequence[Column], policy: Policy) -> bool:
+def _holds(guard: Guard, table: DeltaTable | None, columns: Sequence[Column], policy: Policy, alike: bool) -> bool:
+    if guard == "compiled_as_last_run":
+        return alike
     if guard == "engine_as_probed":
         return policy.engine().value == installed_engine()
     assert table is not None  # verified: only scans and maintenance stand under guards on tables

@@ -6,9 +6,11 @@ finding says what is wrong, where the rows come from, and what a person does to 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 from datafusion import SessionContext
@@ -249,14 +251,17 @@ class Verifier:
             self._compare(subject, name, known.files.get(name) if known else None, subject.rebuild_table)
 
     def _written(self, run: RunRecord) -> dict[str, int]:
-        """Return the rows that the run says it wrote itself, by table; what it took over is not there."""
+        """Return the rows that the run says it wrote, by table, maintained or not since.
+
+        What it took over is not there, nor what it wrote a part of.
+        """
         try:
             rows = noted(self.lake, self.manifest.pack, "write")
         except Exception:  # noqa: BLE001 - a broken ledger is found where the ledger is looked at
             return {}
         versions = run.versions | {name + QUARANTINE: version for name, version in run.quarantine.items()}
-        mine = (row for row in rows if row["attempt"] == run.attempt)
-        return {r["subject"]: r["rows"] for r in mine if versions.get(r["subject"]) == r["table_version"]}
+        mine = [row for row in rows if row["attempt"] == run.attempt and row["subject"] in versions]
+        return {row["subject"]: row["rows"] for row in mine if not _of_a_part(row)}
 
 
 def complete_runs(lake: Lake, pack: str) -> list[RunRecord]:
@@ -299,6 +304,10 @@ def _key_counts(context: SessionContext, table: str, key: Key) -> tuple[int, int
     ask: Callable[[str], int] = lambda sql: int(context.sql(sql).to_pylist()[0]["n"])  # noqa: E731
     doubled = ask(f"SELECT count(*) AS n FROM ({groups})")
     return doubled, ask(f"SELECT count(*) AS n FROM {quote(table)} WHERE {null}")
+
+
+def _of_a_part(row: dict[str, Any]) -> bool:
+    return row["detail"] is not None and "files_rewritten" in json.loads(row["detail"])
 
 
 def _first_line(error: BaseException) -> str:

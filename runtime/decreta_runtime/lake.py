@@ -48,6 +48,10 @@ class Lake:
         """Return the folder of an external index of a dataset."""
         return self.own / "index" / pack / dataset / index
 
+    def units(self, pack: str, source: str) -> Path:
+        """Return the folder of the listings of a source's units, each named by the fingerprint over them."""
+        return self.own / "units" / pack / source
+
     @property
     def runs(self) -> Path:
         """The table of complete runs."""

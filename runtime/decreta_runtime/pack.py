@@ -36,6 +36,7 @@ from decreta_runtime.pin import Binding, bind_run
 from decreta_runtime.pins import ReaderPin, pin, pin_seconds
 from decreta_runtime.reading import Reading
 from decreta_runtime.record import Ledger, last_run
+from decreta_runtime.refresh import Days
 from decreta_runtime.run import RunResult, run
 from decreta_runtime.scan import quote
 from decreta_runtime.selection import needed
@@ -146,14 +147,16 @@ class Pack:
         progress: Callable[[str, str], None] | None = None,
         select: Sequence[str] = (),
         workload: str = RUN_WORKLOAD,
+        days: str | None = None,
     ) -> RunResult:
         """Run the pack, or the part of it that `select` names (`+name+` with ancestors and descendants).
 
         `sources` binds names to `[ROOT:]PATH` over the environment; the run has the session of `workload`, so that a
-        class that is `repeatable` gives the same rows in the same order each time. Raises DecretaError.
+        class that is `repeatable` gives the same rows in the same order each time. `days`, `FROM..TO`, are filled again
+        in the objects that are replaced by days, whether or not they have changed. Raises DecretaError.
         """
         self.check_workload(workload)
-        given = self.places(sources or {})
+        given, again = self.places(sources or {}), None if days is None else Days.read(days)
         try:
             with self.lake.failures():
                 return run(
@@ -165,6 +168,7 @@ class Pack:
                     progress or (lambda _stage, _words: None),
                     select,
                     workload,
+                    again,
                 )
         finally:
             self._forget()

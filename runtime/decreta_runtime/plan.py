@@ -23,10 +23,12 @@ def plan(pack: Pack, workload: str = RUN_WORKLOAD) -> list[dict[str, Any]]:
     sources = {entry.source.name for entry in manifest.objects.values() if entry.source is not None}
     steps += [_step("extract", name, policy.source(name)) for name in sorted(sources)]
     for name, entry in manifest.objects.items():
+        steps.append(_refreshed(pack, name))
         if entry.source is not None:
             steps.append(_step("write", name, policy.write(name)))
         steps.append(_step("scan", name, policy.scan(name)))
     for name in manifest.order:
+        steps.append(_refreshed(pack, name))
         if manifest.relations[name].stored:
             steps.append(_step("write", name, policy.write(name)))
             steps.append(_step("scan", name, policy.scan(name)))
@@ -40,6 +42,15 @@ def plan(pack: Pack, workload: str = RUN_WORKLOAD) -> list[dict[str, Any]]:
     for name, checks in manifest.checks().items():
         steps += [_step("check", f"{name}.{check.name}", policy.validation(name, check.name)) for check in checks]
     return steps
+
+
+def _refreshed(pack: Pack, name: str) -> dict[str, Any]:
+    """Return how an object or relation will be brought up to date, with what a refresh by groups reads whole."""
+    step, relation = _step("refresh", name, pack.policy.refresh(name)), pack.manifest.relations.get(name)
+    groups = None if relation is None else relation.groups
+    if groups is not None:
+        step["value"] |= {"inputs": groups.inputs, "whole": list(groups.whole)}
+    return step
 
 
 def _schemas(pack: Pack) -> list[dict[str, Any]]:

@@ -279,6 +279,8 @@ def _job(pinned: Pinned, lease: Lease) -> Rewrite:
         source_workers=1,
         source_chunks_per_worker=1,
         source_chunks_ahead=1,
+        source_alone_bytes=0,
+        refresh="whole",
         spill_buffer_bytes=1,
         ledger_buffer_rows=1,
     )

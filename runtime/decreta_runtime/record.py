@@ -43,12 +43,13 @@ RUNS = pa.schema(
         pa.field("versions", pa.string(), nullable=False),
         pa.field("quarantine", pa.string()),
         pa.field("sources", pa.string(), nullable=False),
+        pa.field("stale", pa.string()),
         pa.field("pack_loads", pa.int32(), nullable=False),
         pa.field("bindings", pa.int32(), nullable=False),
         pa.field("sessions", pa.int32(), nullable=False),
     ]
 )
-_AS_JSON = ("versions", "quarantine", "sources")
+_AS_JSON = ("versions", "quarantine", "sources", "stale")
 _LEDGER_VERSIONS = (
     (
         pa.field("pack", pa.string(), nullable=False),

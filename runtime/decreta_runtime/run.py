@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from decreta_runtime.arrow import require, schema_of
+from decreta_runtime.arrow import require
 from decreta_runtime.calls import require_engine_functions
-from decreta_runtime.checks import Violation, ask_after, note_proven
+from decreta_runtime.changes import Changes
+from decreta_runtime.checks import Violation, ask_after, asked_at, note_proven
 from decreta_runtime.contract.errors import EXIT_REFUSED, DecretaError, InputInvalid, LakeUnusable
 from decreta_runtime.contract.manifest import RUN_WORKLOAD, Manifest
 from decreta_runtime.contract.policy import Policy
@@ -31,14 +32,16 @@ from decreta_runtime.lake import Lake, open_table
 from decreta_runtime.load import LoadedPack
 from decreta_runtime.pin import Binding, bind_inputs, quarantine_of, tables_of, whole_tables
 from decreta_runtime.pins import held, pin_seconds
-from decreta_runtime.place import Place, Places
+from decreta_runtime.place import Places
 from decreta_runtime.record import Ledger, commit_run, last_run, note_digests, now_us
+from decreta_runtime.refresh import Days, Refresh, require_days
 from decreta_runtime.scan import Pinned
 from decreta_runtime.selection import needed, select
 from decreta_runtime.session import build_session
 from decreta_runtime.shadow import note_session
-from decreta_runtime.sources import SourceUnits, extract, list_units
+from decreta_runtime.sources import SourceUnits, list_units
 from decreta_runtime.tally import Tally
+from decreta_runtime.units import forget_listings, keep_listing
 from decreta_runtime.verify import verify, verify_tables
 from decreta_runtime.write import RunIdentity
 
@@ -70,13 +73,15 @@ def run(
     progress: Progress,
     wanted: Sequence[str] = (),
     workload: str = RUN_WORKLOAD,
+    days: Days | None = None,
 ) -> RunResult:
     """Run a pack into a lake. `given` binds names to places (`[ROOT:]PATH`) over what the environment says.
 
     The run has the session of `workload`, one of the pack's classes.
 
     With `wanted` only that part is computed (`selection.py`); the other tables stay as the last run left them, and the
-    new run names them too. Raises DecretaError; then nothing of this run is visible to readers.
+    new run names them too. `days` are filled again, whether or not they have changed. Raises DecretaError; then nothing
+    of this run is visible to readers.
     """
     start = time.perf_counter()
     places = {name: found[-1] for name, found in given.items()}
@@ -87,14 +92,21 @@ def run(
         last, started = last_run(lake, pack.manifest.pack), now_us()
         binding = bind_inputs(pack.manifest, policy, lake, places, tally)
         chosen = select(pack.manifest, wanted) if wanted else frozenset(pack.manifest.everything())
+        if days is not None:
+            require_days(pack.manifest, chosen)
         carried = _carried(pack, lake, last, chosen)
         sources = _sources(pack, policy, given, chosen)
         for source in sources:
             progress("read", f"{source.name}: {len(source.units):,} units")
         key = _run_key(pack, policy, sources, binding, {p.name: p.version for p in carried}, workload)
-        if last is not None and last.run_key == key and (whole := _still_whole(pack, lake, last, progress)) is not None:
+        if (
+            last is not None
+            and last.run_key == key
+            and days is None
+            and (whole := _still_whole(pack, lake, last, progress)) is not None
+        ):
             return RunResult(last.run_seq, key, True, time.perf_counter() - start, *whole)
-        identity = RunIdentity(pack.manifest.pack, last.run_seq + 1 if last else 1, key)
+        identity = RunIdentity(pack.manifest.pack, last.run_seq + 1 if last else 1, _again(key, days))
         schemas = evolutions(pack.manifest, policy, lake, last, chosen)
         execution = _begin(pack, policy, lake, binding, identity, tally, progress, schemas, workload)
         read = held(lake, binding.tables(), pin_seconds(pack.manifest, policy))
@@ -103,15 +115,21 @@ def run(
                 execution.register(pinned, pack.manifest.columns_of(pinned.name), "carried")
             for name, pinned in _carried_aside(pack, lake, last, carried).items():
                 execution.put_aside(name, pinned, "carried")
-            _read_objects(execution, sources, chosen)
+            refresh = _refresh(execution, last, carried, days)
+            _read_objects(refresh, sources, chosen)
             computed = needed(pack.manifest, chosen)
-            execution.relations(computed)
-            _check(execution, computed)
+            refresh.relations(computed)
+            _check(refresh, computed)
             execution.require_files()
+            stale = refresh.left_behind([pinned.name for pinned in carried], sources)
         _take_digests(pack, lake, [*execution.binding.tables(), *execution.binding.quarantine.values()])
         execution.ledger.write(lake)
+        for source in sources:
+            keep_listing(lake, identity.pack, source)
         kept = last.sources if last is not None else {}
-        commit_run(lake, _record(execution, sources, kept, tally, started))
+        complete = _record(execution, key, sources, kept, stale, tally, started)
+        commit_run(lake, complete)
+        forget_listings(lake, identity.pack, complete.sources)
         seconds, found = time.perf_counter() - start, tuple(execution.violations)
         return RunResult(identity.run_seq, key, False, seconds, execution.outcomes, execution.quarantine, found)
 
@@ -211,15 +229,38 @@ def _carried_aside(
     return found
 
 
+def _refresh(execution: Execution, last: RunRecord | None, carried: Sequence[Pinned], days: Days | None) -> Refresh:
+    """Begin to find what has changed since the last complete run; what it left stale or lost is none to build on."""
+    before: dict[str, Pinned] = {}
+    if last is not None:
+        whole, _ = whole_tables(execution.pack.manifest, execution.lake, last)
+        before = {p.name: p for p in whole if p.name not in last.stale and _as_it_was(execution, p.name)}
+    changes = Changes(execution, before)
+    changes.of |= {pinned.name: () for pinned in carried}
+    return Refresh(execution, last, changes, days)
+
+
+def _as_it_was(execution: Execution, name: str) -> bool:
+    """Whether the schema of a dataset stays."""
+    found = execution.schemas.get(name)
+    return found is None or not found.changes
+
+
 def _record(
-    execution: Execution, sources: Sequence[SourceUnits], kept: Mapping[str, str], tally: Tally, started: int
+    execution: Execution,
+    key: str,
+    sources: Sequence[SourceUnits],
+    kept: Mapping[str, str],
+    stale: dict[str, str],
+    tally: Tally,
+    started: int,
 ) -> RunRecord:
     names = {e.source.name for e in execution.pack.manifest.objects.values() if e.source is not None}
     carried = {name: fingerprint for name, fingerprint in kept.items() if name in names}
     return RunRecord(
         pack=execution.identity.pack,
         run_seq=execution.identity.run_seq,
-        run_key=execution.identity.run_key,
+        run_key=key,
         attempt=execution.ledger.attempt,
         environment=execution.policy.environment,
         manifest_digest=execution.pack.digest,
@@ -229,6 +270,7 @@ def _record(
         versions=execution.binding.versions(),
         quarantine={name: pinned.version for name, pinned in execution.binding.quarantine.items()},
         sources=carried | {source.name: source.fingerprint for source in sources} | execution.binding.bound(),
+        stale=stale,
         pack_loads=tally.count("load"),
         bindings=tally.count("binding"),
         sessions=tally.count("session"),
@@ -292,52 +334,31 @@ def _run_key(
     return "sha256:" + hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _read_objects(execution: Execution, sources: Sequence[SourceUnits], chosen: frozenset[str]) -> None:
-    objects = execution.pack.manifest.objects
-    for name, entry in objects.items():
-        if entry.table is not None:
-            execution.register(execution.binding[name], entry.columns, "read")
+def _again(key: str, days: Days | None) -> str:
+    """Return the key that commits carry: a run that fills days again writes what one of the same inputs does not."""
+    if days is None:
+        return key
+    return "sha256:" + hashlib.sha256(f"{key} {days.first}..{days.last}".encode()).hexdigest()
+
+
+def _read_objects(refresh: Refresh, sources: Sequence[SourceUnits], chosen: frozenset[str]) -> None:
+    refresh.tables()
+    objects = refresh.execution.pack.manifest.objects
     for source in sources:
-        mine = {name: e for name, e in objects.items() if e.source is not None and e.source.name == source.name}
-        streams = {name: entry for name, entry in mine.items() if name in chosen}
-        missing = [name for name, e in streams.items() if not execution.resume(name, e.columns)]
-        if missing:
-            _read_source(execution, source, missing)
+        mine = [name for name, e in objects.items() if e.source is not None and e.source.name == source.name]
+        refresh.source(source, [name for name in mine if name in chosen])
 
 
-def _read_source(execution: Execution, source: SourceUnits, names: Sequence[str]) -> None:
-    """Extract the streams of a source, keep their rows where the policy says, and write each as its object."""
-    objects, policy, ledger = execution.pack.manifest.objects, execution.policy, execution.ledger
-    choices = {name: choose(policy.write(name), name, None, policy, ledger) for name in names}
-    staged = {name: execution.staging(name, objects[name].columns, choice) for name, choice in choices.items()}
-    _extract(execution, source, staged)
-    for name, choice in choices.items():
-        execution.store_staged(name, staged.pop(name), objects[name].columns, choice)
-
-
-def _extract(execution: Execution, source: SourceUnits, staged: Mapping[str, Place]) -> None:
-    objects, profile = execution.pack.manifest.objects, execution.profile
-    streams = {name: bound.stream for name in staged if (bound := objects[name].source) is not None}
-    schemas = {stream: schema_of(objects[name].columns) for name, stream in streams.items()}
-    start = time.perf_counter()
-
-    def done(n: int, total: int) -> None:
-        execution.progress("extract", f"{source.name}: {n:,} of {total:,} units")
-
-    for batches in extract(execution.pack, source, schemas, profile.value, done):
-        for name, stream in streams.items():
-            staged[name].add(batches[stream])
-    seconds = time.perf_counter() - start
-    execution.ledger.add("step", source.name, "extract", profile.pointer, seconds=seconds, files=len(source.units))
-
-
-def _check(execution: Execution, computed: frozenset[str]) -> None:
+def _check(refresh: Refresh, computed: frozenset[str]) -> None:
+    execution = refresh.execution
     manifest, policy, ledger = execution.pack.manifest, execution.policy, execution.ledger
     bound = {name for name, entry in manifest.objects.items() if entry.table is not None}
     found = {name: checks for name, checks in manifest.checks().items() if name in computed | bound}
     for name in found:
         note_proven(name, manifest, policy, ledger)
-        execution.violations += ask_after(execution.context, name, manifest, policy, ledger)
+        asked = [asked.check for asked in asked_at("run", name, manifest, policy)]
+        moved = [check.name for check in asked if refresh.bears_on(name, check)]
+        execution.violations += ask_after(execution.context, name, manifest, policy, ledger, moved)
     violated = len(execution.violations)
     more = f", {violated} are violated and the run goes on" if violated else ""
     execution.progress("check", f"{sum(map(len, found.values())) - violated} checks hold{more}")

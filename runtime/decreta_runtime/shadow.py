@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
+from deltalake import DeltaTable
 
 from decreta_runtime.contract.manifest import Column
 from decreta_runtime.contract.policy import (
@@ -18,6 +19,7 @@ from decreta_runtime.contract.policy import (
     Guard,
     MaintenanceValue,
     Policy,
+    RefreshValue,
     ScanValue,
     SessionValue,
     WriteValue,
@@ -89,6 +91,20 @@ def note_maintenance(
         stands = _standing(choice.shadow, outcomes)
         figures = {"rewritten_bytes": _pair(rewrites, would if stands is choice.shadow.value else 0)}
         _note(ledger, "maintenance", table, choice, outcomes, figures)
+
+
+def note_refresh(
+    ledger: Ledger,
+    name: str,
+    choice: Choice[RefreshValue],
+    table: DeltaTable | None,
+    contract: Sequence[Column],
+    alike: bool,
+    policy: Policy,
+) -> None:
+    """Note how the decision would have brought an object or relation up to date."""
+    if choice.shadow is not None:
+        _note(ledger, "refresh", name, choice, ask(choice.shadow, table, contract, policy, alike), {})
 
 
 def note_session(ledger: Ledger, workload: str, choice: Choice[SessionValue], policy: Policy) -> None:

@@ -98,7 +98,7 @@ def extract(
     chunks = _deal(source.units, workers * profile.source_chunks_per_worker)
     total, done = len(source.units), 0
     try:
-        alone = workers == 1
+        alone = workers == 1 or sum(unit.size for unit in source.units) <= profile.source_alone_bytes
         found = _serially(source, chunks, schemas) if alone else _in_pool(pack, source, chunks, schemas, workers, ahead)
         for count, batches in found:
             yield batches

@@ -10,7 +10,7 @@ import pyarrow as pa
 from decreta_runtime.arrow import require, require_no_more
 from decreta_runtime.calls import required_functions
 from decreta_runtime.contract.errors import IncompatibleEngine, PolicyIncomplete
-from decreta_runtime.contract.manifest import RUN_WORKLOAD, SQL_WORKLOAD, Check
+from decreta_runtime.contract.manifest import RUN_WORKLOAD, SQL_WORKLOAD, Check, Manifest
 from decreta_runtime.contract.policy import Choice, Guard, Policy
 from decreta_runtime.lake import Lake
 from decreta_runtime.load import LoadedPack
@@ -28,6 +28,17 @@ _ASKED: dict[str, frozenset[Guard]] = {
     ),
     "cache": frozenset({"engine_as_probed", "within_memory_budget"}),
     "write": frozenset({"engine_as_probed", "within_memory_budget"}),
+    "refresh": frozenset(
+        {
+            "compiled_as_last_run",
+            "engine_as_probed",
+            "no_column_mapping",
+            "no_deletion_vectors",
+            "plain_protocol",
+            "schema_as_compiled",
+            "unpartitioned",
+        }
+    ),
     "index": frozenset({"index_readable"}),
     "maintenance": frozenset(
         {"engine_as_probed", "no_column_mapping", "no_deletion_vectors", "safe_to_rewrite", "unpartitioned"}
@@ -86,6 +97,7 @@ def entries(pack: LoadedPack, policy: Policy) -> Iterator[str]:
     written = [n for n in manifest.datasets() if n in manifest.relations or manifest.objects[n].table is None]
     decisions += [("write", policy.write(name)) for name in written]
     decisions += [("cache", policy.cache(name)) for name in manifest.relations]
+    decisions += [("refresh", policy.refresh(name)) for name in manifest.everything()]
     decisions += [("index", policy.index(d, index)) for d in manifest.datasets() for index in manifest.indexes_of(d)]
     decisions += [("maintenance", policy.maintenance(name)) for name in manifest.datasets()]
     for domain, choice in decisions:
@@ -101,6 +113,8 @@ def entries(pack: LoadedPack, policy: Policy) -> Iterator[str]:
         cache = policy.cache(name)
         if relation.cut_point and "none" in {v.placement for v in (cache.value, cache.otherwise) if v is not None}:
             raise PolicyIncomplete(cache.pointer, f"`{name}` is a cut point, which is kept in memory or a spill")
+    for name in manifest.everything():
+        _groups(name, manifest, policy)
     yield from required_functions(manifest, policy)
     for name, checks in manifest.checks().items():
         for check in checks:
@@ -110,6 +124,21 @@ def entries(pack: LoadedPack, policy: Policy) -> Iterator[str]:
             yield policy.source(entry.source.name).pointer
         elif entry.table is not None:
             yield policy.table(entry.table).pointer
+
+
+def _groups(name: str, manifest: Manifest, policy: Policy) -> None:
+    """Raise PolicyIncomplete if an object or relation is to be refreshed by groups that it does not fall apart into."""
+    choice = policy.refresh(name)
+    if name in manifest.objects:
+        proven = manifest.objects[name].changes.column
+    else:
+        groups = manifest.relations[name].groups
+        proven = None if groups is None else groups.column
+    for value in (choice.value, choice.otherwise):
+        bound = name in manifest.objects and manifest.objects[name].table is not None
+        if value is not None and value.kind == "groups" and not bound and value.by != proven:
+            words = f"`{name}` is not known to fall apart by `{value.by}`"
+            raise PolicyIncomplete(choice.pointer + "/value/by", words)
 
 
 def _validation(name: str, check: Check, written: bool, policy: Policy) -> str:

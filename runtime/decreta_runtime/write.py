@@ -1,4 +1,8 @@
-"""Write a dataset exactly once: the whole table in one commit that carries the run's identity."""
+"""Write a dataset exactly once: all of it, some groups or new rows, in one commit that carries the run's identity.
+
+What is written over a part of a table builds on the version that the last complete run names. A commit after that is of
+an attempt that came to nothing, or of others: it is undone first, so that no row of it is built upon.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +32,8 @@ from decreta_runtime.lake import open_table, writing
 from decreta_runtime.scan import Pinned
 
 _RUN_KEY = "decreta.run_key"
+_HOOKS = PostCommitHookProperties(cleanup_expired_logs=False)
+"""The engine would drop old commits whoever has a version pinned; maintenance does that, and looks first."""
 
 
 class RunIdentity(NamedTuple):
@@ -56,12 +62,22 @@ class RunIdentity(NamedTuple):
         )
 
 
+class Part(NamedTuple):
+    """What of a table is written over: the rows for which `predicate` holds, none of them if it is None."""
+
+    base: Pinned
+    """The version that the last complete run names."""
+    predicate: str | None
+
+
 class Written(NamedTuple):
     """A version that was written, with the rows that went into it and their bytes as Arrow arrays."""
 
     pinned: Pinned
     rows: int
     memory_bytes: int
+    undone: int | None = None
+    """The version that was undone before: of an attempt that no run's record names."""
 
 
 def already_written(name: str, path: Path, identity: RunIdentity) -> Pinned | None:
@@ -87,8 +103,9 @@ def write(
     key: str,
     value: WriteValue,
     identity: RunIdentity,
+    part: Part | None = None,
 ) -> Written:
-    """Replace the table at `path` by `rows`; return what was written.
+    """Replace the table at `path`, or a part of it, by `rows`; return what was written.
 
     `rows` are sorted as `value` says before they come here; if they raise, nothing is
     committed. Raises WriteConflict if another writer was faster,
@@ -111,12 +128,14 @@ def write(
             broken.append(error if isinstance(error, DecretaError) else StatementFailed(name, error))
             raise
 
-    table = open_table(path)
+    table, undone = open_table(path), None
+    if part is not None and table is not None:
+        table, undone = _on_base(name, path, table, part.base)
     version = 0 if table is None else table.version() + 1  # without retries it is this one or none
     reader = pa.RecordBatchReader.from_batches(schema, stream())
     try:
         with writing(f"`{name}` at {path}"):
-            _commit(path if table is None else table, reader, value, identity.commit(name, key))
+            _commit(path if table is None else table, reader, value, identity.commit(name, key), part)
     except CommitFailedError as error:
         if (ours := already_written(name, path, identity)) is not None:
             return Written(ours, counted, size)
@@ -126,7 +145,32 @@ def write(
         if broken:
             raise broken[0] from None
         raise
-    return Written(Pinned(name, path, version, _reopened(path, version)), counted, size)
+    return Written(Pinned(name, path, version, _reopened(path, version)), counted, size, undone)
+
+
+def _on_base(name: str, path: Path, table: DeltaTable, base: Pinned) -> tuple[DeltaTable, int | None]:
+    """Return a handle whose snapshot has exactly the files of `base`, and the version undone for it, if one was."""
+    if table.version() == base.version or _files(table) == _files(base.table):
+        return table, None
+    undone = table.version()
+    try:
+        with writing(f"`{name}` at {path}"):
+            table.restore(
+                base.version,
+                commit_properties=CommitProperties(max_commit_retries=0),
+                post_commithook_properties=_HOOKS,
+            )
+    except CommitFailedError as error:
+        words = str(error).split("\n")[0]
+        raise WriteConflict(f"`{name}` was changed by another writer: {words}", help="run again") from None
+    restored = _reopened(path, undone + 1)
+    if _files(restored) != _files(base.table):
+        raise WriteConflict(f"`{name}` cannot be brought back to version {base.version}", help="run again")
+    return restored, undone
+
+
+def _files(table: DeltaTable) -> frozenset[str]:
+    return frozenset(table.file_uris())
 
 
 def _reopened(path: Path, version: int) -> DeltaTable:
@@ -136,18 +180,22 @@ def _reopened(path: Path, version: int) -> DeltaTable:
 
 
 def _commit(
-    target: Path | DeltaTable, reader: pa.RecordBatchReader, value: WriteValue, properties: CommitProperties
+    target: Path | DeltaTable,
+    reader: pa.RecordBatchReader,
+    value: WriteValue,
+    properties: CommitProperties,
+    part: Part | None,
 ) -> None:
-    write_deltalake(
+    write_deltalake(  # type: ignore[call-overload]
         target,
         reader,
-        mode="overwrite",
-        schema_mode="overwrite",
+        mode="append" if part is not None and part.predicate is None else "overwrite",
+        schema_mode="overwrite" if part is None else None,
+        predicate=None if part is None else part.predicate,
         target_file_size=value.target_file_bytes,
         writer_properties=writer_properties(value),
         commit_properties=properties,
-        # The engine would drop old commits whoever has a version pinned; maintenance does that, and looks first.
-        post_commithook_properties=PostCommitHookProperties(cleanup_expired_logs=False),
+        post_commithook_properties=_HOOKS,
     )
 
 

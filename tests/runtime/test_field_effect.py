@@ -31,6 +31,7 @@ from decreta_runtime.contract.errors import PolicyIncomplete
 Policy = dict[str, Any]
 INFORMS = {
     ("WriteValue", "mode"): "it has one value so far",
+    ("RefreshValue", "why_not_better"): "what stands in the way of recomputing less",
     ("Setting", "because"): "a reason",
     ("RuleText", "when"): "for `policy diff`",
     ("RuleText", "inputs"): "for `policy diff`",
@@ -74,6 +75,11 @@ ELSEWHERE = {
     **{("Trigger", name): "test_maintenance.py::test_each_field_has_an_effect" for name in (
         "action", "metric", "comparison", "threshold")},
     ("Trigger", "unknown"): "test_maintenance.py::test_an_unknown_metric_does_what_the_policy_says",
+    ("SessionValue", "source_alone_bytes"): "test_refresh.py::test_few_bytes_are_read_by_the_run_itself",
+    ("SessionValue", "refresh"): "test_refresh.py::test_a_class_that_repeats_computes_everything",
+    ("RefreshValue", "kind"): "test_refresh.py::test_how_is_obeyed",
+    ("RefreshValue", "by"): "test_refresh.py::test_groups_are_those_that_were_proven",
+    ("RefreshValue", "at_most_groups"): "test_refresh.py::test_with_more_groups_the_whole_is_computed",
     ("SchemaChangeValue", "mode"): "test_evolve.py::test_every_mode_meets_every_change",
 }  # fmt: skip
 """What the two packs have no subject for, or what has a test of its own."""
@@ -99,6 +105,7 @@ class Subject:
         for name in ("bloom_columns", "sort", "row_group_rows"):
             policy["write_policy_by_dataset"][self.dataset]["otherwise"][name] = write[name]
         write["target_file_bytes"] = 1
+        policy["session_profile_by_workload"]["batch_ingest"]["value"]["source_alone_bytes"] = 0
         policy["write_policy_by_dataset"][self.dataset]["otherwise"]["target_file_bytes"] = 1
         policy["maintenance_policy_by_dataset"][self.dataset]["value"][
             "triggers"
@@ -439,7 +446,7 @@ def test_every_action_of_a_full_run_of_each_pack_names_its_entry(
     opened = decreta_runtime.open(str(subjects[pack].pack), lake=str(tmp_path / "lake"))
     rows = pa.table(DeltaTable(str(tmp_path / "lake/_decreta/ledger")).scan().read_all()).to_pylist()
     assert {row["kind"] for row in rows} == {
-        "step", "scan", "write", "index", "maintenance", "guard", "check", "query",
+        "step", "scan", "write", "refresh", "index", "maintenance", "guard", "check", "query",
     }  # fmt: skip
     pointers = {row["pointer"] for row in rows}
     assert None not in pointers and not opened.policy.unresolved(pointers)

@@ -56,6 +56,7 @@ GUARDS = {
     "session_profile_by_workload": ["engine_as_probed"],
     "index_policy_by_dataset": ["index_readable"],
     "maintenance_policy_by_dataset": ["engine_as_probed", "no_deletion_vectors", "safe_to_rewrite", "unpartitioned"],
+    "refresh_policy_by_view": ["compiled_as_last_run", "engine_as_probed"],
 }
 
 
@@ -77,6 +78,9 @@ def drawn_value(section: str, given: Decision, draw: Callable[..., Any], columns
         value["target_file_bytes"] = pick([1, *LADDERS["write.target_file_bytes"]])
         value["row_group_rows"] = pick([100, *LADDERS["write.sorted_row_group_rows"]])
         value["compression"] = pick(["snappy", "zstd", "uncompressed"])
+    elif section == "refresh_policy_by_view":
+        # Without the guard that it stands under, a decision may only be the whole.
+        value |= {"kind": pick(["stale", "full"]), "at_most_groups": pick([0, 1, 2000])}
     elif section == "index_policy_by_dataset":
         value["build"] = pick([True, False])
     elif section == "maintenance_policy_by_dataset":

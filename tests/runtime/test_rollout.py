@@ -22,6 +22,7 @@ SECTIONS = {
     "cache": "cache_policy_by_view",
     "write": "write_policy_by_dataset",
     "maintenance": "maintenance_policy_by_dataset",
+    "refresh": "refresh_policy_by_view",
     "session": "session_profile_by_workload",
 }
 IN_MEMORY = """
@@ -162,6 +163,7 @@ def check_records(warn: Seen) -> None:
             ("scan", "scan"),
             ("step", "cache"),
             ("write", "write"),
+            ("refresh", "refresh"),
             ("maintenance", "maintenance"),
         }
         or (row["kind"], row["action"]) == ("step", "session")
@@ -179,7 +181,8 @@ def check_records(warn: Seen) -> None:
         assert (shadow["decision"], shadow["baseline"]) == (decision["value"], decision["baseline"])
         assert shadow["agree"] == (decision["value"] == decision["baseline"])
         assert set(shadow["guards"]) == set(decision["requires"])
-        assert bool(shadow["would"]["changes"]) == (decision["value"] != decision["baseline"])
+        stands = decision[shadow["stands"]]  # a first run builds on none, so refreshes come to what they take otherwise
+        assert bool(shadow["would"]["changes"]) == (stands != decision["baseline"])
 
 
 def check_foretold(warn: Seen, enforce: Seen) -> None:

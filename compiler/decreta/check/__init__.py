@@ -16,6 +16,8 @@ from decreta.check.asks import asks
 from decreta.check.comparisons import check_comparisons
 from decreta.check.conditions import check_conditions
 from decreta.check.given import check_given
+from decreta.check.groups import asked_for as groups_asked_for
+from decreta.check.groups import group_columns, groups, why_not
 from decreta.check.recursion import check_recursion, plan_recursive
 from decreta.check.rows import Flow, Rows
 from decreta.check.rules import apply_rules
@@ -56,6 +58,8 @@ class _Checker:
         self.known: dict[str, Rows] = {}
         self.columns: dict[str, tuple[Column, ...]] = {}
         self.volatilities = functions.volatilities(bound.resolved)
+        self.group_columns = group_columns(bound.resolved.objects)
+        self.by_groups = groups_asked_for(bound.resolved.objects)
         self.callable = {*self.engine.functions(), *self.volatilities}
 
     def pack(self) -> Checked | None:
@@ -115,7 +119,8 @@ class _Checker:
 
     def _learn(self, name: str, columns: tuple[Column, ...], keys: frozenset[frozenset[str]]) -> None:
         flows = {c.name: Flow(frozenset([f"{name}.{c.name}"]), frozenset(c.domain)) for c in columns}
-        self.known[name] = Rows(flows, keys, {c.name: {name: c.name} for c in columns if not c.nullable})
+        local = {c.name: {name: c.name} for c in columns if not c.nullable}
+        self.known[name] = Rows(flows, keys, local, frozenset([name]))
         self.columns[name] = columns
         self.engine.register(name, columns)
 
@@ -168,7 +173,7 @@ class _Checker:
         self.report.extend(given)
         if given.failed:
             return None, False
-        typed = self._typed(statement, {}, local=contract.wants_locality(bound.relation))
+        typed = self._typed(statement, {}, local=self.by_groups or contract.wants_locality(bound.relation))
         if typed is None:
             return None, False
         scoped, planned, sql = typed
@@ -181,10 +186,15 @@ class _Checker:
         self.report.extend(before)
         if before.failed or checked is None:
             return None, False
+        apart = groups(scoped.rows, columns, self.group_columns) if self.by_groups else None
+        if apart is not None:
+            self.group_columns[relation.name] = apart.column
         return (
             replace(
                 checked,
                 sql=sql,
+                groups=apart,
+                not_apart=why_not(relation, statement.tree, apart, scoped.joins),
                 lineage={name: tuple(sorted(flow.lineage)) for name, flow in scoped.rows.columns.items()},
                 required={name: tuple(sorted(used)) for name, used in sorted(scoped.required.items())},
                 joins=joins,
@@ -207,7 +217,9 @@ class _Checker:
         self.report.extend(before)
         if before.failed or checked is None:
             return None
-        return replace(checked, required=calls.required(relation.call), functions=(relation.call.function.name,))
+        why = why_not(relation, None, None, ())
+        called = (relation.call.function.name,)
+        return replace(checked, required=calls.required(relation.call), functions=called, not_apart=why)
 
     def _kept(
         self, bound: BoundRelation, columns: tuple[Column, ...], rows: Rows, nulls: tuple[str, ...], report: Report

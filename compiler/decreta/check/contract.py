@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from decreta.check.rows import Rows
+from decreta.check.rows import WHOLE, Rows
 from decreta.diagnostics import Report, did_you_mean
 from decreta.engine import PlannedColumn
 from decreta.model.program import BoundQuery, Relation, Statement, Written
@@ -179,15 +179,16 @@ def locality(relation: Relation, rows: Rows, report: Report) -> Locality | None:
     What the spec declares must be proven; what its template provides is taken where it can be.
     """
     declared = relation.written.spec.local_to
+    apart = {name: inputs for name, inputs in rows.local.items() if WHOLE not in inputs.values()}
     if declared is not None:
-        if declared in rows.local:
-            return Locality(column=declared, inputs=dict(rows.local[declared]))
+        if declared in apart:
+            return Locality(column=declared, inputs=dict(apart[declared]))
         place = relation.written.place("local_to")
         if declared not in rows.columns:
             hint = did_you_mean(declared, rows.columns)
             report.error("D303", f"`{relation.name}` has no column `{declared}`", place, help=hint)
         else:
-            proven = ", ".join(f"`{name}`" for name in rows.local) or "no column"
+            proven = ", ".join(f"`{name}`" for name in apart) or "no column"
             report.error(
                 "D318",
                 f"`{relation.name}` is not shown to be local to `{declared}`",
@@ -202,7 +203,7 @@ def locality(relation: Relation, rows: Rows, report: Report) -> Locality | None:
     parameter, local = application.provides.local_to.split(".")
     argument = application.arguments.relations.get(parameter)
     wanted = argument.columns.get(local) if argument else None
-    for name, inputs in rows.local.items():
+    for name, inputs in apart.items():
         if argument and inputs.get(argument.relation) == wanted:
             return Locality(column=name, inputs=dict(inputs))
     return None

@@ -1,7 +1,8 @@
 """Locality by proof: whether a query over its inputs is the union, group by group, of itself over each group alone.
 
 A query is local to an output column when every table it reads has a not-null column that the joins make equal to it,
-and every grouping, window and set operation keeps the groups apart. What is not proven is not claimed.
+and every grouping, window and set operation keeps the groups apart. A table without such a column may be read whole by
+each group: over it as it stands, the query still falls apart by the others. What is not proven is not claimed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from sqlglot import exp
 
 from decreta.check.keys import Equalities, aggregates, qualified
-from decreta.check.rows import NOT_LOCAL, Flow, Local, Qualified, SelectScope
+from decreta.check.rows import NOT_LOCAL, WHOLE, Flow, Local, Qualified, SelectScope
 
 
 def local_columns(select: SelectScope, outputs: list[tuple[str, Flow, exp.Expr]]) -> Local:
@@ -58,7 +59,8 @@ def _keeps_apart(select: SelectScope, same: set[Qualified], outputs: list[tuple[
     """Whether groupings and windows contain a column of the class `same`."""
 
     def contains(expressions: list[exp.Expr]) -> bool:
-        return any(isinstance(e, exp.Column) and qualified(select, e) in same for e in expressions)
+        named = {qualified(select, e) for e in expressions if isinstance(e, exp.Column)}
+        return bool(named & same) or any(_determined(select, alias, named) for alias, _ in same)
 
     group = select.node.args.get("group")
     if group is not None and not contains(group.expressions):
@@ -70,6 +72,12 @@ def _keeps_apart(select: SelectScope, same: set[Qualified], outputs: list[tuple[
     return all(contains(window.args.get("partition_by") or []) for window in windows)
 
 
+def _determined(select: SelectScope, alias: str, named: set[Qualified]) -> bool:
+    """Whether columns hold a key of a table, and with it each of its other columns."""
+    keys = select.sources[alias].keys if alias in select.sources else frozenset()
+    return any(key and {(alias, column) for column in key} <= named for key in keys)
+
+
 def _inputs(select: SelectScope, same: set[Qualified], joins: Mapping[str, exp.Join]) -> Mapping[str, str] | None:
     """Return for every table below the column that goes with the class `same`, or None if one has none."""
     found: Mapping[str, str] = {}
@@ -79,12 +87,13 @@ def _inputs(select: SelectScope, same: set[Qualified], joins: Mapping[str, exp.J
         if join is not None and (join.side or join.kind.upper() in ("SEMI", "ANTI")):
             on = Equalities(select, join)
             reach = set().union(*(on.all_equal(column) for column in same))
-        candidates = sorted(c for a, c in reach if a == alias and c in rows.local)
-        merged = next((m for c in candidates if (m := _merged(found, rows.local[c])) is not None), None)
+        ways = [rows.local[c] for c in sorted(c for a, c in reach if a == alias and c in rows.local)]
+        ways = [*sorted(ways, key=lambda way: list(way.values()).count(WHOLE)), dict.fromkeys(rows.tables, WHOLE)]
+        merged = next((m for way in ways if (m := _merged(found, way)) is not None), None)
         if merged is None:
             return None
         found = merged
-    return found
+    return found if set(found.values()) != {WHOLE} else None
 
 
 def _merged(left: Mapping[str, str], right: Mapping[str, str]) -> Mapping[str, str] | None:

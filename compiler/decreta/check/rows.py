@@ -20,8 +20,10 @@ class Flow:
 
 
 Local = Mapping[str, Mapping[str, str]]
-"""Output column → for each table read, the column whose groups the rows fall apart into along with it."""
+"""Output column → for each table read, the column whose groups the rows fall apart into along with it, or `WHOLE`."""
 NOT_LOCAL: Local = {}
+WHOLE = ""
+"""In the place of a column: each group may read all of the table."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Rows:
     columns: Mapping[str, Flow]
     keys: frozenset[frozenset[str]] = frozenset()
     local: Local = field(default_factory=dict)
+    tables: frozenset[str] = frozenset()
+    """The objects and relations that it reads."""
 
 
 @dataclass(frozen=True)

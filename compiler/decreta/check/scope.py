@@ -114,10 +114,11 @@ class _Walker:
         self._same_types(node)
         names = list(zip(left.columns, right.columns, strict=True))
         local = NOT_LOCAL if _is_cut(node) else united(left.local, right.local, names)
+        tables = left.tables | right.tables
         if not isinstance(node, exp.Union):
             for (_, a), (_, b) in zip(left.columns.items(), right.columns.items(), strict=True):
                 self._same_domain(node, a.domain, b.domain)
-            return Rows(left.columns, left.keys, local)
+            return Rows(left.columns, left.keys, local, tables)
         columns = {}
         for (name, a), (_, b) in zip(left.columns.items(), right.columns.items(), strict=True):
             domain = a.domain if a.domain == b.domain else frozenset()
@@ -125,7 +126,7 @@ class _Walker:
                 domain = a.domain | b.domain
             columns[name] = Flow(a.lineage | b.lineage, domain)
         keys = frozenset([frozenset(columns)]) if node.args.get("distinct") else frozenset()
-        return Rows(columns, keys, local)
+        return Rows(columns, keys, local, tables)
 
     def _same_types(self, node: exp.SetOperation) -> None:
         """Hold the columns that a set operation puts under each other as the comparisons that they are."""
@@ -146,7 +147,9 @@ class _Walker:
         keys = proven_keys(select, outputs)
         self.joins += select.joins
         local = local_columns(select, outputs) if self.local else NOT_LOCAL
-        return Rows({name: flow for name, flow, _ in outputs}, keys, local)
+        read = {table.name for table in node.find_all(exp.Table)} & self.known.keys()
+        tables = frozenset(read).union(*(rows.tables for rows in select.sources.values()))
+        return Rows({name: flow for name, flow, _ in outputs}, keys, local, tables)
 
     def _sources(self, select: SelectScope, ctes: Mapping[str, Rows]) -> None:
         clause = select.node.args.get("from_")
@@ -439,4 +442,4 @@ def _renamed(rows: Rows, names: list[str]) -> Rows:
     new = dict(zip(rows.columns, names, strict=True))
     columns = {new[name]: flow for name, flow in rows.columns.items()}
     keys = frozenset(frozenset(new[c] for c in key) for key in rows.keys)
-    return Rows(columns, keys, {new[name]: inputs for name, inputs in rows.local.items()})
+    return Rows(columns, keys, {new[name]: inputs for name, inputs in rows.local.items()}, rows.tables)

@@ -91,6 +91,7 @@ def tests(program: Checked) -> dict[str, str]:
             name=name,
             spec=relation.bound.relation.written.doc.name,
             laws=relation.bound.relation.call is None,
+            groups=relation.groups.column if relation.groups else None,
             pools=pools(relation.bound),
             checked=[check.kind for check in relation.checks if check.kind in ("columns", "key") and not check.proven],
             examples=examples(relation),

@@ -59,6 +59,7 @@ def _object(checked: CheckedObject) -> ObjectEntry:
         table=None if obj.source else obj.name,
         checks=checked.checks,
         indexes=dict(obj.indexes),
+        changes=obj.changes,
     )
 
 
@@ -79,6 +80,7 @@ def _relation(checked: CheckedRelation) -> RelationEntry:
         required=dict(checked.required),
         joins=checked.joins,
         local_to=checked.local_to,
+        groups=checked.groups,
         stratum=checked.stratum,
         call=_call(relation.call) if relation.call else None,
         functions=checked.functions,

@@ -32,7 +32,18 @@ from decreta.model.spec import (
 from decreta.source import Document, Embedded, Path, SourceText, Span
 from decreta_runtime.contract.capabilities import CapabilityFile, Volatility
 from decreta_runtime.contract.evidence import EvidenceLock
-from decreta_runtime.contract.manifest import Ask, Check, Column, IndexEntry, Join, Key, Locality, Source
+from decreta_runtime.contract.manifest import (
+    Ask,
+    Changes,
+    Check,
+    Column,
+    Groups,
+    IndexEntry,
+    Join,
+    Key,
+    Locality,
+    Source,
+)
 from decreta_runtime.contract.policy import FactSource, PolicyFile
 
 S = TypeVar("S", covariant=True)
@@ -79,6 +90,7 @@ class Object:
     on_change: Literal["refuse", "add_nullable", "rebuild", "ignore_new"]
     extends: Written[ObjectTemplateSpec] | None = None
     indexes: Mapping[str, IndexEntry] = field(default_factory=dict)
+    changes: Changes = field(default_factory=lambda: Changes(kind="rebuild"))
 
     def columns_at(self) -> tuple[Span, ...]:
         """Return the places where its columns are written: its own, and those of the template it extends."""
@@ -383,6 +395,9 @@ class CheckedRelation:
     examples: tuple[Written[ExampleSpec], ...] = ()
     joins: tuple[Join, ...] = ()
     local_to: Locality | None = None
+    groups: Groups | None = None
+    not_apart: str = ""
+    """Why no change of an input, or not every one, recomputes only the groups that it touches."""
     indexes: Mapping[str, IndexEntry] = field(default_factory=dict)
     stratum: int = 0
     functions: tuple[str, ...] = ()

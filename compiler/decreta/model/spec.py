@@ -153,6 +153,20 @@ ObjectSource = Annotated[
 ]
 
 
+class ChangesSpec(Spec):
+    """How the rows of an object come and go: a promise by which runs recompute only what a change touches."""
+
+    kind: Literal["static", "append", "replace_by", "cdf", "rebuild"]
+    """`static`: hardly ever; `append`: rows only come; `replace_by`: the rows with one value of `column` together;
+    `cdf`: a table of others keeps a change data feed; `rebuild`: in no way that helps."""
+    column: Name | None = None
+    """Of `replace_by`: the column whose values are replaced one by one; a whole number, a string or a date."""
+    lateness: Annotated[str, StringConstraints(pattern=r"^[1-9]\d{0,4} days?$")] | None = None
+    """Of a column of dates: how far before the newest day rows still change; a run refuses what comes later."""
+    visible: Name | None = None
+    """Of `replace_by`: the column whose change alone makes relations stale that read other groups."""
+
+
 class LayoutSpec(Spec):
     """The order of the rows inside a dataset's files."""
 
@@ -239,6 +253,8 @@ class ObjectSpec(Spec):
     """The adapter's stream that fills the table, or `{table: true}` for a table of others."""
     on_schema_change: OnSchemaChange = "rebuild"
     """What a run does when the table has another schema than this contract."""
+    changes: ChangesSpec = ChangesSpec(kind="rebuild")
+    """How rows come and go; without it the table is written anew whenever its source has changed."""
     layout: LayoutSpec | None = None
     """How the rows lie in their files."""
     indexes: dict[Name, IndexSpec] = Field(default_factory=dict)
@@ -761,7 +777,7 @@ class EnvironmentSpec(Spec):
 
 
 LATER: dict[str, tuple[str, ...]] = {
-    "ObjectSpec": ("changes", "owner"),
+    "ObjectSpec": ("owner",),
     "RelationSpec": ("refresh", "owner"),
     "QuerySpec": ("payoff",),
     "LayoutSpec": ("files", "partition_by", "z_order"),

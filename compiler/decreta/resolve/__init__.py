@@ -18,6 +18,7 @@ from decreta.model import spec
 from decreta.model.files import PackFiles
 from decreta.model.program import Function, Object, Query, Relation, Resolved, Written
 from decreta.resolve.arguments import Binder
+from decreta.resolve.changes import changes
 from decreta.resolve.evidence import evidence_locks
 from decreta.resolve.names import find, text_of
 from decreta.resolve.rulebook import rule_book
@@ -237,6 +238,7 @@ class _Resolver:
             source.on_upstream_change if isinstance(source, spec.TableSpec) else written.spec.on_schema_change,
             template,
             indexes(written, written.spec.indexes, tuple(columns), self.report),
+            changes(written, tuple(columns), self.report),
         )
         if isinstance(source, spec.TableSpec) and "on_schema_change" in written.spec.model_fields_set:
             place, help = written.key("on_schema_change"), "write `on_upstream_change` under `source`"

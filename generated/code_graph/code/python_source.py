@@ -22,7 +22,7 @@ import pyarrow as pa
 from decreta_runtime.adapter import Unit, UnitChanged
 
 from . import syntax
-from .text import SourceFile, read_text
+from .text import SourceFile, identity, read_text
 
 _OPTIONS = {"exclude": list, "source_roots": list}
 _SUFFIXES = (".py", ".pyi")
@@ -51,7 +51,8 @@ def units(root: str, path: str, options: Mapping[str, Any]) -> Iterable[Unit]:
             data = b""  # the row that says so comes from `extract`, which meets the same error
         # What `extract` needs to know of the place goes along in the location, apart from the path by a line end.
         location = f"{file}\n{module_path}"
-        yield Unit(f"{root}:{_plain(relative)}", _fingerprint(data), location, len(data))
+        plain = _plain(relative)
+        yield Unit(f"{root}:{plain}", _fingerprint(data), location, len(data), identity(root, plain))
 
 
 def extract(units: Sequence[Unit], schemas: Mapping[str, pa.Schema]) -> Mapping[str, pa.RecordBatch]:

@@ -3,6 +3,7 @@
 
 Inputs    reference (file_id, name, reference_id, span_start, span_stop), scope (file_id, scope_id, span_start, span_stop)
 Key       reference_id (proven)
+Local to  file_id
 Joins     m n:m (proven)
 Lineage   scope_id from scope.scope_id; reference_id from reference.reference_id; file_id from reference.file_id; name from reference.name; span_start from reference.span_start
 """

@@ -16,21 +16,9 @@ def test_laws() -> None:
     TEST.laws()
 
 
-def test_rows_without_a_partner_are_dropped() -> None:
-    """Example: rows without a partner are dropped."""
-    TEST.example(
-        given={
-            "scope": [
-                {"scope_id": 1},
-                {"scope_id": 2},
-            ],
-            "definition": [
-                {"scope_id": 3},
-            ],
-        },
-        expect=[
-        ],
-    )
+def test_refreshes() -> None:
+    """After random edits, the groups of file_id that they touch are all that has changed."""
+    TEST.refreshes()
 
 
 def test_each_definition_meets_the_scope_that_binds_it() -> None:
@@ -38,8 +26,8 @@ def test_each_definition_meets_the_scope_that_binds_it() -> None:
     TEST.example(
         given={
             "scope": [
-                {"scope_id": 1, "kind": "module"},
-                {"scope_id": 2, "kind": "class"},
+                {"scope_id": 1, "file_id": 7, "kind": "module"},
+                {"scope_id": 2, "file_id": 7, "kind": "class"},
             ],
             "definition": [
                 {"definition_id": 10, "file_id": 7, "scope_id": 1, "name": "a", "kind": "class"},

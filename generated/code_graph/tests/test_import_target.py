@@ -16,6 +16,11 @@ def test_laws() -> None:
     TEST.laws()
 
 
+def test_refreshes() -> None:
+    """After random edits, the groups of file_id that they touch are all that has changed."""
+    TEST.refreshes()
+
+
 def test_absolute_and_relative_imports_of_a_module_and_of_a_package() -> None:
     """Example: absolute and relative imports of a module and of a package."""
     TEST.example(

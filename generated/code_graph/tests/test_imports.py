@@ -16,6 +16,11 @@ def test_laws() -> None:
     TEST.laws()
 
 
+def test_refreshes() -> None:
+    """After random edits, the groups of src_file_id that they touch are all that has changed."""
+    TEST.refreshes()
+
+
 def test_a_name_bound_in_the_package_wins_over_its_submodule_of_that_name() -> None:
     """Example: a name bound in the package wins over its submodule of that name."""
     TEST.example(

@@ -16,13 +16,18 @@ def test_laws() -> None:
     TEST.laws()
 
 
+def test_refreshes() -> None:
+    """After random edits, the groups of file_id that they touch are all that has changed."""
+    TEST.refreshes()
+
+
 def test_only_what_stands_at_the_top_level_counts() -> None:
     """Example: only what stands at the top level counts."""
     TEST.example(
         given={
             "scope": [
-                {"scope_id": 1, "kind": "module"},
-                {"scope_id": 2, "kind": "function"},
+                {"scope_id": 1, "file_id": 7, "kind": "module"},
+                {"scope_id": 2, "file_id": 7, "kind": "function"},
             ],
             "definition": [
                 {"definition_id": 10, "file_id": 7, "scope_id": 1, "name": "top"},

@@ -16,6 +16,11 @@ def test_laws() -> None:
     TEST.laws()
 
 
+def test_refreshes() -> None:
+    """After random edits, the groups of module that they touch are all that has changed."""
+    TEST.refreshes()
+
+
 def test_a_package_wins_then_source_over_a_stub_then_the_first_path_then_the_least_id() -> None:
     """Example: a package wins then source over a stub then the first path then the least id."""
     TEST.example(

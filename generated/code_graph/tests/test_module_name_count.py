@@ -16,6 +16,11 @@ def test_laws() -> None:
     TEST.laws()
 
 
+def test_refreshes() -> None:
+    """After random edits, the groups of file_id that they touch are all that has changed."""
+    TEST.refreshes()
+
+
 def test_definitions_are_counted_by_file_and_name() -> None:
     """Example: definitions are counted by file and name."""
     TEST.example(

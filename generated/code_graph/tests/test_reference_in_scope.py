@@ -16,6 +16,11 @@ def test_laws() -> None:
     TEST.laws()
 
 
+def test_refreshes() -> None:
+    """After random edits, the groups of file_id that they touch are all that has changed."""
+    TEST.refreshes()
+
+
 def test_the_innermost_container_wins() -> None:
     """Example: the innermost container wins."""
     TEST.example(

@@ -16,6 +16,11 @@ def test_laws() -> None:
     TEST.laws()
 
 
+def test_refreshes() -> None:
+    """After random edits, the groups of file_id that they touch are all that has changed."""
+    TEST.refreshes()
+
+
 def test_every_definition_of_the_name_in_the_same_file_is_a_candidate() -> None:
     """Example: every definition of the name in the same file is a candidate."""
     TEST.example(

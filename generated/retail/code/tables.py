@@ -35,7 +35,8 @@ def _groups(root: str, relative: Path, file: Path) -> Iterator[Unit]:
         for i in range(parquet.metadata.num_row_groups):
             data = _bytes(file, parquet.metadata, i)
             key = f"{root}:{relative.as_posix()}#{i}"
-            yield Unit(key, _fingerprint(parquet, data), f"{file}#{i}", len(data))
+            name = _table(relative)
+            yield Unit(key, _fingerprint(parquet, data), f"{file}#{i}", len(data), streams=(name,) if name else ())
 
 
 def extract(units: Sequence[Unit], schemas: Mapping[str, pa.Schema]) -> Mapping[str, pa.RecordBatch]:

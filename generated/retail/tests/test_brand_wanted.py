@@ -16,6 +16,11 @@ def test_laws() -> None:
     TEST.laws()
 
 
+def test_refreshes() -> None:
+    """After random edits, the groups of c_nationkey that they touch are all that has changed."""
+    TEST.refreshes()
+
+
 def test_however_often_it_was_ordered_a_brand_is_wanted_once() -> None:
     """Example: however often it was ordered a brand is wanted once."""
     TEST.example(

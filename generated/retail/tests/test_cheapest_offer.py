@@ -16,6 +16,11 @@ def test_laws() -> None:
     TEST.laws()
 
 
+def test_refreshes() -> None:
+    """After random edits, the groups of ps_partkey that they touch are all that has changed."""
+    TEST.refreshes()
+
+
 def test_suppliers_that_ask_the_same_stay_together() -> None:
     """Example: suppliers that ask the same stay together."""
     TEST.example(

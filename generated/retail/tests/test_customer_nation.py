@@ -16,6 +16,11 @@ def test_laws() -> None:
     TEST.laws()
 
 
+def test_refreshes() -> None:
+    """After random edits, the groups of n_nationkey that they touch are all that has changed."""
+    TEST.refreshes()
+
+
 def test_where_a_customer_lived_before_does_not_count() -> None:
     """Example: where a customer lived before does not count."""
     TEST.example(

@@ -16,6 +16,11 @@ def test_laws() -> None:
     TEST.laws()
 
 
+def test_refreshes() -> None:
+    """After random edits, the groups of day that they touch are all that has changed."""
+    TEST.refreshes()
+
+
 def test_a_day_without_orders_has_zeros() -> None:
     """Example: a day without orders has zeros."""
     TEST.example(

@@ -16,6 +16,11 @@ def test_laws() -> None:
     TEST.laws()
 
 
+def test_refreshes() -> None:
+    """After random edits, the groups of o_custkey that they touch are all that has changed."""
+    TEST.refreshes()
+
+
 def test_the_day_comes_before_the_number_which_tells_the_orders_of_one_day_apart() -> None:
     """Example: the day comes before the number which tells the orders of one day apart."""
     TEST.example(

@@ -16,6 +16,11 @@ def test_laws() -> None:
     TEST.laws()
 
 
+def test_refreshes() -> None:
+    """After random edits, the groups of c_custkey that they touch are all that has changed."""
+    TEST.refreshes()
+
+
 def test_whoever_ordered_is_not_idle() -> None:
     """Example: whoever ordered is not idle."""
     TEST.example(

@@ -16,6 +16,11 @@ def test_laws() -> None:
     TEST.laws()
 
 
+def test_refreshes() -> None:
+    """After random edits, the groups of l_orderkey that they touch are all that has changed."""
+    TEST.refreshes()
+
+
 def test_all_lines_of_a_removed_order_are_gone() -> None:
     """Example: all lines of a removed order are gone."""
     TEST.example(

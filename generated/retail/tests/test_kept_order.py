@@ -16,6 +16,11 @@ def test_laws() -> None:
     TEST.laws()
 
 
+def test_refreshes() -> None:
+    """After random edits, the groups of o_orderkey that they touch are all that has changed."""
+    TEST.refreshes()
+
+
 def test_an_order_that_a_batch_removed_is_gone() -> None:
     """Example: an order that a batch removed is gone."""
     TEST.example(

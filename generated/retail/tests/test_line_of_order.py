@@ -16,6 +16,11 @@ def test_laws() -> None:
     TEST.laws()
 
 
+def test_refreshes() -> None:
+    """After random edits, the groups of l_orderkey that they touch are all that has changed."""
+    TEST.refreshes()
+
+
 def test_rows_without_a_partner_are_dropped() -> None:
     """Example: rows without a partner are dropped."""
     TEST.example(

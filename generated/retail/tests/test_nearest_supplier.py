@@ -16,6 +16,11 @@ def test_laws() -> None:
     TEST.laws()
 
 
+def test_refreshes() -> None:
+    """After random edits, the groups of n_nationkey that they touch are all that has changed."""
+    TEST.refreshes()
+
+
 def test_check_of_key() -> None:
     """Rows that keep the promise pass, rows that break it are found."""
     TEST.check("key")

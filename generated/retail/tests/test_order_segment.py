@@ -16,6 +16,11 @@ def test_laws() -> None:
     TEST.laws()
 
 
+def test_refreshes() -> None:
+    """After random edits, the groups of o_custkey that they touch are all that has changed."""
+    TEST.refreshes()
+
+
 def test_the_segment_is_that_of_the_day() -> None:
     """Example: the segment is that of the day."""
     TEST.example(

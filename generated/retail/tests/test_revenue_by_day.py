@@ -16,6 +16,11 @@ def test_laws() -> None:
     TEST.laws()
 
 
+def test_refreshes() -> None:
+    """After random edits, the groups of o_orderdate that they touch are all that has changed."""
+    TEST.refreshes()
+
+
 def test_lines_and_orders_of_a_day_are_counted_apart() -> None:
     """Example: lines and orders of a day are counted apart."""
     TEST.example(

@@ -16,6 +16,11 @@ def test_laws() -> None:
     TEST.laws()
 
 
+def test_refreshes() -> None:
+    """After random edits, the groups of n_nationkey that they touch are all that has changed."""
+    TEST.refreshes()
+
+
 def test_a_nation_with_two_suppliers_is_there_once() -> None:
     """Example: a nation with two suppliers is there once."""
     TEST.example(

@@ -40,6 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workload", default=RUN_WORKLOAD, metavar="CLASS", help="run with the session of this class (%(default)s)"
     )
+    parser.add_argument(
+        "--range",
+        dest="days",
+        metavar="FROM..TO",
+        help="fill these days again in the objects that are replaced by days, changed or not",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -55,7 +61,7 @@ def main(args: argparse.Namespace) -> int:
         print(json.dumps(steps, indent=2) if args.json else "\n".join(_line(step) for step in steps))
         return EXIT_DONE
     with pack:
-        result = pack.run(given, _progress(), args.select, args.workload)
+        result = pack.run(given, _progress(), args.select, args.workload, args.days)
         tables, quarantine = _tables(result.tables), _tables(result.quarantine)
         for line in _violations(result):
             print(line, file=sys.stderr)

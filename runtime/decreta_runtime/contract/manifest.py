@@ -56,6 +56,33 @@ class Locality(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Input -> its column with the same groups."""
 
 
+class Groups(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a relation falls apart, so that a change recomputes only the groups it touches: proven while compiling.
+
+    Over its `inputs` restricted to some groups, and the others whole, its statement gives exactly its rows of those
+    groups, as long as what it reads whole has not changed.
+    """
+
+    column: str
+    """The output column that says which group a row belongs to; never null."""
+    inputs: dict[str, str]
+    """Input -> its column with the same groups."""
+    whole: tuple[str, ...]
+    """Inputs that every group may read all of."""
+
+
+class Changes(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How an object's rows come and go, as its spec promises."""
+
+    kind: Literal["static", "append", "replace_by", "cdf", "rebuild"]
+    column: str | None = None
+    """Of `replace_by`: rows with one value are replaced together."""
+    lateness_days: int | None = None
+    """Of a column of days: how far before the newest a day still changes."""
+    visible: str | None = None
+    """The column whose change alone makes readers in other groups stale."""
+
+
 class Join(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A join of a relation's statement: what it equates, and how many rows meet, `left:right`."""
 
@@ -137,6 +164,7 @@ class ObjectEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """The binding's name of a table that others write; None when `source` fills the object."""
     checks: tuple[Check, ...]
     indexes: dict[str, IndexEntry]
+    changes: Changes
 
 
 class RelationEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -158,6 +186,7 @@ class RelationEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Input -> the columns of it that this relation reads."""
     joins: tuple[Join, ...]
     local_to: Locality | None
+    groups: Groups | None
     stratum: int
     """How many results that are not monotone in their inputs lie at or below this relation."""
     call: Call | None
@@ -278,7 +307,15 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if any(f'"{dataset}"' in check.sql for checks in self.checks().values() for check in checks):
             return self.columns_of(dataset)
         readers = (relation.required.get(dataset, ()) for relation in self.relations.values())
-        return self._narrowed(dataset, {column for used in readers for column in used})
+        return self._narrowed(dataset, {column for used in readers for column in used} | self._grouped_by(dataset))
+
+    def _grouped_by(self, dataset: str) -> set[str]:
+        """Return the columns by which changes of a dataset are found."""
+        if dataset in self.objects:
+            found = self.objects[dataset].changes
+            return {name for name in (found.column, found.visible) if name is not None}
+        groups = self.relations[dataset].groups
+        return set() if groups is None else {groups.column}
 
     def _narrowed(self, dataset: str, wanted: set[str]) -> tuple[Column, ...]:
         columns = self.columns_of(dataset)

@@ -29,6 +29,7 @@ Guard = Literal[
     "schema_as_compiled",
     "unpartitioned",
     "within_memory_budget",
+    "compiled_as_last_run",
 ]
 Mode = Literal["off", "warn", "enforce"]
 Origin = Literal["declared", "calibrated", "derived", "baseline"]
@@ -79,6 +80,20 @@ class WriteValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     bloom_columns: tuple[str, ...]
     bloom_fpp: str
     """The share of false answers that a bloom filter may give, a decimal."""
+
+
+class RefreshValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the rows of an object or relation are brought up to date with what has changed since the last run."""
+
+    kind: Literal["none", "groups", "append", "cdf", "stale", "full"]
+    """Not at all while nothing static changes; the changed groups; new rows alone; by a change data feed; whole, where
+    something has changed that it reads; whole, in each run."""
+    by: str
+    """The column by which groups are replaced; empty where there is none."""
+    at_most_groups: int
+    """With more changed groups than these the whole is cheaper."""
+    why_not_better: str
+    """What stands in the way of recomputing less; empty where nothing does."""
 
 
 class Setting(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -152,6 +167,10 @@ class SessionValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Chunks of a source's units that each process is dealt."""
     source_chunks_ahead: int
     """Chunks that each process has before it."""
+    source_alone_bytes: int
+    """Units of so few bytes together are read by the run itself: a process takes longer to start."""
+    refresh: Literal["changes", "whole"]
+    """Whether runs of this class recompute what has changed, or everything, as an order that repeats needs it."""
     spill_buffer_bytes: int
     """Bytes that a spill gathers before it appends them: one commit and one file each."""
     ledger_buffer_rows: int
@@ -276,6 +295,8 @@ class PolicyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     scan_policy_by_dataset: dict[str, Decision]
     cache_policy_by_view: dict[str, Decision]
     write_policy_by_dataset: dict[str, Decision]
+    refresh_policy_by_view: dict[str, Decision]
+    """Object or relation → how it is brought up to date."""
     index_policy_by_dataset: dict[str, Decision]
     """`dataset.index` → whether it is built and who uses it."""
     maintenance_policy_by_dataset: dict[str, Decision]
@@ -290,6 +311,7 @@ DOMAINS: dict[str, tuple[str, type[Struct]]] = {
     "scan": ("scan_policy_by_dataset", ScanValue),
     "cache": ("cache_policy_by_view", CacheValue),
     "write": ("write_policy_by_dataset", WriteValue),
+    "refresh": ("refresh_policy_by_view", RefreshValue),
     "index": ("index_policy_by_dataset", IndexValue),
     "maintenance": ("maintenance_policy_by_dataset", MaintenanceValue),
     "session": ("session_profile_by_workload", SessionValue),
@@ -350,6 +372,10 @@ class Policy:
     def write(self, dataset: str) -> Choice[WriteValue]:
         """Return how `dataset` is written."""
         return self.__decided("write", dataset, WriteValue)
+
+    def refresh(self, name: str) -> Choice[RefreshValue]:
+        """Return how the object or relation `name` is brought up to date."""
+        return self.__decided("refresh", name, RefreshValue)
 
     def index(self, dataset: str, index: str) -> Choice[IndexValue]:
         """Return whether an index of `dataset` is built, and who uses it."""

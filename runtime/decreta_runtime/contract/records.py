@@ -6,9 +6,15 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-Kind = Literal["step", "scan", "write", "index", "decision", "guard", "check", "query", "shadow", "maintenance"]
+Kind = Literal[
+    "step", "scan", "write", "refresh", "index", "decision", "guard", "check", "query", "shadow", "maintenance"
+]
 
-DECIDED: frozenset[Kind] = frozenset(("scan", "write", "index", "decision", "guard", "check", "maintenance"))
+Done = Literal["written", "kept", "carried", "looked"]
+"""What a run did to bring an object or relation up to date: wrote it or a part of it, took it over from an earlier
+attempt or from the last run, or looked at what others have written."""
+
+DECIDED: frozenset[Kind] = frozenset(("scan", "write", "refresh", "index", "decision", "guard", "check", "maintenance"))
 """Kinds of actions that always follow from an entry of the policy; steps and queries may stand without."""
 
 
@@ -32,6 +38,8 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     """Dataset -> the version of the table `<dataset>__quarantine` with the rows that its checks took out."""
     sources: dict[str, str]
     """Source -> fingerprint over all of its units; table of others -> `ID@PLACE`, its own id and where it was bound."""
+    stale: dict[str, str] = {}
+    """Dataset that this run has not computed -> what has changed beneath it since; a later run computes it whole."""
     pack_loads: int
     bindings: int
     sessions: int

@@ -10,6 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from unittest import SkipTest
 
 import pyarrow as pa
 from datafusion import SessionContext
@@ -135,6 +136,35 @@ class RelationTest(_Test):
             united += (found := self.rows({**given, **alone}))
             assert all(row[local.column] == group for row in found)
         assert multiset(united) == multiset(rows), f"groups of {local.column} are not independent: {given}"
+
+    def refreshes(self) -> None:
+        """Show that after random adds, edits, renames and deletes the groups they touch are all that has changed.
+
+        Skipped where hypothesis is not installed.
+        """
+        try:
+            from decreta_runtime.testing.machine import refresh
+        except ModuleNotFoundError as error:
+            raise SkipTest(f"{error.name} is not installed") from None
+        entry, context, checks = self.pack.manifest.relations[self.name], self.session(), self.pack.manifest.checks()
+
+        def kept(name: str, rows: list[Row]) -> list[Row]:
+            register(context, name, self.columns_of(name), rows)
+            found = within_checks(context, name, rows, checks.get(name, ()))
+            context.deregister_table(name)
+            return found
+
+        def compute(given: Mapping[str, Sequence[Row]]) -> list[Row]:
+            for name, rows in given.items():
+                register(context, name, self.columns_of(name), rows)
+            found: list[Row] = self._compute(context, self.name).to_pylist()
+            for name in given:
+                context.deregister_table(name)
+            return found
+
+        columns = {name: self.columns_of(name) for name in entry.inputs}
+        keys = {name: self.key_of(name) for name in entry.inputs}
+        refresh(entry=entry, columns=columns, keys=keys, pools=self.pools, kept=kept, compute=compute)
 
     def _ordered(self) -> bool:
         """Whether the rows are a function of the inputs: a tie of the statement's order, or a sum of floats, is not."""
