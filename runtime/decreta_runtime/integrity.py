@@ -6,15 +6,16 @@ finding says what is wrong, where the rows come from, and what a person does to 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow.parquet as pq
 from datafusion import SessionContext
 from deltalake import DeltaTable
+from msgspec import Struct
 
 from decreta_runtime import digests
 from decreta_runtime.contract.errors import DecretaError, LakeUnusable
@@ -29,6 +30,15 @@ from decreta_runtime.lake import Lake, open_table
 from decreta_runtime.origins import Subject, Subjects
 from decreta_runtime.record import Ledger, noted, runs_of_pack
 from decreta_runtime.scan import Pinned, quote, register_scan
+
+
+class _Write(Struct):
+    """What the ledger says of a write over a part of a table alone."""
+
+    files_rewritten: int | None = None
+
+
+_WRITES = msgspec.json.Decoder(_Write)
 
 
 @dataclass
@@ -307,7 +317,7 @@ def _key_counts(context: SessionContext, table: str, key: Key) -> tuple[int, int
 
 
 def _of_a_part(row: dict[str, Any]) -> bool:
-    return row["detail"] is not None and "files_rewritten" in json.loads(row["detail"])
+    return row["detail"] is not None and _WRITES.decode(row["detail"]).files_rewritten is not None
 
 
 def _first_line(error: BaseException) -> str:
