@@ -20,7 +20,8 @@ from decreta_runtime.contract.evidence import EvidenceLock, Observations
 from decreta_runtime.contract.kpi import Kpi
 from decreta_runtime.contract.manifest import Manifest
 from decreta_runtime.contract.policy import PolicyFile
-from decreta_runtime.contract.records import LedgerRow, RunRecord, ShadowDetail
+from decreta_runtime.contract.profile import Profile
+from decreta_runtime.contract.records import LedgerRow, QueryDetail, RunRecord, ShadowDetail
 
 SPECS: dict[str, Any] = {
     "object": spec.ObjectSpec,
@@ -50,7 +51,9 @@ _ARTEFACTS = {
     "run": RunRecord,
     "ledger": LedgerRow,
     "shadow": ShadowDetail,
+    "query_detail": QueryDetail,
     "kpi": Kpi,
+    "profile": Profile,
     "observations": Observations,
     "evidence": EvidenceLock,
 }

@@ -12,6 +12,7 @@ VERBS = {
     "observe": "decreta_runtime.cli.observe",
     "verify": "decreta_runtime.cli.verify",
     "kpi": "decreta_runtime.cli.kpi",
+    "profile": "decreta_runtime.cli.profile",
     "tour": "decreta_runtime.cli.tour",
     "rollout": "decreta_runtime.cli.rollout",
 }

@@ -44,6 +44,15 @@ def _may_match(actions: pa.Table, ask: Ask, given: Mapping[str, pa.Scalar]) -> p
     return pc.and_(pc.fill_null(found, True), pc.invert(_all_null(actions, ask.column)))
 
 
+def unbounded(pinned: Pinned, column: str) -> int:
+    """Return in how many files of the snapshot nothing bounds a column's values in the log; nulls alone are bounds."""
+    least, most = (_bound(pinned.actions, f"{side}.{column}") for side in ("min", "max"))
+    if least is None or most is None:
+        return len(pinned.files)
+    known = pc.or_(pc.and_(pc.is_valid(least), pc.is_valid(most)), _all_null(pinned.actions, column))
+    return len(pinned.files) - (pc.sum(known).as_py() or 0)
+
+
 def _within(op: str, least: pa.ChunkedArray, most: pa.ChunkedArray, value: pa.Scalar) -> Any:
     """Say of each file whether a value between its bounds may satisfy the condition."""
     if op == "like":

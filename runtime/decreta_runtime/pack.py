@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 from datafusion import DataFrame, SQLOptions
 
@@ -23,6 +24,7 @@ from decreta_runtime.contract.errors import DecretaError, InputInvalid
 from decreta_runtime.contract.evidence import Observations
 from decreta_runtime.contract.manifest import QUARANTINE, RUN_WORKLOAD, SQL_WORKLOAD, QueryEntry
 from decreta_runtime.contract.policy import Choice, SessionValue
+from decreta_runtime.contract.records import QueryDetail
 from decreta_runtime.functions import scalar_functions
 from decreta_runtime.guards import choose
 from decreta_runtime.lake import Lake, local_path
@@ -172,7 +174,7 @@ class Pack:
             reading.take_for(shape, entry, values)
             return reading.context.sql(sql, param_values=values)
 
-        return self._run(shape, frame, reading, lambda _: tuple(entry.datasets))
+        return self._run(shape, frame, reading, lambda _: tuple(entry.datasets), entry)
 
     def sql(self, statement: str) -> Answer:
         """Return the rows of one reading SQL statement over the last complete run. Raises DecretaError."""
@@ -254,6 +256,7 @@ class Pack:
         make: Callable[[], DataFrame],
         reading: Reading,
         read: Callable[[DataFrame], Collection[str]],
+        entry: QueryEntry | None = None,
     ) -> Answer:
         start = time.perf_counter()
         try:
@@ -269,11 +272,15 @@ class Pack:
         for scanned in scans.values():
             scanned.require_files()
         rows = plain(pa.Table.from_batches(batches, None if batches else frame.schema()))
-        stats = scan_stats(frame.execution_plan(), scans, seconds)
-        self._note(subject, reading.profile, rows.num_rows, stats)
+        stats = scan_stats(frame.execution_plan(), scans, seconds, reading.narrowed if entry else None)
+        workload = entry.workload if entry else SQL_WORKLOAD
+        detail = QueryDetail(workload=workload, shape=entry is not None, ladder=stats.ladder)
+        self._note(subject, reading.profile, rows.num_rows, stats, detail)
         return Answer(rows, stats)
 
-    def _note(self, shape: str, profile: Choice[SessionValue], rows: int, stats: ScanStats) -> None:
+    def _note(
+        self, shape: str, profile: Choice[SessionValue], rows: int, stats: ScanStats, detail: QueryDetail
+    ) -> None:
         self._ledger.add(
             "query",
             shape,
@@ -284,6 +291,7 @@ class Pack:
             bytes=stats.bytes_scanned,
             files=stats.files_read,
             files_total=stats.files_total,
+            detail=msgspec.to_builtins(detail),
         )
         if len(self._ledger.rows) >= profile.value.ledger_buffer_rows:
             self._flush()

@@ -16,12 +16,14 @@ from decreta_runtime.arrow import empty_batch, schema_of
 from decreta_runtime.contract.errors import LakeUnusable
 from decreta_runtime.contract.manifest import Column, QueryEntry
 from decreta_runtime.contract.policy import Choice, IndexValue, Policy, ScanValue, SessionValue
+from decreta_runtime.contract.records import IndexRung
 from decreta_runtime.functions import call_table_function
 from decreta_runtime.guards import choose
 from decreta_runtime.index import TermIndex, narrowed_by, open_index
+from decreta_runtime.ladder import Narrowed
 from decreta_runtime.lake import Lake
 from decreta_runtime.load import LoadedPack
-from decreta_runtime.narrow import matching
+from decreta_runtime.narrow import matching, unbounded
 from decreta_runtime.pin import Binding
 from decreta_runtime.record import Ledger
 from decreta_runtime.scan import Pinned, Scanned, register_scan
@@ -52,6 +54,9 @@ class Reading:
     profile: Choice[SessionValue]
     scans: dict[str, Scanned] = field(default_factory=dict)
     views: set[str] = field(default_factory=set)
+    narrowed: dict[str, Narrowed] = field(default_factory=dict)
+    """Dataset → what left files out when a shape last took it."""
+    _unbounded: dict[tuple[str, str], int] = field(default_factory=dict)
     _taken: dict[str, _Taken] = field(default_factory=dict)
     _indexes: dict[tuple[str, str], tuple[Choice[IndexValue], TermIndex | None]] = field(default_factory=dict)
 
@@ -78,7 +83,8 @@ class Reading:
             if dataset not in self._taken:
                 self._register(self._choose(dataset, entry.workload))
             taken = self._taken[dataset]
-            files = self._files(shape, dataset, entry, given) if taken.choice.value.log_pruning else taken.pinned.files
+            narrowed = self.narrowed[dataset] = self._narrowed(shape, dataset, entry, given)
+            files = narrowed.files
             if files != self.scans[dataset].listed:
                 self._list(taken, files)
                 moved = True
@@ -136,19 +142,33 @@ class Reading:
         self._taken[name], self.scans[name] = taken, scanned
         return scanned
 
-    def _files(self, shape: str, dataset: str, entry: QueryEntry, given: Mapping[str, pa.Scalar]) -> tuple[str, ...]:
-        pinned, scans = self._taken[dataset].pinned, entry.asks.get(dataset)
-        if scans is None:
-            return pinned.files
-        files = matching(pinned, scans, given)
+    def _narrowed(self, shape: str, dataset: str, entry: QueryEntry, given: Mapping[str, pa.Scalar]) -> Narrowed:
+        """Return the files that may hold what a shape asks of a dataset: all of them where the policy says so."""
+        taken, scans = self._taken[dataset], entry.asks.get(dataset, ())
+        pinned, columns = taken.pinned, entry.datasets[dataset]
+        asked = tuple(sorted({ask.column for asks in scans for ask in asks}))
+        missing = {column: self._missing(pinned, column) for column in asked}
+        if not scans or not taken.choice.value.log_pruning:
+            return Narrowed(pinned.files, columns, asked, missing)
+        files, rungs = matching(pinned, scans, given), []
+        by_log = len(files)
         for name in self.pack.manifest.indexes_of(dataset):
             choice, index = self._index(dataset, name)
-            if index is None or shape not in choice.value.shapes:
+            if shape not in choice.value.shapes:
                 continue
-            kept = narrowed_by(index, pinned, scans, given)
+            kept = None if index is None else narrowed_by(index, pinned, scans, given)
             if kept is not None:
-                files = tuple(path for path in files if path in frozenset(kept))
-        return files
+                listed = frozenset(kept)
+                files = tuple(path for path in files if path in listed)
+            rungs.append(IndexRung(name=name, files=None if kept is None else len(files)))
+        return Narrowed(files, columns, asked, missing, by_log, tuple(rungs))
+
+    def _missing(self, pinned: Pinned, column: str) -> int:
+        """Return in how many files nothing bounds a column; a reading has one version of each table."""
+        key = (pinned.name, column)
+        if key not in self._unbounded:
+            self._unbounded[key] = unbounded(pinned, column)
+        return self._unbounded[key]
 
     def _index(self, dataset: str, name: str) -> tuple[Choice[IndexValue], TermIndex | None]:
         """Return the decision for an index, and the index itself if it is there and can be read."""

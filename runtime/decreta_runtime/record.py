@@ -9,6 +9,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
 from decreta_runtime.contract.errors import WriteConflict
-from decreta_runtime.contract.records import Kind, LedgerRow, RunRecord
+from decreta_runtime.contract.records import Kind, LedgerRow, QueryDetail, RunRecord
 from decreta_runtime.lake import Lake, open_table, writing
 
 _APPENDS = 10
@@ -43,6 +44,7 @@ _RUNS = pa.schema(
         pa.field("sessions", pa.int32(), nullable=False),
     ]
 )
+_DETAILS = msgspec.json.Decoder(QueryDetail)
 _AS_JSON = ("versions", "quarantine", "sources")
 _LEDGER = pa.schema(
     [
@@ -139,6 +141,29 @@ def noted(lake: Lake, pack: str, *kinds: Kind) -> list[dict[str, Any]]:
     """Return the ledger's rows of these kinds, those of attempts that came to nothing included."""
     table, listed = open_table(lake.ledger), ", ".join(f"'{kind}'" for kind in kinds)
     return [] if table is None else _records(table, f"pack = '{pack}' AND kind IN ({listed})")
+
+
+class Lookup(NamedTuple):
+    """One query shape that was asked, as the ledger has it."""
+
+    shape: str
+    at: datetime
+    seconds: float
+    bytes: int | None
+    detail: QueryDetail
+
+
+def lookups_under(lake: Lake, pack: str, policy_digest: str) -> list[Lookup]:
+    """Return the look-ups by query shapes under one policy, the first one first; an earlier version left no ladder."""
+    table = open_table(lake.ledger)
+    predicate = f"pack = '{pack}' AND policy_digest = '{policy_digest}' AND kind = 'query'"
+    rows = [] if table is None else _records(table, predicate)
+    found = [
+        Lookup(row["subject"], row["at"], row["seconds"], row["bytes"], _DETAILS.decode(row["detail"]))
+        for row in rows
+        if row["detail"] is not None
+    ]
+    return sorted((each for each in found if each.detail.shape), key=lambda each: each.at)
 
 
 class Action(NamedTuple):

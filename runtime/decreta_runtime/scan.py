@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote as percent_encode
 from urllib.parse import unquote
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from datafusion import SessionContext
 from deltalake import DeltaTable
 
@@ -23,6 +25,16 @@ from decreta_runtime.contract import types
 from decreta_runtime.contract.errors import LakeUnusable
 from decreta_runtime.contract.manifest import Column
 from decreta_runtime.contract.policy import ScanValue
+
+
+class Footer(NamedTuple):
+    """What the footer of one data file says: its rows and row groups, and the bytes of each column."""
+
+    file: str
+    """Its name without folders."""
+    rows: int
+    row_groups: int
+    columns: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -56,7 +68,7 @@ class Pinned:
         """Bytes of all data files."""
         return sum(self.actions["size_bytes"].to_pylist())
 
-    @property
+    @cached_property
     def rows(self) -> int | None:
         """Rows by the files' statistics; None if a file has none, or if deleted rows would count."""
         known = "num_records" in self.actions.column_names
@@ -64,6 +76,32 @@ class Pinned:
         if None in counts or "deletionVectors" in (self.table.protocol().reader_features or []):
             return None
         return sum(counts)
+
+    @cached_property
+    def entries(self) -> dict[str, tuple[int, int | None]]:
+        """Bytes and rows of each data file by its name without folders, as the log has them."""
+        names = [unquote(path).rpartition("/")[2] for path in self.actions["path"].to_pylist()]
+        known = "num_records" in self.actions.column_names
+        rows = self.actions["num_records"].to_pylist() if known else [None] * len(names)
+        return dict(zip(names, zip(self.actions["size_bytes"].to_pylist(), rows, strict=True), strict=True))
+
+    @cached_property
+    def sample(self) -> Footer | None:
+        """The footer of the largest data file, which stands for all of them; None if it cannot be read."""
+        sizes = self.actions["size_bytes"].to_pylist()
+        if not sizes:
+            return None
+        try:
+            path = max(zip(sizes, self.files, strict=True))[1]
+            footer = pq.read_metadata(path)
+        except (OSError, pa.ArrowInvalid):
+            return None
+        columns: dict[str, int] = {}
+        for group in map(footer.row_group, range(footer.num_row_groups)):
+            for chunk in map(group.column, range(group.num_columns)):
+                name = chunk.path_in_schema.partition(".")[0]
+                columns[name] = columns.get(name, 0) + chunk.total_compressed_size
+        return Footer(path.rpartition("/")[2], footer.num_rows, footer.num_row_groups, columns)
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -94,6 +132,8 @@ class Scanned:
     """Bytes of the rows that the session holds in memory for it; none of a native scan."""
     listed: tuple[str, ...]
     """The files that the scan names: all of the snapshot, or those that may hold what is asked for."""
+    value: ScanValue
+    """What the policy says of it."""
 
     def require_files(self) -> None:
         """Raise LakeUnusable if a file went after it was registered. Asked after reading, it holds for the reading."""
@@ -124,7 +164,7 @@ def register_scan(
         held = sum(batch.nbytes for batch in batches)
         context.register_record_batches(pinned.name, [batches or [empty_batch(schema_of(columns))]])
     folder = str(pinned.path).strip("/") + "/"
-    return Scanned(value.path, pinned, len(pinned.files), pinned.bytes, folder, held, files)
+    return Scanned(value.path, pinned, len(pinned.files), pinned.bytes, folder, held, files, value)
 
 
 def _native(

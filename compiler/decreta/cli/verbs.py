@@ -22,6 +22,7 @@ VERBS = {
     "show": "decreta_runtime.cli.show",
     "verify": "decreta_runtime.cli.verify",
     "kpi": "decreta_runtime.cli.kpi",
+    "profile": "decreta_runtime.cli.profile",
     "tour": "decreta_runtime.cli.tour",
     "rollout": "decreta_runtime.cli.rollout",
 }

@@ -1,0 +1,194 @@
+"""`profile`: what look-ups cost, what limits them, and which edit of a spec would help by how much."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from tests.conftest import ROOT, compiled, edit_policy, run_command
+from tests.runtime.looked_up import FILES, ROWS, SPECS, WITHOUT, indexed, name_of, project, scan
+
+import decreta_runtime
+from decreta_runtime.contract.profile import Profile, ShapeProfile, TableProfile
+from decreta_runtime.profile import profile
+
+ONE = 5123
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return project(tmp_path_factory.mktemp("profile") / "looked")
+
+
+@pytest.fixture
+def looked(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "looked"))
+
+
+def opened(folder: Path) -> decreta_runtime.Pack:
+    return decreta_runtime.open(str(folder / "generated/looked"), lake=str(folder / "lake"))
+
+
+def ask(folder: Path, *asked: tuple[str, dict[str, Any]]) -> Profile:
+    """Run the pack, ask shapes, and return their profile."""
+    with opened(folder) as pack:
+        pack.run()
+        for shape, given in asked:
+            pack.query(shape, **given)
+    return profile(opened(folder))
+
+
+def table(found: Profile | ShapeProfile, dataset: str = "event") -> TableProfile:
+    (shape,) = found.shapes if isinstance(found, Profile) else (found,)
+    (only,) = [each for each in shape.tables if each.dataset == dataset]
+    return only
+
+
+def limits(found: TableProfile) -> list[str]:
+    return [limit.says for limit in found.limits]
+
+
+def advice(found: TableProfile) -> dict[str, str]:
+    return {each.edit: each.says for each in found.advice}
+
+
+BY_NAME = ("by_name", {"name": name_of(ONE)})
+
+
+def test_nothing_asked_nothing_told(looked: Path) -> None:
+    found = ask(looked)
+    assert (found.lookups, found.shapes) == (0, ())
+    shown = run_command("profile", "looked", "--lake", "lake", cwd=looked, module="decreta_runtime")
+    assert shown.returncode == 0
+    assert "nothing to tell" in shown.stdout
+
+
+def test_shapes_stand_by_cost_with_their_counts(looked: Path) -> None:
+    found = ask(looked, *[("by_id", {"id": i * ROWS + 7}) for i in range(FILES)], BY_NAME, ("longest", {}))
+    assert found.lookups == FILES + 2
+    assert {shape.shape: shape.count for shape in found.shapes} == {"by_id": FILES, "by_name": 1, "longest": 1}
+    assert [shape.seconds for shape in found.shapes] == sorted((s.seconds for s in found.shapes), reverse=True)
+    (by_id,) = [shape for shape in found.shapes if shape.shape == "by_id"]
+    assert 0 < by_id.p50_ms <= by_id.p95_ms
+    assert by_id.p50_ms * FILES / 2 <= by_id.seconds * 1000 <= by_id.p95_ms * FILES + 0.1
+    assert by_id.pruning_effectiveness_score == "1.0000"
+    assert table(by_id).ladder.files_opened == 1
+    assert by_id.bytes_read == table(by_id).ladder.bytes_read
+    assert (table(by_id).limits, table(by_id).advice) == ((), ()), "nothing limits a perfect look-up"
+
+
+def test_medians_are_of_what_is_known(looked: Path) -> None:
+    found = ask(looked, ("by_id", {"id": -1}), ("by_id", {"id": 1}), ("by_id", {"id": 2}))
+    ladder = table(found).ladder
+    assert (ladder.files_log, ladder.rows_out, ladder.pages_kept) == (1, 1, 1)
+
+
+def test_an_index_not_built_is_named_with_what_it_would_spare(looked: Path) -> None:
+    indexed(looked)
+    edit_policy(
+        looked / "generated/looked",
+        lambda p: p["index_policy_by_dataset"]["event.by_name"]["value"].update(build=False),
+    )
+    before = table(ask(looked, BY_NAME))
+    assert limits(before) == [f"files unsorted by `name`: clustering depth {FILES} of {FILES} files"]
+    (only,) = before.advice
+    assert only.edit == "specs/looked/objects/event.yaml: indexes.by_name"
+    assert "is not built" in only.says
+    assert (only.files_now, only.files_then) == (FILES, 1)
+    indexed(looked, "by_name")
+    with opened(looked) as pack:
+        pack.run()
+        pack.query(*BY_NAME[:1], **BY_NAME[1])
+    after = table(profile(opened(looked)))
+    assert (after.limits, after.advice) == ((), ())
+    assert only.bytes_now is not None
+    assert only.bytes_then is not None
+    assert after.ladder.bytes_read is not None
+    assert only.bytes_then <= after.ladder.bytes_read < only.bytes_now, "the estimate is of what was spared"
+    assert after.ladder.bytes_read < 2 * only.bytes_then
+
+
+def test_a_column_without_an_index_is_told_how_to_declare_one(tmp_path: Path) -> None:
+    bare = SPECS["objects/event.yaml"].replace("indexes: {by_name: {kind: term, column: name}}\n", "")
+    found = table(ask(project(tmp_path / "looked", event=bare), BY_NAME))
+    assert advice(found) == {
+        "specs/looked/objects/event.yaml: indexes": "declare by_name: {kind: term, column: name}",
+    }
+
+
+def test_another_order_is_named_and_does_what_it_says(looked: Path) -> None:
+    def small_row_groups() -> None:
+        edit_policy(
+            looked / "generated/looked",
+            lambda p: p["write_policy_by_dataset"]["noted"]["value"].update(row_group_rows=500, bloom_columns=[]),
+        )
+
+    noted = looked / "specs/looked/relations/noted.yaml"
+    asked = ("noted_at", {"id": ONE})
+    small_row_groups()
+    before = table(ask(looked, asked), "noted")
+    assert limits(before) == ["rows sorted by `name`, not by `id`"]
+    (only,) = before.advice
+    assert only.edit == "specs/looked/relations/noted.yaml: layout.sort"
+    assert only.says == "put `id` first"
+    noted.write_text(noted.read_text().replace("sort: [name]", "sort: [id]"))
+    compiled(looked, "looked")
+    small_row_groups()
+    after = table(ask(looked, asked), "noted")
+    assert after.limits == ()
+    assert only.bytes_now is not None
+    assert after.ladder.bytes_read is not None
+    assert after.ladder.bytes_read < only.bytes_now / 5
+    assert after.ladder.bytes_read == pytest.approx(only.bytes_then, rel=0.3)
+
+
+def test_statistics_that_are_missing_are_counted(tmp_path: Path) -> None:
+    folder = project(tmp_path / "looked", WITHOUT, statistics=False)
+    found = table(ask(folder, ("by_id", {"id": ONE})))
+    assert f"statistics missing on `id` in {FILES} of {FILES} files" in limits(found)
+    assert "delta.dataSkippingStatsColumns" in advice(found)["specs/looked/objects/event.yaml: source"]
+
+
+def test_what_the_policy_has_off_is_told_with_its_rule(looked: Path) -> None:
+    scan(looked, log_pruning=False, page_index=False)
+    rule = json.loads((looked / "generated/looked/policy/local.json").read_bytes())["scan_policy_by_dataset"]["event"][
+        "rule"
+    ]
+    found = table(ask(looked, ("by_id", {"id": ONE})))
+    assert limits(found) == [
+        f"not narrowed: log_pruning is off by rule {rule}",
+        f"not filtered so: page_index is off by rule {rule}",
+    ]
+    (only,) = found.advice
+    assert "decreta explain looked/scan/event" in only.says
+    assert (only.files_now, only.files_then) == (FILES, 1)
+
+
+def test_delta_reads_say_why(looked: Path) -> None:
+    scan(looked, path="delta", log_pruning=False)
+    found = table(ask(looked, ("by_id", {"id": ONE})))
+    assert limits(found)[0].startswith("read through delta-rs, by rule ")
+    assert found.ladder.bytes_read is None
+
+
+def test_a_table_that_nothing_narrows_is_told(looked: Path) -> None:
+    found = table(ask(looked, ("longest", {})))
+    assert limits(found) == ["no condition reaches `event`"]
+    assert list(advice(found)) == ["specs/looked/queries/longest.yaml: body"]
+
+
+def test_the_verb_prints_text_and_data(looked: Path) -> None:
+    indexed(looked)
+    ask(looked, BY_NAME, ("by_id", {"id": ONE}))
+    shown = run_command("profile", "looked", "--lake", "lake", cwd=looked, module="decreta_runtime").stdout
+    assert "looked, local: 2 look-ups of 2 shapes under this policy" in shown
+    assert f"    limited by  files unsorted by `name`: clustering depth {FILES} of {FILES} files" in shown
+    assert f"1 files instead of {FILES}" in shown
+    told = run_command("profile", "looked", "--lake", "lake", "--format", "json", cwd=looked)
+    assert told.returncode == 0, told.stderr
+    schema = json.loads((ROOT / "generated/schemas/profile.schema.json").read_bytes())
+    jsonschema.validate(json.loads(told.stdout), schema, cls=jsonschema.Draft202012Validator)
