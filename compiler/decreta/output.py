@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import decreta_runtime.contract
 from decreta.diagnostics import Diagnostic
 from decreta.project import Project
 from decreta.source import SourceText
@@ -96,11 +97,16 @@ def write(folder: Path, files: dict[str, bytes]) -> list[str]:
         if path not in files:
             target.unlink()
             continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = target.with_name(f".{target.name}.new")
-        fresh.write_bytes(files[path])
-        fresh.replace(target)
+        replace_file(target, files[path])
     return changed
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Put a whole file in the place of the old one at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.write_bytes(data)
+    fresh.replace(path)
 
 
 def _replace_tree(folder: Path, files: dict[str, bytes]) -> None:
@@ -141,7 +147,8 @@ class Stamp:
     def __init__(self, project: Project, pack: str, toolchain: dict[str, str]) -> None:
         self.path = project.cache / f"{pack}.json"
         self.toolchain, self.output = toolchain, project.generated / pack
-        self._inputs = (Path(__file__).parent, project.library(), project.specs / pack)
+        contract = Path(decreta_runtime.contract.__path__[0])
+        self._inputs = (Path(__file__).parent, contract, project.library(), project.specs / pack)
         self.inputs = self._seen(self._inputs)
 
     def holds(self) -> bool:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from datafusion import DataFrame, SessionContext
 
 from decreta_runtime.checks import Asked, Sieve, Violation, ask_again, asked_at
-from decreta_runtime.contract.errors import PolicyIncomplete, StatementFailed
+from decreta_runtime.contract.errors import DecretaError, PolicyIncomplete, StatementFailed
 from decreta_runtime.contract.manifest import QUARANTINE, Column, Manifest, RelationEntry
 from decreta_runtime.contract.policy import CacheValue, Choice, Policy, SessionValue, WriteValue
 from decreta_runtime.evolve import Evolution, key_text
@@ -71,17 +71,27 @@ class Execution:
         self.outcomes[pinned.name] = outcome(pinned, action)
 
     def _index(self, pinned: Pinned) -> None:
-        """Bring the indexes of a table up to date that the policy wants built."""
+        """Bring the indexes of a table up to date that the policy wants built.
+
+        One that cannot be written is noted and holds no run up: readers read every file that it does not know.
+        """
         manifest = self.pack.manifest
         for name in manifest.indexes_of(pinned.name):
-            choice = self.policy.index(pinned.name, name)
+            choice, subject = self.policy.index(pinned.name, name), f"{pinned.name}.{name}"
             if not choice.value.build:
                 continue
             start, path = time.perf_counter(), self.lake.index(manifest.pack, pinned.name, name)
-            done = update_index(self.context, pinned, manifest.index_columns_of(pinned.name, name), path)
+            try:
+                done = update_index(self.context, pinned, manifest.index_columns_of(pinned.name, name), path)
+            except DecretaError as error:
+                self.ledger.add(
+                    "index", f"{pinned.name}.{name}", "failed", choice.pointer, detail={"why": error.message}
+                )
+                self.progress("index", f"{pinned.name}.{name} is not up to date: {error.message}")
+                continue
             self.ledger.add(
                 "index",
-                f"{pinned.name}.{name}",
+                subject,
                 "updated" if done.files_added or done.files_removed else "unchanged",
                 choice.pointer,
                 seconds=time.perf_counter() - start,
@@ -92,7 +102,7 @@ class Execution:
                 table_version=done.version,
                 detail={"removed": done.files_removed},
             )
-            self.progress("index", f"{pinned.name}.{name}: {done.files_added} files read, {done.rows:,} rows")
+            self.progress("index", f"{subject}: {done.files_added} files read, {done.rows:,} rows")
 
     def _scan(self, pinned: Pinned, columns: tuple[Column, ...], dataset: str) -> None:
         """Make a table readable as the policy says of `dataset`, whose rows or rows set aside it holds."""
@@ -238,8 +248,8 @@ class Execution:
     def _reading(self, frame: DataFrame) -> Reading:
         """Return what an executed statement has read, as far as that is known."""
         in_memory = {name: placed.rows for name, placed in self.kept.items() if placed.placement == "memory"}
-        native = {scanned.pinned.name for scanned in self.scans if scanned.path == "native"}
-        return reading(frame, in_memory, native | (self.kept.keys() - in_memory.keys()))
+        counted = {scanned.pinned.name for scanned in self.scans if scanned.of_files}
+        return reading(frame, in_memory, counted | (self.kept.keys() - in_memory.keys()))
 
     def staging(self, name: str, columns: tuple[Column, ...], choice: Choice[WriteValue]) -> Place:
         """Begin to gather rows that come from outside SQL, where the write policy says."""

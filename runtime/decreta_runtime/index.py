@@ -7,6 +7,7 @@ file that the index does not know is always read: an index that lags behind make
 from __future__ import annotations
 
 import bisect
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,8 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datafusion import SessionContext
 from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake.exceptions import CommitFailedError
 
 from decreta_runtime.arrow import arrow_type
+from decreta_runtime.contract.errors import LakeUnusable, WriteConflict
 from decreta_runtime.contract.manifest import Ask, Column
 from decreta_runtime.lake import open_table, writing
 from decreta_runtime.narrow import prefix_of, scalar_of
@@ -28,6 +31,9 @@ from decreta_runtime.scan import Pinned, quote, sql_type
 
 _FILE = "file"
 """The column of the data file's path, relative to the table; a row without terms says that the file is known."""
+
+
+_ANEW = "the next run builds it anew; until then every file is read"
 
 
 class Updated(NamedTuple):
@@ -49,9 +55,18 @@ class TermIndex:
 
     @cached_property
     def rows(self) -> pa.Table:
-        """All of its rows, those without terms first, the others by term."""
-        found = pa.table(self.table.scan()).cast(_schema(self.columns))
-        return _sorted(found, self.columns)
+        """All of its rows, those without terms first, the others by term. Raises LakeUnusable."""
+        schema = _schema(self.columns)
+        try:
+            found = pa.table(self.table.scan())
+            if found.column_names != schema.names:
+                raise LakeUnusable(f"the index has the columns {', '.join(found.column_names)}", help=_ANEW)
+            return _sorted(found.cast(schema), self.columns)
+        except LakeUnusable:
+            raise
+        except Exception as error:  # noqa: BLE001 - the reader raises several kinds, bare Exception among them
+            words = str(error).strip().split("\n")[0]
+            raise LakeUnusable(f"the index cannot be read: {words}", help=_ANEW) from None
 
     @cached_property
     def known(self) -> frozenset[str]:
@@ -125,6 +140,14 @@ def open_index(path: Path, columns: tuple[Column, ...]) -> TermIndex | None:
     return None if table is None else TermIndex(columns, table)
 
 
+def _readable(path: Path, columns: tuple[Column, ...]) -> TermIndex | None:
+    try:
+        index = open_index(path, columns)
+        return index if index is not None and index.rows is not None else None
+    except LakeUnusable:
+        return None
+
+
 def narrowed_by(
     index: TermIndex, pinned: Pinned, scans: Sequence[Sequence[Ask]], given: Mapping[str, pa.Scalar]
 ) -> tuple[str, ...] | None:
@@ -151,9 +174,13 @@ def update_index(
 ) -> Updated:
     """Read the files that the index at `path` does not know, and forget those that the snapshot no longer has.
 
-    One commit: an append while files only came, else the whole index anew. Raises LakeUnusable, CommitFailedError.
+    One commit: an append while files only came, else the whole index anew; so too where what is there cannot be read,
+    or is of other columns. Raises LakeUnusable, WriteConflict.
     """
-    index = open_index(path, columns)
+    if apart := {c.name for c in columns} & set(pinned.table.metadata().partition_columns):
+        words = f"`{min(apart)}` stands in the log, by which files are listed anyway, and not in the files"
+        raise LakeUnusable(words, help="index a column that is no partition column")
+    index = _readable(path, columns)
     now, known = set(relative_files(pinned)), index.known if index is not None else frozenset()
     new, gone = sorted(now - known), known - now
     rows = _read(context, pinned, columns, new)
@@ -166,9 +193,15 @@ def update_index(
     rows = _sorted(rows, columns)
     said = {"decreta.dataset": pinned.name, "decreta.dataset_version": str(pinned.version)}
     properties = CommitProperties(custom_metadata=said, max_commit_retries=0)
-    with writing(f"the index at {path}"):
-        target = path if index is None else index.table
-        write_deltalake(target, rows, mode=mode, commit_properties=properties)  # type: ignore[call-overload]
+    if index is None:
+        shutil.rmtree(path, ignore_errors=True)  # nothing is lost: an index is made from its dataset
+    try:
+        with writing(f"the index at {path}"):
+            target = path if index is None else index.table
+            write_deltalake(target, rows, mode=mode, commit_properties=properties)  # type: ignore[call-overload]
+    except CommitFailedError as error:
+        words = str(error).split("\n")[0]
+        raise WriteConflict(f"the index at {path} was changed by another writer: {words}", help="run again") from None
     done = open_index(path, columns)
     assert done is not None
     return Updated(done.table.version(), len(new), len(gone), done.rows.num_rows, done.bytes)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterable, Mapping
 from typing import Any, NamedTuple, get_args
-from urllib.parse import unquote
 
 from datafusion import DataFrame, ExecutionPlan
 from msgspec import Struct
@@ -58,8 +57,8 @@ def scan_stats(
     twice counts twice, in what was read as in what could have been.
     """
     leaves = [_Leaf(leaf.display(), _by_file(leaf)) for leaf in _leaves(plan)]
-    native = all(scanned.path == "native" for scanned in scans.values())
-    read = {name: [leaf for leaf in leaves if scanned.folder in leaf.shown] for name, scanned in scans.items()}
+    native = all(scanned.of_files for scanned in scans.values())
+    read = {name: _of(scanned, leaves) for name, scanned in scans.items()}
     times = {name: max(1, len(found)) for name, found in read.items()}
     known = _summed(part for leaf in leaves for part in leaf.counters.values()) if native else {}
     files = sum(scanned.files * times[name] for name, scanned in scans.items())
@@ -80,6 +79,12 @@ def scan_stats(
     )
 
 
+def ladders(plan: ExecutionPlan, scans: Mapping[str, Scanned]) -> dict[str, Ladder]:
+    """Return the ladder of each of the tables `scans` that an executed plan reads."""
+    leaves = [_Leaf(leaf.display(), _by_file(leaf)) for leaf in _leaves(plan)]
+    return {name: _ladder(scanned, _of(scanned, leaves), None) for name, scanned in scans.items()}
+
+
 class _Leaf(NamedTuple):
     """One scan of an executed plan: how the engine writes it, and its counters by file; None of the whole."""
 
@@ -91,11 +96,20 @@ class _Leaf(NamedTuple):
         return _PREDICATE.search(self.shown) is not None
 
 
+def _of(scanned: Scanned, leaves: Iterable[_Leaf]) -> list[_Leaf]:
+    """Return the scans of a table, with their counters by the data file."""
+    return [
+        leaf._replace(counters={file and scanned.file_of(file): part for file, part in leaf.counters.items()})
+        for leaf in leaves
+        if scanned.folder in leaf.shown
+    ]
+
+
 def _ladder(scanned: Scanned, leaves: list[_Leaf], narrowed: Narrowed | None) -> Ladder:
     """Return the rungs of one dataset from its scans in the plan; one that is not there read nothing."""
     pinned, scans = scanned.pinned, max(1, len(leaves))
     found: dict[str, Any] = dict.fromkeys(_MEASURED)
-    if scanned.path == "native":
+    if scanned.of_files:
         found |= _rungs(leaves) | _perfect(scanned, leaves, narrowed)
     if not scanned.value.bloom_filters:
         found["row_groups_bloom"] = None  # the engine counts what it lets pass
@@ -105,6 +119,7 @@ def _ladder(scanned: Scanned, leaves: list[_Leaf], narrowed: Narrowed | None) ->
         scans=scans,
         asked=narrowed.asked if narrowed else (),
         unbounded=narrowed.unbounded if narrowed else {},
+        fresh=pinned.tight,
         files=scanned.files,
         files_log=narrowed.by_log if narrowed else None,
         indexes=narrowed.indexes if narrowed else (),
@@ -168,13 +183,11 @@ def _perfect(scanned: Scanned, leaves: list[_Leaf], narrowed: Narrowed | None) -
     if narrowed is None or sample is None or not pinned.rows or not sample.rows:
         return {}
     size, rows = pinned.entries[sample.file][0], pinned.rows
-    share = sum(sample.columns.get(column, 0) for column in narrowed.columns) / size
+    share = sum(sample.sizes[column] for column in narrowed.columns) / size
     eligible = round(share * pinned.bytes)
     found: dict[str, Any] = {"bytes_columns": eligible * max(1, len(leaves))}
     hits = [_hits(leaf) if leaf.filtered else None for leaf in leaves]
-    named = len(pinned.entries) == len(pinned.files) and all(
-        file in pinned.entries for each in hits for file in each or ()
-    )
+    named = all(file in pinned.entries for each in hits for file in each or ())
     if None in hits or not named or not (leaves or narrowed.asked):
         return found
     perfect = clustered = 0.0
@@ -252,15 +265,14 @@ def _summed(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 
 def _by_file(leaf: Any) -> dict[str | None, dict[str, int]]:
-    """Return the metrics of a scan by the name of the file that they are of; None of those of the whole."""
+    """Return the metrics of a scan by the path of the file that they are of; None of those of the whole."""
     found: dict[str | None, dict[str, int]] = {}
     metrics = leaf.metrics()
     for metric in metrics.metrics() if metrics is not None else ():
         metric_name = metric.name
         if metric_name not in _COUNTS and metric_name not in _PRUNED:
             continue
-        path = metric.labels().get("filename")
-        part = found.setdefault(None if path is None else unquote(path).rpartition("/")[2], {})
+        part = found.setdefault(metric.labels().get("filename"), {})
         if metric_name in _COUNTS:
             part[metric_name] = part.get(metric_name, 0) + (0 if metric.value is None else int(metric.value))
         elif hit := _PRUNING.search(repr(metric)):

@@ -68,8 +68,7 @@ class Pack:
     ) -> None:
         """Load and verify the pack in `folder`. Raises DecretaError."""
         self._tally = Tally()
-        self._tally.once("load")
-        self._pack = load(Path(folder), expect)
+        self._pack = load(Path(folder), self._tally, expect)
         self.policy = self._pack.policy(env)
         self.manifest = self._pack.manifest
         # A relative lake of the environment starts where `generated/` stands.
@@ -92,9 +91,9 @@ class Pack:
         self._flush()
 
     def _flush(self) -> None:
-        # Best effort: a read-only lake keeps none.
+        # A read-only lake keeps none, and an answer is not taken back because a note of it could not be kept.
         if self.lake.writable():
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(DecretaError):
                 self._ledger.write(self.lake)
         self._ledger.rows.clear()
 
@@ -120,22 +119,20 @@ class Pack:
         """
         self.check_workload(workload)
         given = self.places(sources or {})
-        tally = Tally()
-        tally.once("load")
         try:
             return run(
                 self._pack,
                 self.policy,
                 self.lake,
                 given,
-                tally,
+                self._tally.anew(),
                 progress or (lambda _stage, _words: None),
                 select,
                 workload,
             )
         finally:
             # Readers of this pack see the new run: they bind, and open sessions, anew.
-            self._binding, self._readings, self._tally = None, {}, tally.of_reader()
+            self._binding, self._readings, self._tally = None, {}, self._tally.anew()
 
     def places(self, sources: Mapping[str, str | Sequence[str]]) -> dict[str, list[str]]:
         """Return the places given for sources and tables of others, the latter made absolute. Raises InputInvalid."""

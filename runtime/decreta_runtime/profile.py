@@ -26,6 +26,8 @@ from decreta_runtime.record import Lookup, lookups_under
 
 _INDEXED = frozenset({"=", "in", "like"})
 """Conditions that an external index answers."""
+_P95 = 0.95
+"""The share of look-ups that p95 is the time of."""
 
 
 def profile(pack: Pack) -> Profile:
@@ -64,9 +66,9 @@ def _shape(
         shape=shape,
         workload=lookups[-1].detail.workload,
         count=len(lookups),
-        seconds=round(sum(times), 6),
-        p50_ms=round(1000 * statistics.median_low(times), 3),
-        p95_ms=round(1000 * times[math.ceil(0.95 * len(times)) - 1], 3),
+        seconds=sum(times),
+        p50_seconds=statistics.median_low(times),
+        p95_seconds=times[math.ceil(_P95 * len(times)) - 1],
         bytes_read=_median(each.bytes for each in lookups),
         bytes_eligible=_median(sum(ladder.bytes_eligible for ladder in each.values()) for each in ladders) or 0,
         pruning_effectiveness_score=str(whole.score) if whole else None,
@@ -220,7 +222,8 @@ class _Table:
     def _unused(self, index: str) -> str | None:
         """Say why a declared index did not serve the shape; None if it did."""
         value, subject = self.policy.index(self.name, index).value, f"{self.manifest.pack}/index/{self.name}.{index}"
-        if self.shape not in value.shapes or not value.build:
+        used = value.build and self.shape in value.shapes
+        if not used:
             what = "is not used by this shape" if value.build else "is not built"
             return f"the index {index} {what}; `decreta explain {subject}` says what would change that"
         if any(rung.name == index and rung.files is None for rung in self.ladder.indexes):

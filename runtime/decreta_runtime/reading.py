@@ -19,7 +19,7 @@ from decreta_runtime.contract.policy import Choice, IndexValue, Policy, ScanValu
 from decreta_runtime.contract.records import IndexRung
 from decreta_runtime.functions import call_table_function
 from decreta_runtime.guards import choose
-from decreta_runtime.index import TermIndex, narrowed_by, open_index
+from decreta_runtime.index import TermIndex, narrowed_by, open_index, relative_files
 from decreta_runtime.ladder import Narrowed
 from decreta_runtime.lake import Lake
 from decreta_runtime.load import LoadedPack
@@ -78,7 +78,6 @@ class Reading:
 
     def take_for(self, shape: str, entry: QueryEntry, given: Mapping[str, pa.Scalar]) -> None:
         """Have what a shape reads: of each dataset the files that may hold what `given` asks for, and its views."""
-        moved = False
         for dataset in entry.datasets:
             if dataset not in self._taken:
                 self._register(self._choose(dataset, entry.workload))
@@ -87,12 +86,7 @@ class Reading:
             files = narrowed.files
             if files != self.scans[dataset].listed:
                 self._list(taken, files)
-                moved = True
         for view in entry.views:
-            # A view keeps the tables that it was made over.
-            if moved and view in self.views:
-                self.context.deregister_table(view)
-                self.views.discard(view)
             if view not in self.views:
                 self.context.register_table(view, self.pack.builder(view)(self.context).into_view())
                 self.views.add(view)
@@ -138,6 +132,10 @@ class Reading:
         if name in self.scans:
             self.context.deregister_table(name)
             del self.scans[name]
+            # A view keeps the tables that it was made over, those of another shape too.
+            for view in self.views:
+                self.context.deregister_table(view)
+            self.views.clear()
         scanned = register_scan(self.context, taken.pinned, taken.columns, taken.choice.value, files)
         self._taken[name], self.scans[name] = taken, scanned
         return scanned
@@ -160,7 +158,8 @@ class Reading:
             if kept is not None:
                 listed = frozenset(kept)
                 files = tuple(path for path in files if path in listed)
-            rungs.append(IndexRung(name=name, files=None if kept is None else len(files)))
+            rung = IndexRung(name=name, files=None if kept is None else len(files), unknown=_unknown(index, pinned))
+            rungs.append(rung)
         return Narrowed(files, columns, asked, missing, by_log, tuple(rungs))
 
     def _missing(self, pinned: Pinned, column: str) -> int:
@@ -186,3 +185,8 @@ class Reading:
                 self.ledger.add("guard", f"{dataset}.{name}", f"index_readable: {holds}", choice.pointer)
             self._indexes[(dataset, name)] = (choice, index if readable else None)
         return self._indexes[(dataset, name)]
+
+
+def _unknown(index: TermIndex | None, pinned: Pinned) -> int | None:
+    """Return how many of a table's files an index has not read; None without the index."""
+    return None if index is None else len(set(relative_files(pinned)) - index.known)

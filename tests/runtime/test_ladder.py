@@ -154,7 +154,7 @@ def test_reads_through_delta_leave_no_counters(looked: Path) -> None:
     scan(looked, path="delta", log_pruning=False)
     found = ladder(looked, "by_id", id=ONE)
     measured = set(Ladder.__struct_fields__) - {
-        *("path", "switched_off", "scans", "asked", "unbounded", "files", "indexes", "files_listed"),
+        *("path", "switched_off", "scans", "asked", "unbounded", "fresh", "files", "indexes", "files_listed"),
         *("rows", "bytes_eligible"),
     }
     assert {name: getattr(found, name) for name in measured} == dict.fromkeys(measured)

@@ -242,6 +242,7 @@ def test_a_shadow_is_asked_its_guards_and_obeys_none(shop: Path) -> None:
     scan, cache = seen.shadow("scan", "product"), seen.shadow("cache", "paired")
     assert scan["guards"] == {
         "engine_as_probed": True, "no_column_mapping": True, "no_deletion_vectors": True, "schema_as_compiled": False,
+        "plain_protocol": True,
         "unpartitioned": True,
     }  # fmt: skip
     assert (scan["stands"], scan["would"]["changes"]) == ("otherwise", {}), "otherwise is what the baseline is"
@@ -359,7 +360,14 @@ def test_the_report_counts(watched: Path, decreta: Command) -> None:
     # customer, product, sale, revenue, best_sale; only best_sale, which nobody reads, is read as the baseline says.
     assert (scan["decisions"], scan["agreeing"], scan["agreement"]) == (5, 1, "0.20")
     assert (scan["modes"], scan["runs"], scan["shadows"]) == ({"off": 1, "warn": 4}, 1, 4)
-    assert scan["changes"] == {"bloom_filters": 2, "columns": 3, "page_index": 2, "path": 3, "pushdown": 2}
+    assert scan["changes"] == {
+        "bloom_filters": 2,
+        "columns": 3,
+        "log_pruning": 2,
+        "page_index": 2,
+        "path": 3,
+        "pushdown": 2,
+    }
     assert scan["exceptions"] == [
         {"subject": "product", "mode": "off", "because": "Its files are being rewritten.", "until": "0.2.0"}
     ]

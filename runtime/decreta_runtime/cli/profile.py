@@ -57,7 +57,7 @@ def _shape(shape: ShapeProfile, whole: float) -> Iterator[str]:
     read = "unknown" if shape.bytes_read is None else f"{shape.bytes_read:,}"
     score = shape.pruning_effectiveness_score or "unknown"
     cost = f"{read} of {shape.bytes_eligible:,} bytes; pruning_effectiveness_score {score}"
-    yield f"  p50 {shape.p50_ms:.1f} ms, p95 {shape.p95_ms:.1f} ms; {cost}"
+    yield f"  p50 {1000 * shape.p50_seconds:.1f} ms, p95 {1000 * shape.p95_seconds:.1f} ms; {cost}"
     for table in shape.tables:
         yield from (f"  {line}" for line in picture({table.dataset: table.ladder}))
         yield from (f"    limited by  {limit.says}" for limit in table.limits)

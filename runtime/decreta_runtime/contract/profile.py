@@ -59,8 +59,8 @@ class ShapeProfile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     count: int
     seconds: float
     """Of all its look-ups."""
-    p50_ms: float
-    p95_ms: float
+    p50_seconds: float
+    p95_seconds: float
     """The lower median, and the least time that 95 of 100 look-ups stay within."""
     bytes_read: int | None
     bytes_eligible: int

@@ -104,6 +104,8 @@ class IndexRung(Struct, frozen=True, kw_only=True):
     name: str
     files: int | None
     """Files that are left after it; null where it is not there, cannot be read, or says nothing of what is asked."""
+    unknown: int | None
+    """Files of the snapshot that it does not know, which are read all the same; null where it is not there."""
 
 
 Switch = Literal["log_pruning", "pushdown", "page_index", "bloom_filters"]
@@ -117,7 +119,7 @@ class Ladder(Struct, frozen=True, kw_only=True):
     pruning counters are rounded to three digits above 9,999. Reads through delta-rs leave none.
     """
 
-    path: Literal["native", "delta"]
+    path: Literal["native", "linked", "delta"]
     switched_off: tuple[Switch, ...]
     """What the policy has switched off of the scan."""
     scans: int
@@ -128,6 +130,9 @@ class Ladder(Struct, frozen=True, kw_only=True):
     """Whether a condition reached every scan: of the statement itself, or of a join while it ran."""
     unbounded: dict[str, int]
     """Column asked → files of the snapshot in whose log entry nothing bounds it."""
+    fresh: bool | None
+    """Whether the log's statistics are of the rows as they are. False where deletion vectors hide rows that they still
+    count and bound; null where a vector cannot be read."""
     files: int
     """Files of the snapshot."""
     files_log: int | None
