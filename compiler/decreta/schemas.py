@@ -21,7 +21,7 @@ from decreta_runtime.contract.kpi import Kpi
 from decreta_runtime.contract.manifest import Manifest
 from decreta_runtime.contract.policy import PolicyFile
 from decreta_runtime.contract.profile import Profile
-from decreta_runtime.contract.records import LedgerRow, QueryDetail, RunRecord, ShadowDetail
+from decreta_runtime.contract.records import ComputeDetail, LedgerRow, QueryDetail, RunRecord, ShadowDetail
 
 SPECS: dict[str, Any] = {
     "object": spec.ObjectSpec,
@@ -52,6 +52,7 @@ _ARTEFACTS = {
     "ledger": LedgerRow,
     "shadow": ShadowDetail,
     "query_detail": QueryDetail,
+    "compute_detail": ComputeDetail,
     "kpi": Kpi,
     "profile": Profile,
     "observations": Observations,

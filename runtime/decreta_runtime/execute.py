@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 from datafusion import DataFrame, SessionContext
 
@@ -15,6 +16,7 @@ from decreta_runtime.checks import Asked, Sieve, Violation, ask_again, asked_at
 from decreta_runtime.contract.errors import DecretaError, PolicyIncomplete, StatementFailed
 from decreta_runtime.contract.manifest import QUARANTINE, Column, Manifest, RelationEntry
 from decreta_runtime.contract.policy import CacheValue, Choice, Policy, SessionValue, WriteValue
+from decreta_runtime.contract.records import ComputeDetail
 from decreta_runtime.evolve import Evolution, key_text
 from decreta_runtime.functions import call_table_function
 from decreta_runtime.guards import choose
@@ -50,6 +52,7 @@ class Execution:
     lake: Lake
     identity: RunIdentity
     context: SessionContext
+    workload: str
     profile: Choice[SessionValue]
     binding: Binding
     places: Places
@@ -174,7 +177,8 @@ class Execution:
         pinned, read = done.pinned, self._reading(frame)
         self.context.deregister_table(rows)
         self.register(pinned, columns, "written")
-        detail = None if aside is None else {"given": sieve.given, "quarantined": sieve.taken_out}
+        apart = {} if aside is None else {"given": sieve.given, "quarantined": sieve.taken_out}
+        detail = self._detail(read, **apart)
         figures = {"rows_read": read.rows, "bytes_scanned": read.bytes, "memory_bytes": done.memory_bytes}
         self._written(outcome(pinned, "written"), name, done.rows, start, choice, detail, **figures)
         note_write(self.ledger, choice, pinned, done.rows, staged, self.policy)
@@ -248,8 +252,13 @@ class Execution:
     def _reading(self, frame: DataFrame) -> Reading:
         """Return what an executed statement has read, as far as that is known."""
         in_memory = {name: placed.rows for name, placed in self.kept.items() if placed.placement == "memory"}
-        counted = {scanned.pinned.name for scanned in self.scans if scanned.of_files}
-        return reading(frame, in_memory, counted | (self.kept.keys() - in_memory.keys()))
+        scans = {scanned.pinned.name: scanned for scanned in self.scans}
+        return reading(frame, in_memory, self.kept.keys() - in_memory.keys(), scans)
+
+    def _detail(self, read: Reading, **apart: int) -> dict[str, Any]:
+        """Return what the ledger's row of a statement says of its reading."""
+        found: dict[str, Any] = msgspec.to_builtins(ComputeDetail(workload=self.workload, ladder=read.ladder, **apart))
+        return found
 
     def staging(self, name: str, columns: tuple[Column, ...], choice: Choice[WriteValue]) -> Place:
         """Begin to gather rows that come from outside SQL, where the write policy says."""
@@ -339,7 +348,7 @@ class Execution:
             return
         seconds = time.perf_counter() - start
         self.kept[name] = placed
-        read = Reading(None, None) if frame is None else self._reading(frame)
+        read = Reading(None, None, {}) if frame is None else self._reading(frame)
         self.ledger.add(
             "step",
             name,
@@ -351,6 +360,7 @@ class Execution:
             rows_read=read.rows,
             bytes_scanned=read.bytes,
             memory_bytes=placed.held,
+            detail=None if frame is None else self._detail(read),
         )
         note_cache(self.ledger, name, choice, placed, self.policy)
         self.progress("keep", f"{name}: {placed.rows:,} rows in {placed.placement}")

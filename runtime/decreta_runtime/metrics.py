@@ -56,7 +56,7 @@ def scan_stats(
     `narrowed` says of the tables of a query shape why they list the files that they do. A table that a statement reads
     twice counts twice, in what was read as in what could have been.
     """
-    leaves = [_Leaf(leaf.display(), _by_file(leaf)) for leaf in _leaves(plan)]
+    leaves = _scans(plan)
     native = all(scanned.of_files for scanned in scans.values())
     read = {name: _of(scanned, leaves) for name, scanned in scans.items()}
     times = {name: max(1, len(found)) for name, found in read.items()}
@@ -79,14 +79,8 @@ def scan_stats(
     )
 
 
-def ladders(plan: ExecutionPlan, scans: Mapping[str, Scanned]) -> dict[str, Ladder]:
-    """Return the ladder of each of the tables `scans` that an executed plan reads."""
-    leaves = [_Leaf(leaf.display(), _by_file(leaf)) for leaf in _leaves(plan)]
-    return {name: _ladder(scanned, _of(scanned, leaves), None) for name, scanned in scans.items()}
-
-
 class _Leaf(NamedTuple):
-    """One scan of an executed plan: how the engine writes it, and its counters by file; None of the whole."""
+    """One scan of an executed plan: how the engine writes it, and its counters by file's path; None of the whole."""
 
     shown: str
     counters: dict[str | None, dict[str, int]]
@@ -213,20 +207,26 @@ class Reading(NamedTuple):
 
     rows: int | None
     bytes: int | None
+    ladder: dict[str, Ladder]
+    """Dataset → how the statement came down to the rows that it took; which columns it reads is not told."""
 
 
-def reading(frame: DataFrame, in_memory: Mapping[str, int], counted: Container[str]) -> Reading:
+def reading(
+    frame: DataFrame, in_memory: Mapping[str, int], spilled: Container[str], scans: Mapping[str, Scanned]
+) -> Reading:
     """Return what an executed statement read: what its scans gave, and all rows of tables in memory.
 
-    `in_memory` has the rows of tables that leave no counters because they lie there, `counted` the tables that leave
-    some. What delta-rs has read leaves none, and then nothing is known of the whole.
+    `in_memory` has the rows of tables that leave no counters because they lie there, `spilled` are tables that leave
+    some, `scans` the datasets. What delta-rs has read leaves none, and then nothing is known of the whole.
     """
-    tables = _tables(frame)
-    if not all(name in in_memory or name in counted for name in tables):
-        return Reading(None, None)
-    known = _counters(_leaves(frame.execution_plan()))
+    tables, leaves = _tables(frame), _scans(frame.execution_plan())
+    read = {name: scans[name] for name in dict.fromkeys(tables) if name in scans}
+    ladder = {name: _ladder(scanned, _of(scanned, leaves), None) for name, scanned in read.items()}
+    if not all(name in in_memory or name in spilled or (name in read and read[name].of_files) for name in tables):
+        return Reading(None, None, ladder)
+    known = _summed(part for leaf in leaves for part in leaf.counters.values())
     rows = known.get("output_rows", 0) + sum(in_memory.get(name, 0) for name in tables)
-    return Reading(rows, known.get("bytes_scanned", 0))
+    return Reading(rows, known.get("bytes_scanned", 0), ladder)
 
 
 def read_by(frame: DataFrame, names: Iterable[str]) -> set[str]:
@@ -240,6 +240,10 @@ def _tables(frame: DataFrame) -> list[str]:
     return re.findall(r"TableScan: (.+?)(?: projection=|$)", frame.logical_plan().display_indent(), re.MULTILINE)
 
 
+def _scans(plan: ExecutionPlan) -> list[_Leaf]:
+    return [_Leaf(leaf.display(), _by_file(leaf)) for leaf in _leaves(plan)]
+
+
 def _leaves(plan: ExecutionPlan) -> list[Any]:
     found, stack = [], [plan]
     while stack:
@@ -249,11 +253,6 @@ def _leaves(plan: ExecutionPlan) -> list[Any]:
         else:
             found.append(node)
     return found
-
-
-def _counters(leaves: list[Any]) -> dict[str, int]:
-    """Sum the metrics of scans."""
-    return _summed(part for leaf in leaves for part in _by_file(leaf).values())
 
 
 def _summed(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:

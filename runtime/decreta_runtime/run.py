@@ -239,7 +239,9 @@ def _begin(
             pointer = policy.schema_change(name).pointer
             ledger.add("decision", name, f"{found.action}: {change.kind}", pointer, detail={"words": change.words})
             progress("schema", f"{name}: {change.words}: {found.action}")
-    return Execution(pack, policy, lake, identity, context, profile, binding, places, ledger, progress, schemas)
+    return Execution(
+        pack, policy, lake, identity, context, workload, profile, binding, places, ledger, progress, schemas
+    )
 
 
 def _sources(

@@ -185,6 +185,19 @@ class Ladder(Struct, frozen=True, kw_only=True):
         return min(avoidable, max(0, self.bytes_columns - self.bytes_read))
 
 
+class ComputeDetail(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The `detail` of a row of kind `step` or `write` that a statement computed."""
+
+    workload: str
+    """The workload class of the run's session."""
+    ladder: dict[str, Ladder]
+    """Dataset → how it was read."""
+    given: int | None = None
+    """Of a dataset with a quarantine: rows that the statement gave."""
+    quarantined: int | None = None
+    """Those of them that its checks took out."""
+
+
 class QueryDetail(Struct, frozen=True, kw_only=True):
     """The `detail` of a row of kind `query`."""
 
