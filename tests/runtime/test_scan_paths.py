@@ -138,7 +138,8 @@ def conditions(draw: st.DrawFn) -> tuple[str, tuple[Ask, ...], dict[str, pa.Scal
 
 def session(partitions: int = 2) -> SessionContext:
     config = SessionConfig().with_target_partitions(partitions)
-    return SessionContext(config.set("datafusion.execution.time_zone", "UTC"))
+    config = config.set("datafusion.execution.time_zone", "UTC")
+    return SessionContext(config.set("datafusion.optimizer.enable_aggregate_dynamic_filter_pushdown", "false"))
 
 
 def answer(context: SessionContext, sql: str, values: dict[str, pa.Scalar] | None = None) -> list[str]:
