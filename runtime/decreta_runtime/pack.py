@@ -35,7 +35,7 @@ from decreta_runtime.pin import Binding, bind_run
 from decreta_runtime.reading import Reading
 from decreta_runtime.record import Ledger, last_run
 from decreta_runtime.run import RunResult, run
-from decreta_runtime.scan import quote
+from decreta_runtime.scan import Pinned, quote
 from decreta_runtime.selection import needed
 from decreta_runtime.session import build_session
 from decreta_runtime.shadow import note_session
@@ -222,6 +222,10 @@ class Pack:
     def observe(self, runs: int) -> Observations:
         """Return what is seen of the last complete run's tables, and of relations in the newest `runs` of them."""
         return observe(self.manifest, self.policy.environment, self.lake, self._bound(), runs)
+
+    def pinned(self, dataset: str) -> Pinned:
+        """Return the version of a dataset that readers of this pack see."""
+        return self._bound()[dataset]
 
     def versions(self) -> dict[str, int]:
         """Return the table versions that readers of this pack see."""

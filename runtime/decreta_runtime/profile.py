@@ -21,6 +21,7 @@ from decreta_runtime.contract.policy import Decision, Policy
 from decreta_runtime.contract.profile import PROFILE_FORMAT, Advice, Limit, Profile, ShapeProfile, TableProfile
 from decreta_runtime.contract.records import Ladder
 from decreta_runtime.ladder import effectiveness
+from decreta_runtime.observe import depth
 from decreta_runtime.pack import Pack
 from decreta_runtime.record import Lookup, lookups_under
 
@@ -40,7 +41,7 @@ def profile(pack: Pack) -> Profile:
     seen = pack.observe(0).datasets if lookups else {}
     found = []
     for shape in {each.shape for each in lookups}:
-        found.append(_shape(shape, [each for each in lookups if each.shape == shape], manifest, policy, seen))
+        found.append(_shape(shape, [each for each in lookups if each.shape == shape], pack, seen))
     return Profile(
         format=PROFILE_FORMAT,
         pack=manifest.pack,
@@ -51,14 +52,12 @@ def profile(pack: Pack) -> Profile:
     )
 
 
-def _shape(
-    shape: str, lookups: Sequence[Lookup], manifest: Manifest, policy: Policy, seen: dict[str, DatasetObservation]
-) -> ShapeProfile:
+def _shape(shape: str, lookups: Sequence[Lookup], pack: Pack, seen: dict[str, DatasetObservation]) -> ShapeProfile:
     times = sorted(each.seconds for each in lookups)
     ladders = [each.detail.ladder for each in lookups]
     whole = effectiveness(ladder for each in ladders for ladder in each.values())
     tables = [
-        _Table(manifest, policy, shape, name, middle([each[name] for each in ladders if name in each]), seen[name])
+        _Table(pack, shape, name, middle([each[name] for each in ladders if name in each]), seen[name])
         for name in ladders[-1]
         if name in seen
     ]
@@ -92,12 +91,19 @@ def _median(figures: Iterable[int | None]) -> int | None:
 class _Table:
     """One dataset as one shape reads it."""
 
-    manifest: Manifest
-    policy: Policy
+    pack: Pack
     shape: str
     name: str
     ladder: Ladder
     seen: DatasetObservation
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.pack.manifest
+
+    @property
+    def policy(self) -> Policy:
+        return self.pack.policy
 
     def profile(self) -> TableProfile:
         advice = sorted((*self._order(), *self._index(), *self._other()), key=_spared)
@@ -118,6 +124,11 @@ class _Table:
         return self.policy.write(self.name).value.sort if decision else ()
 
     @property
+    def _of_files(self) -> list[str]:
+        """The columns asked whose values stand in the files: those of a partition stand in the log, exactly."""
+        return [column for column in self.ladder.asked if column not in self.seen.partition_columns]
+
+    @property
     def _spec(self) -> str:
         kind = "objects" if self.name in self.manifest.objects else "relations"
         return f"specs/{self.manifest.pack}/{kind}/{self.name}.yaml"
@@ -135,7 +146,10 @@ class _Table:
             inside = "; a join's filter does, inside the scan" if ladder.filtered else ""
             yield Limit(kind="no_condition", column=None, says=f"no condition reaches `{self.name}`{inside}")
             return
-        for switch in ladder.switched_off if ladder.path == "native" else ():
+        if ladder.fresh is False:
+            says = "deletion vectors hide rows that the log's statistics still count and bound"
+            yield Limit(kind="statistics_wide", column=None, says=says)
+        for switch in ladder.switched_off if ladder.path != "delta" else ():
             words = "not narrowed" if switch == "log_pruning" else "not filtered so"
             yield Limit(kind="switched_off", column=None, says=f"{words}: {switch} is off {self._why(switch, False)}")
         for column in ladder.asked:
@@ -149,13 +163,27 @@ class _Table:
         if depth is not None and depth > 1 and not self._no_file_in_vain:
             says = f"files unsorted by `{column}`: clustering depth {depth:,} of {files:,} files"
             yield Limit(kind="files_overlap", column=column, says=says)
-        if self._sort and column not in self._sort[:1] and self._reads_more:
-            says = f"rows sorted by {_listed(self._sort)}, not by `{column}`"
-            yield Limit(kind="rows_unsorted", column=column, says=says)
+        if column in self._of_files and column not in self._sort[:1] and self._reads_more:
+            yield from self._unsorted(column)
         for rung in self.ladder.indexes:
             if rung.files is None and self.manifest.indexes_of(self.name)[rung.name].columns[0] == column:
                 says = f"the index {rung.name} on `{column}` is not there or cannot be read"
                 yield Limit(kind="index_unused", column=column, says=says)
+            elif rung.unknown:
+                says = (
+                    f"the index {rung.name} does not know {rung.unknown:,} of the {rung.files:,} files that it leaves"
+                )
+                yield Limit(kind="index_behind", column=column, says=says)
+
+    def _unsorted(self, column: str) -> Iterator[Limit]:
+        """Say in which order the rows stand, and how many row groups hold one value of a column."""
+        found = self.pack.pinned(self.name).row_groups(column)
+        if found is not None and (deepest := depth(found.ranges)) > 1:
+            says = f"row groups unsorted by `{column}`: clustering depth {deepest:,} of {found.total:,} row groups"
+            yield Limit(kind="row_groups_overlap", column=column, says=says)
+        if self._sort:
+            says = f"rows sorted by {_listed(self._sort)}, not by `{column}`"
+            yield Limit(kind="rows_unsorted", column=column, says=says)
 
     @property
     def _no_file_in_vain(self) -> bool:
@@ -186,7 +214,7 @@ class _Table:
         now, then = self.ladder.bytes_read, self.ladder.bytes_clustered
         if self._of_others or now is None or then is None or then >= now:
             return
-        for column in self.ladder.asked:
+        for column in self._of_files:
             if column in self._sort[:1]:
                 continue
             others = self._asking(self._sort[0]) if self._sort else []
@@ -212,7 +240,7 @@ class _Table:
         asks = [ask for scan in self._entry.asks.get(self.name, ()) for ask in scan]
         for column in dict.fromkeys(ask.column for ask in asks if ask.op in _INDEXED):
             known = {n: e for n, e in self.manifest.indexes_of(self.name).items() if e.columns[0] == column}
-            if not known and column not in self._sort[:1]:
+            if not known and column in self._of_files and column not in self._sort[:1]:
                 says = f"declare by_{column}: {{kind: term, column: {column}}}"
                 yield self._advice("indexes", says, matched, then)
             for name in known:
@@ -236,16 +264,21 @@ class _Table:
             edit = f"specs/{self.manifest.pack}/queries/{self.shape}.yaml: body"
             says = f"compare a column of `{self.name}` with a parameter or a literal, if fewer of its rows will do"
             yield self._advice("", says, None, None, edit)
-        elif "log_pruning" in ladder.switched_off:
-            depths = [depth for column in ladder.asked if (depth := self._depth(column)) is not None]
-            subject = f"{self.manifest.pack}/scan/{self.name}"
-            says = f"`decreta explain {subject}` says what would narrow it to the files that the log leaves"
-            edit = f"rules of the scan domain, or [rollout.domains] scan in specs/{self.manifest.pack}/env"
-            advice = self._advice("", says, min(depths, default=None), None, edit)
-            yield msgspec.structs.replace(advice, files_now=ladder.files_listed)
+        elif ladder.asked and ladder.switched_off:
+            yield self._setting()
         for column, missing in ladder.unbounded.items():
             if missing:
                 yield self._statistics(column)
+
+    def _setting(self) -> Advice:
+        """Name where what the policy has off of the scan is decided."""
+        depths = [found for column in self.ladder.asked if (found := self._depth(column)) is not None]
+        off = "log_pruning" in self.ladder.switched_off
+        subject = f"{self.manifest.pack}/scan/{self.name}"
+        says = f"`decreta explain {subject}` says what would switch on {', '.join(self.ladder.switched_off)}"
+        edit = f"rules of the scan domain, or [rollout.domains] scan in specs/{self.manifest.pack}/env"
+        advice = self._advice("", says, min(depths, default=None) if off else None, None, edit)
+        return msgspec.structs.replace(advice, files_now=self.ladder.files_listed)
 
     def _statistics(self, column: str) -> Advice:
         if self._of_others:

@@ -158,8 +158,7 @@ class Reading:
             if kept is not None:
                 listed = frozenset(kept)
                 files = tuple(path for path in files if path in listed)
-            rung = IndexRung(name=name, files=None if kept is None else len(files), unknown=_unknown(index, pinned))
-            rungs.append(rung)
+            rungs.append(_rung(name, None if kept is None else index, pinned, files))
         return Narrowed(files, columns, asked, missing, by_log, tuple(rungs))
 
     def _missing(self, pinned: Pinned, column: str) -> int:
@@ -187,6 +186,10 @@ class Reading:
         return self._indexes[(dataset, name)]
 
 
-def _unknown(index: TermIndex | None, pinned: Pinned) -> int | None:
-    """Return how many of a table's files an index has not read; None without the index."""
-    return None if index is None else len(set(relative_files(pinned)) - index.known)
+def _rung(name: str, index: TermIndex | None, pinned: Pinned, left: tuple[str, ...]) -> IndexRung:
+    """Return what an index left of a table's files; None is one that did not serve."""
+    if index is None:
+        return IndexRung(name=name, files=None, unknown=None)
+    kept = frozenset(left)
+    names = (file for path, file in zip(pinned.files, relative_files(pinned), strict=True) if path in kept)
+    return IndexRung(name=name, files=len(left), unknown=sum(file not in index.known for file in names))

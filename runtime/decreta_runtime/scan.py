@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote as percent_encode
 from urllib.parse import unquote
 
@@ -41,6 +41,14 @@ class Footer(NamedTuple):
     rows: int
     row_groups: int
     sizes: Counter[str]
+
+
+class RowGroups(NamedTuple):
+    """What the footers of a table's files say of one column."""
+
+    total: int
+    ranges: list[tuple[Any, Any]]
+    """Least and greatest value of each row group that has other values than null."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +138,24 @@ class Pinned:
             for chunk in map(group.column, range(group.num_columns)):
                 sizes[chunk.path_in_schema.partition(".")[0]] += chunk.total_compressed_size
         return Footer(path, footer.num_rows, footer.num_row_groups, sizes)
+
+    def row_groups(self, column: str) -> RowGroups | None:
+        """Read of each data file's footer what bounds a column; None if something does not, or is no bound."""
+        ranges, total = [], 0
+        try:
+            for group in (f.row_group(i) for f in map(pq.read_metadata, self.files) for i in range(f.num_row_groups)):
+                total += 1
+                names = [group.column(i).path_in_schema for i in range(group.num_columns)]
+                chunk = group.column(names.index(column))
+                said = chunk.statistics
+                if said is not None and said.has_null_count and said.null_count == chunk.num_values:
+                    continue
+                if said is None or not said.has_min_max or isinstance(said.min, float):
+                    return None
+                ranges.append((said.min, said.max))
+        except (OSError, ValueError, pa.ArrowException):
+            return None
+        return RowGroups(total, ranges)
 
     @cached_property
     def schema(self) -> pa.Schema:

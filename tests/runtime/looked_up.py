@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from deltalake import ColumnProperties, WriterProperties, write_deltalake
+from deltalake import ColumnProperties, DeltaTable, WriterProperties, write_deltalake
 from tests.conftest import ROOT, compiled, edit_policy
 
 FILES, ROWS, GROUP, PAGE = 12, 1000, 250, 50
@@ -104,11 +104,19 @@ def name_of(event: int) -> str:
     return f"n{event * 7919 % (FILES * ROWS):06}"
 
 
-def write_events(path: Path, configuration: Mapping[str, str] = {}, statistics: bool = True) -> None:
+def write_events(
+    path: Path,
+    configuration: Mapping[str, str] = {},
+    statistics: bool = True,
+    partition_by: str | None = None,
+    rows: int = FILES * ROWS,
+) -> None:
     """Write the table, a commit and a file each thousand; without `statistics` the footers have none either."""
-    for first in range(0, FILES * ROWS, ROWS):
-        ids = range(first, first + ROWS)
-        rows = pa.table(
+    schema = pa.schema([("id", pa.int64()), ("name", pa.string()), ("payload", pa.string())])
+    DeltaTable.create(str(path), schema, partition_by=partition_by, configuration=dict(configuration))
+    for first in range(0, rows, ROWS):
+        ids = range(first, min(first + ROWS, rows))
+        written = pa.table(
             {
                 "id": pa.array(ids, pa.int64()),
                 "name": [name_of(i) for i in ids],
@@ -124,10 +132,17 @@ def write_events(path: Path, configuration: Mapping[str, str] = {}, statistics: 
                 dictionary_enabled=False, statistics_enabled="PAGE" if statistics else "NONE"
             ),
         )
-        write_deltalake(str(path), rows, mode="append", configuration=dict(configuration), writer_properties=properties)
+        write_deltalake(str(path), written, mode="append", writer_properties=properties)
 
 
-def project(folder: Path, without: Mapping[str, str] = {}, statistics: bool = True, **specs: str) -> Path:
+def project(
+    folder: Path,
+    without: Mapping[str, str] = {},
+    statistics: bool = True,
+    partition_by: str | None = None,
+    rows: int = FILES * ROWS,
+    **specs: str,
+) -> Path:
     """Make the compiled project with its table; return its folder. `specs` replace those of the same file name."""
     for name, text in (SPECS | {name: specs[Path(name).stem] for name in SPECS if Path(name).stem in specs}).items():
         path = folder / "specs/looked" / name
@@ -135,7 +150,7 @@ def project(folder: Path, without: Mapping[str, str] = {}, statistics: bool = Tr
         path.write_text(text.lstrip())
     (folder / "decreta.toml").touch()
     shutil.copytree(ROOT / "specs/std", folder / "specs/std")
-    write_events(folder / "tables/event", without, statistics)
+    write_events(folder / "tables/event", without, statistics, partition_by, rows)
     compiled(folder, "looked")
     return folder
 
@@ -143,6 +158,17 @@ def project(folder: Path, without: Mapping[str, str] = {}, statistics: bool = Tr
 def scan(project: Path, dataset: str = "event", **fields: Any) -> None:
     """Change fields of a dataset's scan decision."""
     edit_policy(project / "generated/looked", lambda p: p["scan_policy_by_dataset"][dataset]["value"].update(fields))
+
+
+def linked(project: Path, dataset: str = "event") -> None:
+    """Have a partitioned dataset scanned by links."""
+
+    def edit(policy: dict[str, Any]) -> None:
+        decision = policy["scan_policy_by_dataset"][dataset]
+        decision["value"].update(path="linked")
+        decision["requires"].remove("unpartitioned")
+
+    edit_policy(project / "generated/looked", edit)
 
 
 def indexed(project: Path, *shapes: str) -> None:

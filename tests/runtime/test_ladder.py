@@ -15,11 +15,12 @@ from deltalake import DeltaTable
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.conftest import ROOT, run_command
-from tests.runtime.looked_up import FILES, GROUP, PAGE, ROWS, WITHOUT, indexed, name_of, project, scan
+from tests.runtime.looked_up import FILES, GROUP, PAGE, ROWS, WITHOUT, indexed, linked, name_of, project, scan
 
 import decreta_runtime
 from decreta_runtime.cli.picture import picture
-from decreta_runtime.contract.records import Ladder
+from decreta_runtime.contract.records import ComputeDetail, Ladder
+from decreta_runtime.foreign import delete_by_vector
 from decreta_runtime.ladder import effectiveness
 from decreta_runtime.metrics import ScanStats
 
@@ -134,6 +135,7 @@ def test_without_log_pruning_the_footers_rule_files_out(looked: Path) -> None:
     assert figures(found, "row_groups", "row_groups_statistics") == [GROUPS, 1]
     assert (found.asked, found.switched_off) == (("id",), ("log_pruning",))
     assert "asked for `id`, but the policy has log_pruning off" in "\n".join(picture({"event": found}))
+    assert f"{FILES} in the snapshot → 1 opened (footers)" in "\n".join(picture({"event": found}))
 
 
 def test_switches_that_are_off_are_told_and_leave_their_rungs_unknown(looked: Path) -> None:
@@ -160,6 +162,55 @@ def test_reads_through_delta_leave_no_counters(looked: Path) -> None:
     assert {name: getattr(found, name) for name in measured} == dict.fromkeys(measured)
     assert effectiveness([found]) is None
     assert "delta-rs reads it, which leaves no counters" in "\n".join(picture({"event": found}))
+
+
+def test_a_partitioned_table_comes_down_by_its_partition(tmp_path: Path) -> None:
+    folder = project(tmp_path / "looked", partition_by="name", rows=20)
+    linked(folder)
+    found = ladder(folder, "by_name", name=name_of(3))
+    assert found.path == "linked"
+    assert figures(found, *FILE_RUNGS) == [20, 1, 1, 1, 1]
+    assert figures(found, "rows", "rows_read", "rows_out") == [20, 1, 1]
+    assert (found.unbounded, found.fresh) == ({"name": 0}, True)
+    scan(folder, log_pruning=False)
+    found = ladder(folder, "by_id", id=3)
+    assert figures(found, *FILE_RUNGS) == [20, None, 20, 20, 1]
+    assert effectiveness([found]) is not None, "which file is which stands in the links"
+    assert "20 in the snapshot → 20 opened" in "\n".join(picture({"event": found}))
+
+
+def test_deletion_vectors_leave_statistics_that_are_not_fresh(looked: Path) -> None:
+    assert ladder(looked, "by_id", id=ONE).fresh is True
+    delete_by_vector(looked / "tables/event")
+    with decreta_runtime.open(str(looked / "generated/looked"), lake=str(looked / "lake")) as pack:
+        pack.run()
+    found = ladder(looked, "by_id", id=ONE)
+    assert (found.path, found.fresh, found.rows) == ("delta", False, None)
+    assert "not fresh: deletion vectors hide rows" in "\n".join(picture({"event": found}))
+
+
+def test_an_empty_table_has_empty_rungs(tmp_path: Path) -> None:
+    folder = project(tmp_path / "looked", rows=0)
+    asked: list[tuple[str, dict[str, Any]]] = [("by_id", {"id": 1}), ("longest", {})]
+    for shape, values in asked:
+        found = ladder(folder, shape, **values)
+        assert figures(found, *FILE_RUNGS[2:4], "bytes_eligible", "bytes_read") == [0, 0, 0, 0]
+        assert "0 in the snapshot" in "\n".join(picture({"event": found}))
+
+
+def test_a_run_notes_how_its_statements_read(looked: Path) -> None:
+    with decreta_runtime.open(str(looked / "generated/looked"), lake=str(looked / "lake")) as pack:
+        pack.run()
+    ledger = DeltaTable(str(looked / "lake/_decreta/ledger")).scan(predicate="kind = 'write' AND subject = 'noted'")
+    (row,) = pa.table(ledger).to_pylist()
+    detail = json.loads(row["detail"])
+    schema = json.loads((ROOT / "generated/schemas/compute_detail.schema.json").read_bytes())
+    jsonschema.validate(detail, schema, cls=jsonschema.Draft202012Validator)
+    found = msgspec.convert(detail, ComputeDetail)
+    assert (found.workload, list(found.ladder)) == ("batch_ingest", ["event"])
+    read = found.ladder["event"]
+    assert figures(read, "files", "files_log", "files_listed", "files_opened") == [FILES, None, FILES, FILES]
+    assert (read.filtered, read.rows_out, read.bytes_read) == (False, FILES * ROWS, row["bytes_scanned"])
 
 
 def test_a_scan_that_nothing_asks_has_nothing_to_avoid(looked: Path) -> None:

@@ -8,15 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 from tests.conftest import ROOT, compiled, edit_policy, run_command
-from tests.runtime.looked_up import FILES, ROWS, SPECS, WITHOUT, indexed, name_of, project, scan
+from tests.runtime.looked_up import FILES, GROUP, ROWS, SPECS, WITHOUT, indexed, linked, name_of, project, scan
 
 import decreta_runtime
 from decreta_runtime.contract.profile import Profile, ShapeProfile, TableProfile
+from decreta_runtime.contract.records import IndexRung
+from decreta_runtime.foreign import delete_by_vector
 from decreta_runtime.profile import profile
 
 ONE = 5123
+GROUPS = FILES * ROWS // GROUP
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +99,10 @@ def test_an_index_not_built_is_named_with_what_it_would_spare(looked: Path) -> N
         lambda p: p["index_policy_by_dataset"]["event.by_name"]["value"].update(build=False),
     )
     before = table(ask(looked, BY_NAME))
-    assert limits(before) == [f"files unsorted by `name`: clustering depth {FILES} of {FILES} files"]
+    assert limits(before) == [
+        f"files unsorted by `name`: clustering depth {FILES} of {FILES} files",
+        f"row groups unsorted by `name`: clustering depth {GROUPS} of {GROUPS} row groups",
+    ]
     (only,) = before.advice
     assert only.edit == "specs/looked/objects/event.yaml: indexes.by_name"
     assert "is not built" in only.says
@@ -104,7 +112,8 @@ def test_an_index_not_built_is_named_with_what_it_would_spare(looked: Path) -> N
         pack.run()
         pack.query(*BY_NAME[:1], **BY_NAME[1])
     after = table(profile(opened(looked)))
-    assert (after.limits, after.advice) == ((), ())
+    assert limits(after) == [f"row groups unsorted by `name`: clustering depth {GROUPS} of {GROUPS} row groups"]
+    assert after.advice == ()
     assert only.bytes_now is not None
     assert only.bytes_then is not None
     assert after.ladder.bytes_read is not None
@@ -131,7 +140,11 @@ def test_another_order_is_named_and_does_what_it_says(looked: Path) -> None:
     asked = ("noted_at", {"id": ONE})
     small_row_groups()
     before = table(ask(looked, asked), "noted")
-    assert limits(before) == ["rows sorted by `name`, not by `id`"]
+    groups = FILES * ROWS // 500
+    assert limits(before) == [
+        f"row groups unsorted by `id`: clustering depth {groups} of {groups} row groups",
+        "rows sorted by `name`, not by `id`",
+    ]
     (only,) = before.advice
     assert only.edit == "specs/looked/relations/noted.yaml: layout.sort"
     assert only.says == "put `id` first"
@@ -173,6 +186,58 @@ def test_delta_reads_say_why(looked: Path) -> None:
     found = table(ask(looked, ("by_id", {"id": ONE})))
     assert limits(found)[0].startswith("read through delta-rs, by rule ")
     assert found.ladder.bytes_read is None
+
+
+def test_other_switches_that_are_off_are_advised_of(looked: Path) -> None:
+    scan(looked, pushdown=False, page_index=False)
+    (only,) = table(ask(looked, ("by_id", {"id": ONE}))).advice
+    assert only.edit.startswith("rules of the scan domain")
+    assert only.says.endswith("says what would switch on pushdown, page_index")
+    assert only.files_then is None
+
+
+def test_an_index_that_is_behind_is_told(looked: Path) -> None:
+    indexed(looked, "by_name")
+    ask(looked)
+    write_deltalake(
+        str(looked / "tables/event"),
+        pa.table({"id": [-5, -6], "name": ["n", "o"], "payload": ["p", "q"]}),
+        mode="append",
+    )
+    edit_policy(
+        looked / "generated/looked",
+        lambda p: p["index_policy_by_dataset"]["event.by_name"]["value"].update(build=False),
+    )
+    found = table(ask(looked, BY_NAME))
+    assert found.ladder.indexes == (IndexRung(name="by_name", files=2, unknown=1),)
+    assert "the index by_name does not know 1 of the 2 files that it leaves" in limits(found)
+
+
+def test_partitions_are_advised_neither_an_index_nor_an_order(tmp_path: Path) -> None:
+    folder = project(tmp_path / "looked", partition_by="name", rows=20)
+    linked(folder)
+    found = table(ask(folder, ("by_name", {"name": name_of(3)})))
+    assert (found.ladder.path, found.ladder.files_log) == ("linked", 1)
+    assert (found.limits, found.advice) == ((), ())
+
+
+def test_deletion_vectors_are_told(looked: Path) -> None:
+    delete_by_vector(looked / "tables/event")
+    found = table(ask(looked, ("by_id", {"id": ONE})))
+    assert found.ladder.fresh is False
+    first, second = limits(found)[:2]
+    assert first.startswith("read through delta-rs, because a guard failed that the rule ")
+    assert second == "deletion vectors hide rows that the log's statistics still count and bound"
+
+
+def test_a_table_without_rows_has_nothing_to_tell(tmp_path: Path) -> None:
+    folder = project(tmp_path / "looked", rows=0)
+    found = ask(folder, ("by_id", {"id": 1}), ("longest", {}), ("by_name", {"name": "x"}))
+    assert found.lookups == 3
+    for shape in found.shapes:
+        assert (shape.bytes_eligible, shape.pruning_effectiveness_score) == (0, None)
+        assert table(shape).ladder.files == 0
+        assert [a for a in table(shape).advice if a.bytes_then is not None] == []
 
 
 def test_a_table_that_nothing_narrows_is_told(looked: Path) -> None:

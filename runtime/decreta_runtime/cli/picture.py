@@ -23,6 +23,7 @@ def _rungs(ladder: Ladder) -> Iterator[str]:
         yield f"            {why}"
     if ladder.path == "delta":
         yield "the rest    unknown: delta-rs reads it, which leaves no counters"
+        yield from _statistics(ladder)
         return
     if ladder.files_opened and ladder.filtered:
         yield f"row groups  {_row_groups(ladder)}"
@@ -30,9 +31,18 @@ def _rungs(ladder: Ladder) -> Iterator[str]:
     if ladder.files_opened:
         yield f"rows        {_rows(ladder)}"
     yield f"bytes       {_bytes(ladder)}"
+    yield from _statistics(ladder)
+
+
+def _statistics(ladder: Ladder) -> Iterator[str]:
+    """Say what keeps the log's statistics from telling which files hold what is asked for."""
     for column, files in ladder.unbounded.items():
         if files:
             yield f"statistics  missing on `{column}` in {files:,} of {ladder.files:,} files"
+    if ladder.fresh is False:
+        yield "statistics  not fresh: deletion vectors hide rows that they still count and bound"
+    if ladder.fresh is None:
+        yield "statistics  perhaps not fresh: a deletion vector cannot be read"
 
 
 def _files(ladder: Ladder) -> str:
@@ -41,9 +51,11 @@ def _files(ladder: Ladder) -> str:
         steps.append(f"{ladder.files_log:,} by the log's statistics")
     for rung in ladder.indexes:
         left = f"{rung.files:,} by" if rung.files is not None else "nothing from"
-        steps.append(f"{left} the index {rung.name}")
+        behind = f" ({rung.unknown:,} of which it does not know)" if rung.unknown else ""
+        steps.append(f"{left} the index {rung.name}{behind}")
     if ladder.files_opened is not None:
-        steps.append(f"{ladder.files_opened:,} opened")
+        footers = " (footers)" if ladder.files_opened < ladder.files_listed else ""
+        steps.append(f"{ladder.files_opened:,} opened{footers}")
     return " → ".join(steps)
 
 

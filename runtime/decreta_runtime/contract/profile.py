@@ -19,9 +19,12 @@ class Limit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         "no_condition",
         "switched_off",
         "statistics_missing",
+        "statistics_wide",
         "files_overlap",
+        "row_groups_overlap",
         "rows_unsorted",
         "index_unused",
+        "index_behind",
     ]
     column: str | None
     says: str

@@ -105,7 +105,7 @@ class IndexRung(Struct, frozen=True, kw_only=True):
     files: int | None
     """Files that are left after it; null where it is not there, cannot be read, or says nothing of what is asked."""
     unknown: int | None
-    """Files of the snapshot that it does not know, which are read all the same; null where it is not there."""
+    """Those of them that it does not know, which are read for that; null likewise."""
 
 
 Switch = Literal["log_pruning", "pushdown", "page_index", "bloom_filters"]
