@@ -144,7 +144,8 @@ class _Table:
             yield Limit(kind="delta_path", column=None, says=f"read through delta-rs, {why}")
         if not ladder.asked:
             inside = "; a join's filter does, inside the scan" if ladder.filtered else ""
-            yield Limit(kind="no_condition", column=None, says=f"no condition reaches `{self.name}`{inside}")
+            if self._reads_more:
+                yield Limit(kind="no_condition", column=None, says=f"no condition reaches `{self.name}`{inside}")
             return
         if ladder.fresh is False:
             says = "deletion vectors hide rows that the log's statistics still count and bound"
@@ -182,7 +183,7 @@ class _Table:
             says = f"row groups unsorted by `{column}`: clustering depth {deepest:,} of {found.total:,} row groups"
             yield Limit(kind="row_groups_overlap", column=column, says=says)
         if self._sort:
-            says = f"rows sorted by {_listed(self._sort)}, not by `{column}`"
+            says = f"rows sorted by {_listed(self._sort)}, not first by `{column}`"
             yield Limit(kind="rows_unsorted", column=column, says=says)
 
     @property

@@ -143,7 +143,7 @@ def test_another_order_is_named_and_does_what_it_says(looked: Path) -> None:
     groups = FILES * ROWS // 500
     assert limits(before) == [
         f"row groups unsorted by `id`: clustering depth {groups} of {groups} row groups",
-        "rows sorted by `name`, not by `id`",
+        "rows sorted by `name`, not first by `id`",
     ]
     (only,) = before.advice
     assert only.edit == "specs/looked/relations/noted.yaml: layout.sort"

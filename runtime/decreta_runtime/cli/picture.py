@@ -54,7 +54,7 @@ def _files(ladder: Ladder) -> str:
         behind = f" ({rung.unknown:,} of which it does not know)" if rung.unknown else ""
         steps.append(f"{left} the index {rung.name}{behind}")
     if ladder.files_opened is not None:
-        footers = " (footers)" if ladder.files_opened < ladder.files_listed else ""
+        footers = " (footers)" if ladder.asked and ladder.files_opened < ladder.files_listed else ""
         steps.append(f"{ladder.files_opened:,} opened{footers}")
     return " → ".join(steps)
 
