@@ -18,7 +18,7 @@ from decreta_runtime.contract.policy import CacheValue, Choice, Policy, SessionV
 from decreta_runtime.evolve import Evolution, key_text
 from decreta_runtime.functions import call_table_function
 from decreta_runtime.guards import choose
-from decreta_runtime.index import update_index
+from decreta_runtime.indexing import Indexing
 from decreta_runtime.lake import Lake
 from decreta_runtime.load import LoadedPack
 from decreta_runtime.metrics import Reading, reading
@@ -71,28 +71,11 @@ class Execution:
         self.outcomes[pinned.name] = outcome(pinned, action)
 
     def _index(self, pinned: Pinned) -> None:
-        """Bring the indexes of a table up to date that the policy wants built."""
-        manifest = self.pack.manifest
-        for name in manifest.indexes_of(pinned.name):
-            choice = self.policy.index(pinned.name, name)
-            if not choice.value.build:
-                continue
-            start, path = time.perf_counter(), self.lake.index(manifest.pack, pinned.name, name)
-            done = update_index(self.context, pinned, manifest.index_columns_of(pinned.name, name), path)
-            self.ledger.add(
-                "index",
-                f"{pinned.name}.{name}",
-                "updated" if done.files_added or done.files_removed else "unchanged",
-                choice.pointer,
-                seconds=time.perf_counter() - start,
-                rows=done.rows,
-                bytes=done.bytes,
-                files=done.files_added,
-                files_total=len(pinned.files),
-                table_version=done.version,
-                detail={"removed": done.files_removed},
-            )
-            self.progress("index", f"{pinned.name}.{name}: {done.files_added} files read, {done.rows:,} rows")
+        """Bring the indexes of a table up to date that the policy wants built; one that fails is noted."""
+        indexing = Indexing(self.pack.manifest, self.policy, self.lake, self.ledger, self.context)
+        for done in indexing.keep(pinned):
+            if done.wanted:
+                self.progress("index", f"{done.subject}: {done.action}: {done.words}")
 
     def _scan(self, pinned: Pinned, columns: tuple[Column, ...], dataset: str) -> None:
         """Make a table readable as the policy says of `dataset`, whose rows or rows set aside it holds."""

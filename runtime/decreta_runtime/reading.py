@@ -1,27 +1,28 @@
 """What the queries of one workload class share: a session, and the tables that it has taken from the last complete run.
 
 A shape's tables are taken with the columns that the policy says, and with the files that can hold what its parameters
-ask for: by the log's statistics, then by an external index, where the policy says so of the shape.
+ask for: by the log's statistics, then by an external index, where the policy says so of the shape; then, where its rows
+are wanted only as far as they meet a look-up of another table, by the values that the look-up gives.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
-from datafusion import SessionContext
+from datafusion import SessionContext, column
 
-from decreta_runtime.arrow import empty_batch, schema_of
+from decreta_runtime.arrow import arrow_type, empty_batch, schema_of
 from decreta_runtime.contract.errors import LakeUnusable
-from decreta_runtime.contract.manifest import Column, QueryEntry
+from decreta_runtime.contract.manifest import Ask, AskValue, Column, QueryEntry, Step
 from decreta_runtime.contract.policy import Choice, IndexValue, Policy, ScanValue, SessionValue
 from decreta_runtime.functions import call_table_function
-from decreta_runtime.guards import choose
+from decreta_runtime.guards import choose, words_of
 from decreta_runtime.index import TermIndex, narrowed_by, open_index
 from decreta_runtime.lake import Lake
 from decreta_runtime.load import LoadedPack
-from decreta_runtime.narrow import matching
+from decreta_runtime.narrow import condition_of, matching, scalar_of
 from decreta_runtime.pin import Binding
 from decreta_runtime.record import Ledger
 from decreta_runtime.scan import Pinned, Scanned, register_scan
@@ -54,6 +55,7 @@ class Reading:
     views: set[str] = field(default_factory=set)
     _taken: dict[str, _Taken] = field(default_factory=dict)
     _indexes: dict[tuple[str, str], tuple[Choice[IndexValue], TermIndex | None]] = field(default_factory=dict)
+    _stepped: set[tuple[str, str]] = field(default_factory=set)
 
     def take(self, name: str) -> None:
         """Have a dataset whole, for statements that nobody has compiled."""
@@ -74,11 +76,12 @@ class Reading:
     def take_for(self, shape: str, entry: QueryEntry, given: Mapping[str, pa.Scalar]) -> None:
         """Have what a shape reads: of each dataset the files that may hold what `given` asks for, and its views."""
         moved = False
-        for dataset in entry.datasets:
+        # What a look-up says is asked of tables that are taken for these very parameters.
+        for dataset in sorted(entry.datasets, key=lambda name: name in entry.steps):
             if dataset not in self._taken:
                 self._register(self._choose(dataset, entry.workload))
             taken = self._taken[dataset]
-            files = self._files(shape, dataset, entry, given) if taken.choice.value.log_pruning else taken.pinned.files
+            files = self._files(shape, dataset, entry, given)
             if files != self.scans[dataset].listed:
                 self._list(taken, files)
                 moved = True
@@ -137,32 +140,96 @@ class Reading:
         return scanned
 
     def _files(self, shape: str, dataset: str, entry: QueryEntry, given: Mapping[str, pa.Scalar]) -> tuple[str, ...]:
-        pinned, scans = self._taken[dataset].pinned, entry.asks.get(dataset)
-        if scans is None:
-            return pinned.files
+        """Return the files that may hold what a shape asks for: by its conditions, then by look-ups that come first."""
+        taken, steps = self._taken[dataset], entry.steps.get(dataset)
+        files, value = taken.pinned.files, taken.choice.value
+        if value.log_pruning and dataset in entry.asks:
+            files = self._holding(shape, dataset, entry.asks[dataset], given)
+        if steps is None or not value.step_values or len(files) < value.step_files:
+            return files
+        found = [self._values(step, value.step_values, given) for step in steps]
+        scans, named = [], dict[str, pa.Scalar]()
+        for step, values in zip(steps, found, strict=True):
+            if values is None:
+                return files
+            names = [f"{len(named) + i}" for i in range(len(values))]
+            named |= dict(zip(names, values, strict=True))
+            scans.append([Ask(column=step.column, op="in", values=tuple(AskValue(parameter=n) for n in names))])
+        self._note_steps(shape, dataset, steps, taken.choice.pointer)
+        wanted = [asks for asks in scans if asks[0].values]  # a look-up without an answer wants no file
+        kept = frozenset(self._holding(shape, dataset, wanted, named) if wanted else ())
+        return tuple(path for path in files if path in kept)
+
+    def _holding(
+        self, shape: str, dataset: str, scans: Sequence[Sequence[Ask]], given: Mapping[str, pa.Scalar]
+    ) -> tuple[str, ...]:
+        """Return the files that may hold rows for one of `scans`, by the log's statistics and by indexes."""
+        pinned = self._taken[dataset].pinned
         files = matching(pinned, scans, given)
         for name in self.pack.manifest.indexes_of(dataset):
             choice, index = self._index(dataset, name)
             if index is None or shape not in choice.value.shapes:
                 continue
-            kept = narrowed_by(index, pinned, scans, given)
+            try:
+                kept = narrowed_by(index, pinned, scans, given)
+            except LakeUnusable as error:
+                self._lost(dataset, name, choice, error)
+                continue
             if kept is not None:
-                files = tuple(path for path in files if path in frozenset(kept))
+                wanted = frozenset(kept)
+                files = tuple(path for path in files if path in wanted)
         return files
 
+    def _values(self, step: Step, most: int, given: Mapping[str, pa.Scalar]) -> list[pa.Scalar] | None:
+        """Return the values that a look-up gives for the parameters; None if they are more than `most`."""
+        kinds = {c.name: arrow_type(c.type) for c in self.pack.manifest.columns_of(step.dataset)}
+        frame = self.context.table(step.dataset).filter(column(step.gives).is_not_null())
+        for ask in step.where:
+            values = [scalar_of(value, given, kinds[ask.column]) for value in ask.values]
+            # A condition that cannot be said leaves more values, never fewer.
+            if (condition := condition_of(ask, values)) is not None:
+                frame = frame.filter(condition)
+        batches = frame.select(column(step.gives)).distinct().limit(most + 1).collect()
+        values = [value.cast(kinds[step.gives]) for batch in batches for value in batch.column(0)]
+        return values if len(values) <= most else None
+
+    def _note_steps(self, shape: str, dataset: str, steps: Sequence[Step], pointer: str) -> None:
+        """Note the first time that a shape's files are narrowed by look-ups."""
+        if (shape, dataset) not in self._stepped:
+            self._stepped.add((shape, dataset))
+            words = ", ".join(f"{step.column} by {step.dataset}.{step.gives}" for step in steps)
+            self.ledger.add("scan", dataset, f"narrowed: {words}", pointer, detail={"shape": shape})
+
     def _index(self, dataset: str, name: str) -> tuple[Choice[IndexValue], TermIndex | None]:
-        """Return the decision for an index, and the index itself if it is there and can be read."""
+        """Return the decision for an index, and the index itself if somebody uses it and it can be read."""
         if (dataset, name) not in self._indexes:
-            manifest = self.pack.manifest
-            choice, index = self.policy.index(dataset, name), None
+            manifest, pinned = self.pack.manifest, self._taken[dataset].pinned
+            choice = self.policy.index(dataset, name)
+            if not choice.value.shapes:
+                self._indexes[(dataset, name)] = (choice, None)
+                return choice, None
+            columns, path = manifest.index_columns_of(dataset, name), self.lake.index(manifest.pack, dataset, name)
             try:
-                columns = manifest.index_columns_of(dataset, name)
-                index = open_index(self.lake.index(manifest.pack, dataset, name), columns)
-                readable = index is not None and index.rows is not None
-            except LakeUnusable:
-                readable = False
-            if "index_readable" in choice.requires:
-                holds = "holds" if readable else "fails"
-                self.ledger.add("guard", f"{dataset}.{name}", f"index_readable: {holds}", choice.pointer)
-            self._indexes[(dataset, name)] = (choice, index if readable else None)
+                index = open_index(path, columns, pinned, choice.value.memory_bytes)
+                if index is not None and index.rows is not None:
+                    index.known  # noqa: B018 - read now, so that a look-up need not
+            except LakeUnusable as error:
+                self._lost(dataset, name, choice, error)
+                return choice, None
+            if index is None:
+                self._lost(dataset, name, choice, None)
+            else:
+                self._guarded(dataset, name, choice, True, None)
+                self._indexes[(dataset, name)] = (choice, index)
         return self._indexes[(dataset, name)]
+
+    def _lost(self, dataset: str, name: str, choice: Choice[IndexValue], error: LakeUnusable | None) -> None:
+        """Do without an index from here on, and say why: its files are all read."""
+        self._guarded(dataset, name, choice, False, "it is not there" if error is None else error.message)
+        self._indexes[(dataset, name)] = (choice, None)
+
+    def _guarded(self, dataset: str, name: str, choice: Choice[IndexValue], holds: bool, words: str | None) -> None:
+        if "index_readable" in choice.requires:
+            detail = None if words is None else {"words": words}
+            subject = f"{dataset}.{name}"
+            self.ledger.add("guard", subject, words_of("index_readable", holds), choice.pointer, detail=detail)

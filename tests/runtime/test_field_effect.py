@@ -29,6 +29,7 @@ Policy = dict[str, Any]
 INFORMS = {
     "ScanValue": set[str](),
     "CacheValue": set[str](),
+    "IndexValue": set[str](),
     "WriteValue": {"mode"},
     "SessionValue": set[str](),
 }
@@ -106,6 +107,10 @@ def observed(subject: Subject, lake: Path, monkeypatch: pytest.MonkeyPatch) -> d
         for _ in range(20):
             pack.query(subject.shape, **subject.arguments)
         reading = pack._readings["interactive_query"]
+        listed = len(reading.scans[subject.dataset].listed)
+        found = [index for _, index in reading._indexes.values() if index is not None]
+        held = sum(index.rows.nbytes for index in found if index.rows is not None)
+        indexed = sorted(p.parent.name for p in (lake / "_decreta/index").rglob("_delta_log"))
         columns = reading.context.table(subject.dataset).schema().names
         plan = reading.context.sql(f"SELECT * FROM {subject.dataset}").optimized_logical_plan().display_indent()
         flushed = DeltaTable(str(lake / "_decreta/ledger")).version()
@@ -124,6 +129,9 @@ def observed(subject: Subject, lake: Path, monkeypatch: pytest.MonkeyPatch) -> d
         "plan": plan,
         "stats": stats,
         "flushed": flushed,
+        "listed": listed,
+        "indexed": indexed,
+        "index held": held,
         "settings": {row["name"]: row["value"] for row in settings},
         **layout(path),
     }
@@ -285,6 +293,108 @@ EFFECTS: dict[tuple[str, str], tuple[Callable[[Subject], Callable[[Policy], None
 """Field → the change of it, and what of it must be seen from outside."""
 
 
+def many_files(subject: Subject, policy: Policy) -> None:
+    """Have the dataset in many files, sorted by another column, and an index of what its shape looks up."""
+    _set(policy, "write_policy_by_dataset", subject.dataset, "target_file_bytes", 1)
+    _set(policy, "write_policy_by_dataset", subject.dataset, "sort", [SCATTERING[subject.name]])
+    index = policy["index_policy_by_dataset"][f"{subject.dataset}.{INDEXES[subject.name]}"]
+    index |= {"value": {"build": True, "shapes": [subject.shape], "memory_bytes": 1 << 26}, "requires": []}
+
+
+def sorted_files(subject: Subject, policy: Policy) -> None:
+    """Have the dataset in many files that the log's statistics tell apart."""
+    _set(policy, "write_policy_by_dataset", subject.dataset, "target_file_bytes", 1)
+    _set(policy, "write_policy_by_dataset", subject.dataset, "sort", [subject.looked_up])
+
+
+def _set(policy: Policy, section: str, name: str, field: str, value: Any) -> None:
+    decision = policy[section][name]
+    decision["value"][field] = value
+    if decision["otherwise"] is not None:
+        decision["otherwise"][field] = value
+
+
+SCATTERING = {"code_graph": "span_start", "retail": "c_nationkey"}
+"""A sort that leaves what is looked up in any file."""
+INDEXES = {"code_graph": "by_name", "retail": "by_customer"}
+PRUNING: dict[tuple[str, str], tuple[Callable[[Subject, Policy], None], dict[str, Any], set[str]]] = {
+    ("ScanValue", "log_pruning"): (sorted_files, {"log_pruning": False}, {"listed"}),
+    ("IndexValue", "build"): (many_files, {"build": False}, {"indexed"}),
+    ("IndexValue", "shapes"): (many_files, {"shapes": []}, {"listed"}),
+    ("IndexValue", "memory_bytes"): (many_files, {"memory_bytes": 0}, {"index held"}),
+}
+"""Field → what must stand before it can show, the change of it, and what must be seen from outside."""
+
+
+@pytest.mark.parametrize("pack", sorted(SUBJECTS))
+@pytest.mark.parametrize("field", sorted(PRUNING), ids=".".join)
+def test_each_field_that_prunes_has_an_effect(
+    subjects: dict[str, Subject],
+    pack: str,
+    field: tuple[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    subject, (stand, values, expected) = subjects[pack], PRUNING[field]
+
+    def base(policy: Policy) -> None:
+        stand(subject, policy)
+
+    def change(policy: Policy) -> None:
+        stand(subject, policy)
+        index = field[0] == "IndexValue"
+        section, name = (
+            ("index_policy_by_dataset", f"{subject.dataset}.{INDEXES[pack]}")
+            if index
+            else ("scan_policy_by_dataset", subject.dataset)
+        )
+        for key, value in values.items():
+            assert policy[section][name]["value"][key] != value
+            policy[section][name]["value"][key] = value
+
+    before = subject.observe(base, tmp_path / "before", monkeypatch)
+    after = subject.observe(change, tmp_path / "after", monkeypatch)
+    changed = {key for key in before if before[key] != after[key]}
+    assert "rows" not in changed, "a cost decision never changes a row"
+    assert changed & expected, (changed, {key: (before[key], after[key]) for key in expected})
+
+
+STEPPED: dict[str, tuple[str, dict[str, Any], str, list[str]]] = {
+    "code_graph": ("file_outline", {"path": "m7.py"}, "definition", ["file_id"]),
+    "retail": (
+        "market_share",
+        {"nation": "BRAZIL", "region": "AMERICA", "type": "ECONOMY ANODIZED STEEL"},
+        "lineitem",
+        ["l_partkey"],
+    ),
+}
+
+
+@pytest.mark.parametrize("pack", sorted(SUBJECTS))
+@pytest.mark.parametrize("field", ["step_files", "step_values"])
+def test_each_field_of_steps_has_an_effect(subjects: dict[str, Subject], pack: str, field: str, tmp_path: Path) -> None:
+    subject = subjects[pack]
+    shape, arguments, dataset, sort = STEPPED[pack]
+    seen = []
+    for i, change in enumerate(({}, {field: 0 if field == "step_values" else 1 << 30})):
+        for path, content in subject.committed.items():
+            path.write_bytes(content)
+
+        def stand(policy: Policy, change: dict[str, int] = change) -> None:
+            for name, value in {"sort": sort, "target_file_bytes": 1, "row_group_rows": 500}.items():
+                _set(policy, "write_policy_by_dataset", dataset, name, value)
+            policy["scan_policy_by_dataset"][dataset]["value"] |= {"step_files": 2, "step_values": 1_000, **change}
+
+        edit_policy(subject.pack, stand)
+        with decreta_runtime.open(str(subject.pack), lake=str(tmp_path / f"lake{i}")) as opened:
+            opened.run(subject.sources)
+            rows = opened.query(shape, **arguments).to_pylist()
+            reading = opened._readings[opened.manifest.queries[shape].workload]
+            seen.append((rows, len(reading.scans[dataset].listed)))
+    assert seen[0][0] == seen[1][0]
+    assert seen[0][1] < seen[1][1]
+
+
 @pytest.mark.parametrize("pack", sorted(SUBJECTS))
 @pytest.mark.parametrize("field", sorted(EFFECTS), ids=".".join)
 def test_each_field_has_an_effect(
@@ -304,11 +414,12 @@ def test_each_field_has_an_effect(
 
 
 def fields() -> Iterator[tuple[str, str]]:
-    for kind in (contract.ScanValue, contract.CacheValue, contract.WriteValue, contract.SessionValue):
+    for _, kind in contract.DOMAINS.values():
         yield from ((kind.__name__, field.name) for field in msgspec.structs.fields(kind))
 
 
 def test_no_field_is_left_out() -> None:
     informs = {(kind, name) for kind, names in INFORMS.items() for name in names}
-    assert set(fields()) == set(EFFECTS) | informs
+    steps = {("ScanValue", "step_files"), ("ScanValue", "step_values")}
+    assert set(fields()) == set(EFFECTS) | set(PRUNING) | steps | informs
     assert {type_.__name__ for _, type_ in contract.DOMAINS.values()} == set(INFORMS)
