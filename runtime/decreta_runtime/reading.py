@@ -75,7 +75,6 @@ class Reading:
 
     def take_for(self, shape: str, entry: QueryEntry, given: Mapping[str, pa.Scalar]) -> None:
         """Have what a shape reads: of each dataset the files that may hold what `given` asks for, and its views."""
-        moved = False
         # What a look-up says is asked of tables that are taken for these very parameters.
         for dataset in sorted(entry.datasets, key=lambda name: name in entry.steps):
             if dataset not in self._taken:
@@ -84,12 +83,7 @@ class Reading:
             files = self._files(shape, dataset, entry, given)
             if files != self.scans[dataset].listed:
                 self._list(taken, files)
-                moved = True
         for view in entry.views:
-            # A view keeps the tables that it was made over.
-            if moved and view in self.views:
-                self.context.deregister_table(view)
-                self.views.discard(view)
             if view not in self.views:
                 self.context.register_table(view, self.pack.builder(view)(self.context).into_view())
                 self.views.add(view)
@@ -97,6 +91,7 @@ class Reading:
     def take_view(self, name: str) -> None:
         """Compute a relation anew as `<name>__shown`, and have it under its own name if it is no dataset."""
         entry, shown = self.pack.manifest.relations[name], f"{name}__shown"
+        self.context.deregister_table(shown)
         if entry.call is not None:
             batches = list(call_table_function(self.pack, name, entry.call, self.context))
             self.context.register_record_batches(shown, [batches or [empty_batch(schema_of(entry.columns))]])
@@ -135,6 +130,10 @@ class Reading:
         if name in self.scans:
             self.context.deregister_table(name)
             del self.scans[name]
+            # A view keeps the tables that it was made over, whoever asks for it next.
+            for view in self.views:
+                self.context.deregister_table(view)
+            self.views.clear()
         scanned = register_scan(self.context, taken.pinned, taken.columns, taken.choice.value, files)
         self._taken[name], self.scans[name] = taken, scanned
         return scanned

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
-from tests.conftest import ROOT, Command, compiled, edit_policy
+from tests.conftest import ROOT, Command, compiled, edit_policy, sales
 
 import decreta_runtime
 from decreta_runtime.pack import Pack
@@ -348,3 +348,109 @@ def test_many_readers_see_rows_while_an_index_is_built_anew(many: Path, lake: Pa
         asked += 1
     assert process.returncode == 0
     assert asked > 1
+
+
+@pytest.fixture
+def shop_index(shop: Path) -> Path:
+    """The shop with an index of a table that others write, which a person has decided to build."""
+    sale = shop / "specs/shop/objects/sale.yaml"
+    sale.write_text(sale.read_text() + "indexes:\n  by_customer: {kind: term, column: customer_id}\n")
+    (shop / "specs/shop/queries/sales_of.yaml").write_text(
+        "query: sales_of\nsummary: What was sold to a customer.\nclass: interactive_query\n"
+        "parameters: {customer: int64}\n"
+        "body: SELECT s.sale_id FROM sale AS s WHERE s.customer_id = $customer ORDER BY s.sale_id\n"
+    )
+    (shop / "specs/shop/relations/sale_line.yaml").write_text(
+        "relation: sale_line\nsummary: Sales, computed where they are read.\n"
+        "body: SELECT s.sale_id, s.customer_id FROM sale AS s WHERE s.pieces > 0\n"
+    )
+    (shop / "specs/shop/queries/lines_of.yaml").write_text(
+        "query: lines_of\nsummary: What was sold to a customer, by a view.\nclass: interactive_query\n"
+        "parameters: {customer: int64}\n"
+        "body: SELECT l.sale_id FROM sale_line AS l WHERE l.customer_id = $customer ORDER BY l.sale_id\n"
+    )
+    pack = compiled(shop, "shop")
+
+    def build(policy: dict[str, Any]) -> None:
+        value = {"build": True, "shapes": ["sales_of"], "memory_bytes": 1 << 20}
+        policy["index_policy_by_dataset"]["sale.by_customer"]["value"] = value
+
+    edit_policy(pack, build)
+    return pack
+
+
+def sold(pack: Pack) -> list[list[int]]:
+    return [pack.query("sales_of", customer=c)["sale_id"].to_pylist() for c in (1, 2, 3)]
+
+
+def test_an_index_of_a_table_that_others_change(shop: Path, shop_index: Path, tmp_path: Path) -> None:
+    place, lake = str(shop / "tables/sale"), str(tmp_path / "lake")
+    sources = {name: str(shop / "tables" / name) for name in ("customer", "product", "sale")}
+    with decreta_runtime.open(str(shop_index), lake=lake) as pack:
+        pack.run(sources)
+        assert sold(pack) == [[1, 2], [3], []]
+        for i in range(5):
+            write_deltalake(place, sales([(10 + i, 1 + i % 3, 7, 1)]), mode="append")
+        pack.run(sources)
+        assert sold(pack) == [[1, 2, 10, 13], [3, 11, 14], [12]]
+        assert pack._readings["interactive_query"].scans["sale"].files == 6
+        DeltaTable(place).optimize.compact()
+        assert sold(pack) == [[1, 2, 10, 13], [3, 11, 14], [12]], "of the version that the run names"
+        assert [d.action for d in pack.index()] == ["unchanged"]
+        pack.run(sources)
+        assert sold(pack) == [[1, 2, 10, 13], [3, 11, 14], [12]]
+        DeltaTable(place).restore(2)
+        pack.run(sources)
+        assert sold(pack) == [[1, 2, 10], [3, 11], []]
+        write_deltalake(place, sales([(99, 3, 7, 1)]), mode="overwrite")
+        pack.run(sources)
+        assert sold(pack) == [[], [], [99]]
+        assert [s.action for s in pack.index_states()] == ["current"]
+        shutil.rmtree(place)
+        write_deltalake(place, sales([(5, 2, 7, 1)]))
+        pack.run(sources)
+        assert sold(pack) == [[], [5], []], "a table made anew has an index made anew"
+        assert guards(pack) == {"sale.by_customer": ["holds"] * 6}
+
+
+def test_a_view_follows_the_files_that_another_shape_has_moved(shop: Path, shop_index: Path, tmp_path: Path) -> None:
+    place = str(shop / "tables/sale")
+    for i in range(4):
+        write_deltalake(place, sales([(20 + i, 5 + i, 7, 1)]), mode="append")
+    with decreta_runtime.open(str(shop_index), lake=str(tmp_path / "lake")) as pack:
+        pack.run({n: str(shop / "tables" / n) for n in ("customer", "product", "sale")})
+        assert pack.query("lines_of", customer=5)["sale_id"].to_pylist() == [20]
+        assert pack.query("sales_of", customer=6)["sale_id"].to_pylist() == [21]
+        assert pack.query("lines_of", customer=6)["sale_id"].to_pylist() == [21]
+        assert pack.show("sale_line", limit=100).rows.num_rows == 7
+        assert pack.query("lines_of", customer=8)["sale_id"].to_pylist() == [23]
+        assert pack.show("sale_line", limit=100).rows.num_rows == 7
+
+
+def test_another_index_of_the_same_name_is_built_anew(shop: Path, shop_index: Path, tmp_path: Path) -> None:
+    lake, sources = str(tmp_path / "lake"), {n: str(shop / "tables" / n) for n in ("customer", "product", "sale")}
+    with decreta_runtime.open(str(shop_index), lake=lake) as pack:
+        pack.run(sources)
+    sale = shop / "specs/shop/objects/sale.yaml"
+    sale.write_text(sale.read_text().replace("column: customer_id", "columns: [customer_id, product_id]"))
+    policy = json.loads((shop_index / "policy/local.json").read_bytes())["index_policy_by_dataset"]
+    folder = compiled(shop, "shop")
+    edit_policy(folder, lambda p: p.update(index_policy_by_dataset=policy))
+    with decreta_runtime.open(str(folder), lake=lake) as pack:
+        assert [s.action for s in pack.index_states()] == ["unreadable"]
+        assert sold(pack) == [[1, 2], [3], []]
+        assert [d.action for d in pack.index()] == ["built"]
+        assert sold(pack) == [[1, 2], [3], []]
+        assert [s.action for s in pack.index_states()] == ["current"]
+
+
+def test_a_partition_column_is_not_indexed(shop: Path, shop_index: Path, tmp_path: Path) -> None:
+    place, lake = str(shop / "tables/sale"), str(tmp_path / "lake")
+    rows = pa.table(DeltaTable(place).scan().read_all())
+    shutil.rmtree(place)
+    write_deltalake(place, rows, partition_by=["customer_id"])
+    with decreta_runtime.open(str(shop_index), lake=lake) as pack:
+        pack.run({n: str(shop / "tables" / n) for n in ("customer", "product", "sale")})
+        assert sold(pack) == [[1, 2], [3], []]
+        failed = pack.index()
+        assert [(d.action, "is a partition column" in d.words) for d in failed] == [("failed", True)]
