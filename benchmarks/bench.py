@@ -29,6 +29,7 @@ from deltalake import DeltaTable, WriterProperties, write_deltalake
 import decreta_runtime
 from decreta_runtime.arrow import schema_of
 from decreta_runtime.load import digest_of, load
+from decreta_runtime.tally import Tally
 
 ROOT = Path(__file__).resolve().parents[1]
 STDLIB = sysconfig.get_path("stdlib")
@@ -53,7 +54,7 @@ def main() -> None:
 
 def extraction() -> list[tuple[str, str, str, str]]:
     """Lines a second and core of the adapter, beside `ast.parse` alone."""
-    pack = load(PACK)
+    pack = load(PACK, Tally())
     adapter = importlib.import_module(f"{pack.package}.code.python_source")
     options = pack.policy("local").source("python").value.options
     units = list(adapter.units("main", STDLIB, options))
@@ -174,7 +175,7 @@ def by_hand(tables: Path, lake: Path) -> None:
     """What a careful person would write: pinned scans, one pass in order, shared views kept, sorted writes."""
     config = SessionConfig().with_target_partitions(2).set("datafusion.execution.time_zone", "UTC")
     context = SessionContext(config)
-    pack = load(PACK)
+    pack = load(PACK, Tally())
     for name in pack.manifest.objects:
         files = ", ".join(f"'{path}'" for path in DeltaTable(str(tables / name)).file_uris())
         context.sql(f'CREATE EXTERNAL TABLE "{name}" STORED AS PARQUET LOCATION ({files})')
@@ -208,7 +209,7 @@ def queries(scratch: Path) -> list[tuple[str, str, str, str]]:
         plain = SessionContext(SessionConfig().with_target_partitions(1))
         for name in pack.manifest.datasets():
             plain.register_parquet(name, str(scratch / "lake/code_graph" / name))
-        sql = load(PACK).module("queries").SQL
+        sql = load(PACK, Tally()).module("queries").SQL
         for shape in ("symbol_lookup", "span_at"):
             given = dict(pack.manifest.queries[shape].example)
             ours = timed(lambda shape=shape, given=given: pack.query(shape, **given))  # type: ignore[misc]

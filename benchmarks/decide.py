@@ -27,6 +27,7 @@ from decreta.resolve import resolve
 from decreta.toolchain import toolchain
 from decreta_runtime.contract.policy import Policy
 from decreta_runtime.load import load
+from decreta_runtime.tally import Tally
 from decreta_runtime.verify import entries
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,7 +62,7 @@ def main() -> None:
             (out / path).parent.mkdir(parents=True, exist_ok=True)
             (out / path).write_bytes(data)
         policy = (out / "policy/local.json").read_bytes()
-        pack = load(out)
+        pack = load(out, Tally())
         decoding, read = measured(lambda: Policy(policy))
         resolving, pointers = measured(lambda: len(list(entries(pack, Policy(policy)))))
     decisions = sum(len(read.decisions(domain)) for domain in ("scan", "cache", "write", "session"))

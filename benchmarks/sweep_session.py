@@ -255,7 +255,7 @@ def works(scratch: Path) -> Iterator[Work]:
         folder, lake = ROOT / "generated" / name, scratch / name
         with decreta_runtime.open(str(folder), lake=str(lake)) as opened:
             opened.run(sources)
-        pack = load(folder)
+        pack = load(folder, Tally())
         run = last_run(Lake(str(lake)), name)
         assert run is not None
         tables = tuple(tables_of(pack.manifest, Lake(str(lake)), run))

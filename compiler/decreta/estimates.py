@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from sqlglot import exp
 
-from decreta.model.facts import Fact, Rows
+from decreta.model.facts import MOST, Fact, Rows
 from decreta.model.program import Checked, CheckedRelation, Worth
 
 _FIXED = {
@@ -51,7 +51,8 @@ def lineage_depth(checked: Checked) -> dict[str, int]:
 
 DERIVED = {
     "of what was seen": "`estimated_rows` and `estimated_bytes` are `rows` and `bytes` where a run has told them.",
-    "of one table": "At most the rows of the first table, if every join meets one row each (`n:1` or `1:1`).",
+    "of one table": "At most the rows of the first, if each join meets one row (`n:1`, `1:1`) and no right or full "
+    "join, `unnest` or totals add any.",
     "of an aggregate over everything": "One row.",
     "of a union": "The sum of its branches.",
     "of what recurs, or a function makes": "Unknown: nothing in the statement bounds it.",
@@ -102,7 +103,7 @@ class Estimates:
             return Fact(1, "lineage", self._worth.of("lineage"), derivation="one row: it sums up everything")
         joined = tree.args.get("joins") or []
         known = {join.table: join.cardinality for join in relation.joins}
-        if any(known.get(join.alias_or_name) not in ("n:1", "1:1") for join in joined):
+        if any(known.get(join.alias_or_name) not in ("n:1", "1:1") for join in joined) or _adds_rows(tree):
             return self._unknown()
         rows = self._rows[table.name]
         if rows.value is None:
@@ -114,7 +115,10 @@ class Estimates:
         if any(part.value is None for part in parts):
             return self._unknown()
         value = sum(int(str(part.value)) for part in parts)
-        return Fact(value, "outcome", min(p.confidence for p in parts), derivation="the sum of its branches")
+        if value >= MOST:
+            return self._unknown()
+        weakest = min(parts, key=lambda part: part.confidence)
+        return Fact(value, weakest.source, weakest.confidence, derivation="the sum of its branches")
 
     def _sized(self, relation: CheckedRelation, rows: Fact) -> Fact:
         if rows.value is None:
@@ -125,11 +129,22 @@ class Estimates:
         return self._estimate(int(str(rows.value)) * width, made_from, f"{rows.value} rows of about {width} bytes")
 
     def _estimate(self, value: int, made_from: list[Fact], words: str) -> Fact:
+        if value >= MOST:
+            return self._unknown()  # no engine counts so far, and no table is so large
         weakest = min(fact.confidence for fact in made_from)
         return Fact(value, made_from[0].source, self._worth.estimate(weakest), derivation=words)
 
     def _unknown(self) -> Fact:
         return Fact(None, "assumed", Worth.NOTHING)
+
+
+def _adds_rows(tree: exp.Query) -> bool:
+    """Whether rows come out that the first table has none for: of another table, of a list's values, or of totals."""
+    if any(join.side in ("RIGHT", "FULL") for join in tree.args.get("joins") or []):
+        return True
+    group = tree.args.get("group")
+    totals = group is not None and group.find(exp.Rollup, exp.Cube, exp.GroupingSets) is not None
+    return totals or any(select.find(exp.Explode, exp.Unnest) for select in tree.selects)
 
 
 def _branches(tree: exp.Query) -> list[exp.Query]:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
+from msgspec import structs
+
 from decreta.estimates import Estimates, kind_of, lineage_depth
 from decreta.model.facts import Fact, FactBase, FactInfo, FactValue, Rows
 from decreta.model.program import Checked, CheckedQuery, Worth
@@ -28,6 +30,7 @@ DATASET_FACTS = {
     "sorted": FactInfo("bool", "declared", "whether its layout declares a sort"),
     "layout_sort": FactInfo("list<string>", "declared", "the columns its layout is sorted by"),
     "columns": FactInfo("int64", "declared", "its columns", "columns"),
+    "observed": FactInfo("bool", "declared", "whether the evidence lock tells of its table"),
     "readers": FactInfo("int64", "lineage", "relations and query shapes that read it", "readers"),
     "selective_readers": FactInfo("int64", "lineage", "query shapes of selective workloads that read it", "readers"),
     "equality_columns": FactInfo(
@@ -56,6 +59,7 @@ DATASET_FACTS = {
     "column_mapping": FactInfo("bool", "statistics", "whether files name columns otherwise than the table"),
     "partition_columns": FactInfo("list<string>", "statistics", "the columns it is partitioned by"),
     "partitioned": FactInfo("bool", "statistics", "whether it is partitioned"),
+    "partitions": FactInfo("int64", "statistics", "distinct values of its partition columns together", "partitions"),
     "features": FactInfo("list<string>", "statistics", "table features that its protocol names"),
     "writes_since_compaction": FactInfo(
         "int64", "statistics", "data-changing commits since one that only rewrote files, or all of them", "versions"
@@ -183,6 +187,7 @@ def _datasets(checked: Checked, lock: EvidenceLock | None, worth: Worth) -> Rows
         asked = sorted({c for query in selective for c in query.asked(name, "=", "in")} - set(sort[:1]))
         found.know(sorted=bool(sort), readers=readers[name], selective_readers=looking[name])
         found.know(equality_columns=tuple(asked), looked_up=bool(asked))
+        found.know(observed=lock is not None and name in lock.datasets)
         filtered = {c for query in selective for c in query.asked(name)}
         if lock is not None and name in lock.datasets:
             _observed(found, lock.datasets[name], filtered, asked, sort)
@@ -230,10 +235,17 @@ def _pick(
     fact: str,
     choose: Callable[..., Seen],
 ) -> Seen | None:
-    """Return the one of some columns' facts that decides for all of them; None if one of them is unknown."""
+    """Return the one of some columns' facts that decides for all of them; None if one of them is unknown.
+
+    It rests on no more files than the least known of them: another column may decide in the files not seen.
+    """
     found = [columns.get(name, {}).get(fact) for name in sorted(names)]
     known = [seen for seen in found if seen is not None]
-    return choose(known, key=lambda seen: Decimal(str(seen.value))) if known and len(known) == len(found) else None
+    if not known or len(known) < len(found):
+        return None
+    shares = [seen.share for seen in known if seen.share is not None]
+    chosen = choose(known, key=lambda seen: Decimal(str(seen.value)))
+    return structs.replace(chosen, share=min(shares, key=Decimal) if shares else None)
 
 
 def _views(checked: Checked, datasets: Rows, lock: EvidenceLock | None, worth: Worth) -> Rows:

@@ -134,6 +134,7 @@ def _table(seen: DatasetObservation, scope: Scope) -> Facts:
         "files": seen.files,
         "partition_columns": seen.partition_columns,
         "partitioned": bool(seen.partition_columns),
+        "partitions": seen.partitions,
         "small_file_share": _decimal(small, seen.files),
         "writes_since_compaction": seen.writes_since_compaction,
     }

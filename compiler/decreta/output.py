@@ -96,11 +96,16 @@ def write(folder: Path, files: dict[str, bytes]) -> list[str]:
         if path not in files:
             target.unlink()
             continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = target.with_name(f".{target.name}.new")
-        fresh.write_bytes(files[path])
-        fresh.replace(target)
+        replace_file(target, files[path])
     return changed
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Put a whole file in the place of the old one at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.write_bytes(data)
+    fresh.replace(path)
 
 
 def _replace_tree(folder: Path, files: dict[str, bytes]) -> None:

@@ -19,7 +19,12 @@ from decreta_runtime.contract.capabilities import FEATURES, Feature
 
 _MADE = "<!-- Made by `make docs`. Do not edit. -->\n\n"
 _RULES = Path(__file__).resolve().parents[2] / "specs" / "std" / "rules"
-_OF_SUBJECTS = {"Datasets": ("scan", "write"), "Views": ("cache",), "Workload classes": ("session",)}
+_OF_SUBJECTS = {
+    "Datasets": ("scan", "write"),
+    "Views": ("cache",),
+    "Indexes": ("index",),
+    "Workload classes": ("session",),
+}
 """Whose facts → the domains that decide for them."""
 _FACT_HEAD = ("| fact | type | unit | source | what it says |", "|---|---|---|---|---|")
 _FACTS = """What the rules of a domain may read of its subjects. A fact that nobody has looked at is unknown: no
@@ -60,12 +65,13 @@ def _facts() -> str:
         rows = [_fact(fact) for fact in documented() if set(fact.domains) & set(tables)]
         domains = ", ".join(f"`{name}`" for name in tables)
         parts += [f"## {title}\n\nFor rules of {domains}.\n", *_FACT_HEAD, *rows, ""]
-    parts += [_CAPABILITIES, "## What facts are worth\n", "| source | worth | |", "|---|---|---|"]
+    parts += [_CAPABILITIES, "## What facts are worth\n", "| source | worth | of what |", "|---|---|---|"]
     worth = ConfidenceSpec(**_confidence())
-    for name, form in _described(ConfidenceSpec).items():
+    forms = json.loads(schemas()["rules.schema.json"])["$defs"]["ConfidenceSpec"]["properties"]
+    for name, form in forms.items():
         value = getattr(worth, name)
         said = "0.00" if value is None else ", ".join(value) if isinstance(value, list) else value
-        parts.append(f"| {name} | {said} | {form} |")
+        parts.append(f"| {name} | {said} | {form['description']} |")
     parts += ["", _WORTH, "## How estimates are made\n"]
     parts += [f"- **{what}**: {how}" for what, how in DERIVED.items()]
     return "\n".join([*parts, ""])
@@ -82,11 +88,6 @@ def _fact(fact: Documented) -> str:
 def _confidence() -> dict[str, Any]:
     found: dict[str, Any] = tomllib.loads((_RULES / "confidence.toml").read_text(encoding="utf-8"))["confidence"]
     return found
-
-
-def _described(model: type[ConfidenceSpec]) -> dict[str, str]:
-    fields = model.model_json_schema()["properties"]
-    return {name: " ".join(str(form.get("description", "")).split()) for name, form in fields.items()}
 
 
 def _features() -> str:

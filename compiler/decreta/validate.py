@@ -27,8 +27,9 @@ _PATTERNS = {
     r"^[a-z][a-z0-9_]*$": ("D210", "lower-case letters, digits and `_`, beginning with a letter"),
     r"^\d+\.\d+\.\d+$": ("D203", "a version such as `1.0.0`"),
     r"^[a-z][a-z0-9_]*/[a-z][a-z0-9_]*@\d+$": ("D203", "a reference such as `std/equi_join@1`"),
+    r"^[1-9]\d*[KMG]$": ("D203", "a size such as `256M`"),
     r"^[a-z][a-z0-9_]*@\d+$": ("D203", "a library and its major version, such as `std@1`"),
-    r"^[01]\.\d\d$": ("D203", 'a confidence in quotes, such as "0.60"'),
+    r"^(0\.\d\d|1\.00)$": ("D203", 'a confidence in quotes, such as "0.60"'),
 }
 
 

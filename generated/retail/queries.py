@@ -276,6 +276,19 @@ GROUP BY
 ORDER BY
   o.o_orderpriority
 """,
+    "orders_of": """
+SELECT
+  s.o_orderkey,
+  s.o_orderdate,
+  s.first_shipped,
+  s.all_received
+FROM order_state AS s
+WHERE
+  s.o_custkey = $customer AND s.o_orderdate BETWEEN $first AND $last
+ORDER BY
+  s.o_orderdate,
+  s.o_orderkey
+""",
     "parts_suppliers": """
 SELECT
   p.p_brand,
@@ -696,6 +709,20 @@ ORDER BY
   s.s_name
 LIMIT 100
 """,
+    "who_offers": """
+SELECT
+  n.s_suppkey,
+  s.s_name,
+  s.s_phone,
+  n.steps
+FROM nearest_supplier AS n
+JOIN supplier AS s
+  ON s.s_suppkey = n.s_suppkey
+WHERE
+  n.n_nationkey = $nation AND n.p_brand = $brand
+ORDER BY
+  n.s_suppkey
+""",
 }
 
 
@@ -777,6 +804,14 @@ def order_priority(pack: Pack, *, first_day: datetime.date) -> pa.Table:
     Columns: o_orderpriority string, order_count int64.
     """
     return pack.query("order_priority", first_day=first_day)
+
+
+def orders_of(pack: Pack, *, customer: int, first: datetime.date, last: datetime.date) -> pa.Table:
+    """What one customer ordered from one day to another, and when it came.
+
+    Columns: o_orderkey int64, o_orderdate date, first_shipped date?, all_received date?.
+    """
+    return pack.query("orders_of", customer=customer, first=first, last=last)
 
 
 def parts_suppliers(pack: Pack, *, brand: str, type_begins: str, size1: int, size2: int, size3: int, size4: int, size5: int, size6: int, size7: int, size8: int) -> pa.Table:
@@ -897,3 +932,11 @@ def waiting_suppliers(pack: Pack, *, nation: str) -> pa.Table:
     Columns: s_name string, numwait int64.
     """
     return pack.query("waiting_suppliers", nation=nation)
+
+
+def who_offers(pack: Pack, *, nation: int, brand: str) -> pa.Table:
+    """The suppliers of a brand that are nearest to a nation.
+
+    Columns: s_suppkey int64, s_name string, s_phone string, steps int64.
+    """
+    return pack.query("who_offers", nation=nation, brand=brand)

@@ -75,7 +75,8 @@ class Execution:
         indexing = Indexing(self.pack.manifest, self.policy, self.lake, self.ledger, self.context)
         for done in indexing.keep(pinned):
             if done.wanted:
-                self.progress("index", f"{done.subject}: {done.action}: {done.words}")
+                failed = " is not up to date" if done.failed else ""
+                self.progress("index", f"{done.subject}{failed}: {done.words}")
 
     def _scan(self, pinned: Pinned, columns: tuple[Column, ...], dataset: str) -> None:
         """Make a table readable as the policy says of `dataset`, whose rows or rows set aside it holds."""
@@ -221,8 +222,8 @@ class Execution:
     def _reading(self, frame: DataFrame) -> Reading:
         """Return what an executed statement has read, as far as that is known."""
         in_memory = {name: placed.rows for name, placed in self.kept.items() if placed.placement == "memory"}
-        native = {scanned.pinned.name for scanned in self.scans if scanned.path == "native"}
-        return reading(frame, in_memory, native | (self.kept.keys() - in_memory.keys()))
+        counted = {scanned.pinned.name for scanned in self.scans if scanned.of_files}
+        return reading(frame, in_memory, counted | (self.kept.keys() - in_memory.keys()))
 
     def staging(self, name: str, columns: tuple[Column, ...], choice: Choice[WriteValue]) -> Place:
         """Begin to gather rows that come from outside SQL, where the write policy says."""

@@ -18,6 +18,8 @@ from decreta_runtime.record import Ledger
 V = TypeVar("V")
 
 _COLUMN_MAPPING = "delta.columnMapping.mode"
+_PLAIN = frozenset({"columnMapping", "deletionVectors", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"})
+"""Reader features that leave files as a scan of them reads them, and the two that guards of their own ask about."""
 
 
 def choose(
@@ -62,6 +64,8 @@ def _holds(guard: Guard, table: DeltaTable | None, columns: Sequence[Column], po
         return "deletionVectors" not in features or not table.deletion_vectors().read_all().num_rows
     if guard == "no_column_mapping":
         return table.metadata().configuration.get(_COLUMN_MAPPING, "none") == "none"
+    if guard == "plain_protocol":
+        return _PLAIN.issuperset(table.protocol().reader_features or [])
     if guard == "schema_as_compiled":
         return _as_compiled(table, columns)
     return not table.metadata().partition_columns

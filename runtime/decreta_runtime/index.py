@@ -287,9 +287,14 @@ def _require_own_columns(pinned: Pinned, columns: Sequence[Column]) -> None:
     """Raise LakeUnusable if the columns do not stand in the data files under their names: they would read as null."""
     about = pinned.table.metadata()
     parted = [column.name for column in columns if column.name in about.partition_columns]
-    if parted or about.configuration.get("delta.columnMapping.mode", "none") != "none":
-        what = f"`{parted[0]}` is a partition column" if parted else "its files name columns otherwise than the table"
-        raise LakeUnusable(f"`{pinned.name}` cannot be indexed: {what}", help="take the index out of the spec")
+    if parted:
+        words = f"`{parted[0]}` stands in the log, by which files are listed anyway, and not in the files"
+        raise LakeUnusable(
+            f"`{pinned.name}` cannot be indexed: {words}", help="index a column that is no partition column"
+        )
+    if about.configuration.get("delta.columnMapping.mode", "none") != "none":
+        words = "its files name columns otherwise than the table"
+        raise LakeUnusable(f"`{pinned.name}` cannot be indexed: {words}", help="take the index out of the spec")
 
 
 def _rows(
@@ -311,7 +316,7 @@ def _rows(
     parts = [f"SELECT {none}, {_FILE} FROM {_MARKS}"]
     if new:
         _list(context, _NEW, columns, [str(pinned.path / file) for file in new])
-        parts.append(f"SELECT DISTINCT {terms}, '//' || input_file_name() AS {_FILE} FROM {_NEW}")
+        parts.append(f"SELECT DISTINCT {terms}, '/' || input_file_name() AS {_FILE} FROM {_NEW}")
     if kept:
         _list(context, _OLD, (*columns, Column(name=_FILE, type="string")), kept)
         parts.append(f"SELECT {terms}, {_FILE} FROM {_OLD}")
@@ -365,13 +370,13 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _named(told: str, names: Mapping[str, str], known: frozenset[str]) -> str | None:
-    """Return a data file as the log names it; `told` is its path as the engine has it behind `//`, or such a name.
+    """Return a data file as the log names it; `told` is its path as the engine has it behind `/`, or such a name.
 
     None of a file that was known and is gone.
     """
-    if not told.startswith("//"):
+    if not told.startswith("/"):
         return told if told in known else None
-    path = told.removeprefix("//").removeprefix("file://").lstrip("/")
+    path = told.removeprefix("/").removeprefix("file://").lstrip("/")
     found = names.get(path) or names.get(unquote(path))
     if found is None:
         raise ValueError(f"the engine names a file that nobody asked for: {path}")

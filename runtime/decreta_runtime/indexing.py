@@ -33,6 +33,7 @@ class Indexed:
     words: str
     wanted: bool = True
     """Whether the policy builds it."""
+    failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Indexing:
                 done = update_index(self.context, pinned, columns, path, rebuild=rebuild)
             except DecretaError as error:
                 self.ledger.add("index", subject, "failed", choice.pointer, detail={"words": error.message})
-                yield Indexed(subject, "failed", choice.pointer, error.message)
+                yield Indexed(subject, "failed", choice.pointer, error.message, failed=True)
             else:
                 yield self._kept(subject, choice, pinned, done, time.perf_counter() - start)
 

@@ -19,6 +19,7 @@ import msgspec
 from decreta_runtime.contract.errors import DigestMismatch, IncompatibleEngine, InputInvalid
 from decreta_runtime.contract.manifest import FORMAT, Manifest
 from decreta_runtime.contract.policy import Policy
+from decreta_runtime.tally import Tally
 
 _HELP = "regenerate the pack with `decreta generate`; generated files are never edited"
 
@@ -58,12 +59,13 @@ class LoadedPack:
         return {path: data for path, data in self.files.items() if path.endswith(".py")}
 
 
-def load(folder: Path, expect: str | None = None) -> LoadedPack:
-    """Read and verify the compiled pack in `folder`.
+def load(folder: Path, tally: Tally, expect: str | None = None) -> LoadedPack:
+    """Read and verify the compiled pack in `folder`, counted in `tally`.
 
     `expect` pins the digest of the manifest from elsewhere; without it the file beside the manifest is taken, which
     proves integrity, not origin. Raises DigestMismatch, IncompatibleEngine, InputInvalid.
     """
+    tally.once("load")
     manifest_bytes = _read(folder, "manifest.json")
     digest = digest_of(manifest_bytes)
     if expect is not None:

@@ -42,7 +42,7 @@ def scan_stats(plan: ExecutionPlan, scans: Mapping[str, Scanned], seconds: float
     A table that a statement reads twice counts twice, in what was read as in what could have been.
     """
     leaves = _leaves(plan)
-    native = all(scanned.path == "native" for scanned in scans.values())
+    native = all(scanned.of_files for scanned in scans.values())
     shown = [leaf.display() for leaf in leaves]
     times = {name: max(1, sum(scanned.folder in text for text in shown)) for name, scanned in scans.items()}
     known = _counters(leaves) if native else {}

@@ -1,7 +1,7 @@
 """Which files of a snapshot can hold rows that a query shape asks for, by the statistics of the Delta log.
 
 A file is left out only where its statistics show that no row satisfies the conditions. Without statistics, or with ones
-that do not bound a value (floats: NaN stands in no bound), it is kept.
+that do not bound a value (floats: NaN stands in no bound), it is kept. The value of a partition column is exact.
 """
 
 from __future__ import annotations
@@ -31,21 +31,30 @@ def matching(pinned: Pinned, scans: Iterable[Iterable[Ask]], given: Mapping[str,
 
     `given` are the values of the shape's parameters.
     """
-    kept = [reduce(pc.and_, (_may_match(pinned.actions, ask, given) for ask in asks)) for asks in scans]
+    every = pa.array([True] * pinned.actions.num_rows, pa.bool_())
+    kept = [reduce(pc.and_, (_may_match(pinned, ask, given) for ask in asks), every) for asks in scans]
     mask = reduce(pc.or_, kept).to_pylist()
     return tuple(path for path, keep in zip(pinned.files, mask, strict=True) if keep)
 
 
-def _may_match(actions: pa.Table, ask: Ask, given: Mapping[str, pa.Scalar]) -> pa.Array:
-    every = pa.array([True] * actions.num_rows)
-    least, most = (_bound(actions, f"{side}.{ask.column}") for side in ("min", "max"))
+def _may_match(pinned: Pinned, ask: Ask, given: Mapping[str, pa.Scalar]) -> pa.Array:
+    every = pa.array([True] * pinned.actions.num_rows, pa.bool_())
+    least, most = _bounds(pinned, ask.column)
     if least is None or most is None:
         return every
     values = [scalar_of(value, given, least.type) for value in ask.values]
     if any(value is None or not value.is_valid for value in values):
         return every
     found = reduce(pc.or_, (_within(ask.op, least, most, value) for value in values))
-    return pc.and_(pc.fill_null(found, True), pc.invert(_all_null(actions, ask.column)))
+    return pc.and_(pc.fill_null(found, True), pc.invert(_all_null(pinned, ask.column)))
+
+
+def _bounds(pinned: Pinned, column: str) -> tuple[Any, Any]:
+    """Return the least and greatest values of a column by file: of a partition column both are the value itself."""
+    exact = pinned.partitions.get(column)
+    if exact is None:
+        return _bound(pinned.actions, f"min.{column}"), _bound(pinned.actions, f"max.{column}")
+    return (None, None) if pa.types.is_floating(exact.type) else (exact, exact)
 
 
 def _within(op: str, least: pa.ChunkedArray, most: pa.ChunkedArray, value: pa.Scalar) -> Any:
@@ -74,11 +83,13 @@ def _bound(actions: pa.Table, name: str) -> Any:
     return found.cast(pa.string()) if pa.types.is_string_view(found.type) else found
 
 
-def _all_null(actions: pa.Table, column: str) -> Any:
+def _all_null(pinned: Pinned, column: str) -> Any:
     """Say of each file whether it is known to hold nothing but nulls, which satisfy no condition."""
-    nulls, rows = f"null_count.{column}", "num_records"
+    actions, nulls, rows = pinned.actions, f"null_count.{column}", "num_records"
+    if column in pinned.partitions:
+        return pc.is_null(pinned.partitions[column])
     if nulls not in actions.column_names or rows not in actions.column_names:
-        return pa.array([False] * actions.num_rows)
+        return pa.array([False] * actions.num_rows, pa.bool_())
     return pc.fill_null(pc.equal(actions[nulls], actions[rows]), False)
 
 

@@ -82,6 +82,7 @@ def observe_table(pinned: Pinned, columns: Sequence[Column], key: Key | None) ->
         deletion_vectors=hidden is None or bool(hidden),
         column_mapping=table.metadata().configuration.get("delta.columnMapping.mode") in _MAPPED,
         partition_columns=partitioned_by,
+        partitions=_tuples(pinned.actions) if partitioned_by else 0,
         features=_features(table),
         writes_since_compaction=past.writes,
         columns={
@@ -93,6 +94,12 @@ def observe_table(pinned: Pinned, columns: Sequence[Column], key: Key | None) ->
             for name, column in found.items()
         },
     )
+
+
+def _tuples(actions: pa.Table) -> int:
+    """Return how many tuples of partition values there are."""
+    names = [name for name in actions.column_names if name.startswith("partition.")]
+    return int(actions.group_by(names).aggregate([]).num_rows)
 
 
 class _Statistics(NamedTuple):

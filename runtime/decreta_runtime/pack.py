@@ -67,8 +67,7 @@ class Pack:
     ) -> None:
         """Load and verify the pack in `folder`. Raises DecretaError."""
         self._tally = Tally()
-        self._tally.once("load")
-        self._pack = load(Path(folder), expect)
+        self._pack = load(Path(folder), self._tally, expect)
         self.policy = self._pack.policy(env)
         self.manifest = self._pack.manifest
         # A relative lake of the environment starts where `generated/` stands.
@@ -91,9 +90,9 @@ class Pack:
         self._flush()
 
     def _flush(self) -> None:
-        # Best effort: a read-only lake keeps none.
+        # A read-only lake keeps none, and an answer is not taken back because a note of it could not be kept.
         if self.lake.writable():
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(DecretaError):
                 self._ledger.write(self.lake)
         self._ledger.rows.clear()
 
@@ -119,22 +118,20 @@ class Pack:
         """
         self.check_workload(workload)
         given = self.places(sources or {})
-        tally = Tally()
-        tally.once("load")
         try:
             return run(
                 self._pack,
                 self.policy,
                 self.lake,
                 given,
-                tally,
+                self._tally.anew(),
                 progress or (lambda _stage, _words: None),
                 select,
                 workload,
             )
         finally:
             # Readers of this pack see the new run: they bind, and open sessions, anew.
-            self._binding, self._readings, self._tally = None, {}, tally.of_reader()
+            self._binding, self._readings, self._tally = None, {}, self._tally.anew()
 
     def places(self, sources: Mapping[str, str | Sequence[str]]) -> dict[str, list[str]]:
         """Return the places given for sources and tables of others, the latter made absolute. Raises InputInvalid."""
@@ -235,7 +232,7 @@ class Pack:
         verify(self._pack, self.policy)
         self.lake.check_readable()
         with self.lake.locked(self.manifest.pack):
-            tally, ledger = Tally(), Ledger(self.manifest.pack, self.policy.digest)
+            tally, ledger = self._tally.anew(), Ledger(self.manifest.pack, self.policy.digest)
             binding = bind_run(self.manifest, self.lake, last_run(self.lake, self.manifest.pack), tally)
             profile = choose(self.policy.session(RUN_WORKLOAD), RUN_WORKLOAD, None, self.policy, ledger)
             context = build_session(RUN_WORKLOAD, profile, tally, ())
@@ -243,8 +240,8 @@ class Pack:
             names = self.manifest.datasets() if dataset is None else (dataset,)
             found = [done for name in names for done in indexing.keep(binding[name], rebuild=rebuild)]
             ledger.write(self.lake)
-        self._readings = {}  # they have opened the indexes that were
-        self._tally = self._tally.of_reader()
+        # Sessions of this pack have opened the indexes that were.
+        self._binding, self._readings, self._tally = None, {}, self._tally.anew()
         return found
 
     def index_states(self) -> list[Indexed]:

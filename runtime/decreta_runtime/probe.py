@@ -56,6 +56,7 @@ _DELTA = ScanValue(
     step_values=0,
 )
 _NATIVE = msgspec.structs.replace(_DELTA, path="native")
+_LINKED = msgspec.structs.replace(_DELTA, path="linked")
 _WRITTEN = WriteValue(
     mode="replace",
     sort=(),
@@ -80,7 +81,18 @@ class _Read(NamedTuple):
 def probe() -> CapabilityFile:
     """Return the capability file's content for the installed engines."""
     found: dict[str, bool] = {}
-    for act in (_native, _skipped, _deleted, _mapped, _partitioned, _committed, _spilled, _limited, _repeated):
+    for act in (
+        _native,
+        _skipped,
+        _deleted,
+        _mapped,
+        _partitioned,
+        _not_a_number,
+        _committed,
+        _spilled,
+        _limited,
+        _repeated,
+    ):
         with tempfile.TemporaryDirectory() as folder:
             found |= act(Path(folder) / "a table")
     context = SessionContext(SessionConfig().with_information_schema(True))
@@ -169,10 +181,36 @@ def _mapped(path: Path) -> dict[str, bool]:
 
 
 def _partitioned(path: Path) -> dict[str, bool]:
-    rows = pa.table({"id": list(range(10)), "word": [f"w {i % 3}" for i in range(10)]})
+    """Look up values of a partition column that are null, or no folder's name, by all three paths."""
+    words = [None, "a b/c'd%", "w"]
+    rows = pa.table({"id": list(range(12)), "word": [words[i % 3] for i in range(12)]})
     write_deltalake(str(path), rows, partition_by=["word"])
     native, delta = _both(path)
-    return {"delta_reads_partitions": delta == rows.to_pylist(), "native_misses_partitions": native != delta}
+    linked = {
+        condition: _read(_pinned(path), _PAIR, msgspec.structs.replace(_LINKED, pushdown=True), condition)
+        for condition in ("true", "word IS NULL", "word = 'a b/c''d%' AND id > 5")
+    }
+    ids = [found.rows["id"].to_pylist() for found in linked.values()]
+    stats = [found.stats for found in linked.values()]
+    right = linked["true"].rows.to_pylist() == rows.to_pylist() and ids[1:] == [[0, 3, 6, 9], [7, 10]]
+    groups = [s.row_groups_read or 0 for s in stats]
+    pruned = groups[0] == stats[0].row_groups_total and max(groups[1:]) < groups[0]
+    read = pruned and [s.rows_scanned for s in stats] == [12, 4, 2]
+    return {
+        "delta_reads_partitions": delta == rows.to_pylist(),
+        "linked_scan": right and read,
+        "native_misses_partitions": native != delta,
+    }
+
+
+def _not_a_number(path: Path) -> dict[str, bool]:
+    """Ask for what is more than a file's greatest number: NaN alone is, and stands in no statistics."""
+    columns = (Column(name="id", type="int64"), Column(name="x", type="float64"), Column(name="y", type="float32"))
+    numbers = [0.5, float("nan"), -0.0]
+    rows = pa.table({"id": [1, 2, 3], "x": numbers, "y": pa.array(numbers, pa.float32())})
+    write_deltalake(str(path), rows)
+    asked = [_read(_pinned(path), columns, _NATIVE, f"{name} > 1").rows["id"].to_pylist() for name in ("x", "y")]
+    return {"native_nan": asked == [[2], [2]]}
 
 
 # -- writes

@@ -130,7 +130,7 @@ class Reading:
         if name in self.scans:
             self.context.deregister_table(name)
             del self.scans[name]
-            # A view keeps the tables that it was made over, whoever asks for it next.
+            # A view keeps the tables that it was made over, those of another shape too.
             for view in self.views:
                 self.context.deregister_table(view)
             self.views.clear()

@@ -6,10 +6,11 @@ visible; the next one takes over what it had committed, if it is the same run, a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -17,7 +18,7 @@ import pyarrow as pa
 from decreta_runtime.arrow import require, schema_of
 from decreta_runtime.calls import require_engine_functions
 from decreta_runtime.checks import Violation, ask_after, note_proven
-from decreta_runtime.contract.errors import InputInvalid
+from decreta_runtime.contract.errors import EXIT_REFUSED, DecretaError, InputInvalid
 from decreta_runtime.contract.manifest import RUN_WORKLOAD, Manifest
 from decreta_runtime.contract.policy import Policy
 from decreta_runtime.contract.records import RunRecord
@@ -94,20 +95,35 @@ def run(
         identity = RunIdentity(pack.manifest.pack, last.run_seq + 1 if last else 1, key)
         schemas = evolutions(pack.manifest, policy, lake, last, chosen)
         execution = _begin(pack, policy, lake, binding, identity, tally, progress, schemas, workload)
-        for pinned in carried:
-            execution.register(pinned, pack.manifest.columns_of(pinned.name), "carried")
-        for name, pinned in _carried_aside(pack, lake, last, carried).items():
-            execution.put_aside(name, pinned, "carried")
-        _read_objects(execution, sources, chosen)
-        computed = needed(pack.manifest, chosen)
-        execution.relations(computed)
-        _check(execution, computed)
-        execution.require_files()
+        with _refusals_noted(execution.ledger, lake):
+            for pinned in carried:
+                execution.register(pinned, pack.manifest.columns_of(pinned.name), "carried")
+            for name, pinned in _carried_aside(pack, lake, last, carried).items():
+                execution.put_aside(name, pinned, "carried")
+            _read_objects(execution, sources, chosen)
+            computed = needed(pack.manifest, chosen)
+            execution.relations(computed)
+            _check(execution, computed)
+            execution.require_files()
         execution.ledger.write(lake)
         kept = last.sources if last is not None else {}
         commit_run(lake, _record(execution, sources, kept, tally, started))
         seconds, found = time.perf_counter() - start, tuple(execution.violations)
         return RunResult(identity.run_seq, key, False, seconds, execution.outcomes, execution.quarantine, found)
+
+
+@contextlib.contextmanager
+def _refusals_noted(ledger: Ledger, lake: Lake) -> Iterator[None]:
+    """Leave what an attempt did, and why it was refused, to the ledger; no run record names it."""
+    try:
+        yield
+    except DecretaError as error:
+        if error.exit_status == EXIT_REFUSED:
+            try:
+                ledger.write(lake)
+            except DecretaError as lost:  # what is to be told first is the refusal
+                error.help = f"{error.help}; nor could the ledger be written: {lost.message}"
+        raise
 
 
 def _still_whole(

@@ -1,11 +1,13 @@
 """Register one pinned table with a session, by the path that the policy names. Nothing here chooses.
 
-`native` is one Parquet scan of exactly the snapshot's files. `delta` reads through delta-rs. The plain table provider
-of the two libraries is never used: it pushes no filter down and reads everything.
+`native` is one Parquet scan of exactly the snapshot's files. `linked` is the same of a partitioned table, by way of a
+folder of links. `delta` reads through delta-rs. The plain table provider of the two libraries is never used: it pushes
+no filter down and reads everything.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +17,18 @@ from urllib.parse import quote as percent_encode
 from urllib.parse import unquote
 
 import pyarrow as pa
-from datafusion import SessionContext
+import pyarrow.compute as pc
+from datafusion import Expr, SessionContext, col, functions, lit
 from deltalake import DeltaTable
 
-from decreta_runtime.arrow import empty_batch, require, schema_of
+from decreta_runtime.arrow import arrow_type, empty_batch, require, schema_of
 from decreta_runtime.contract import types
 from decreta_runtime.contract.errors import LakeUnusable
 from decreta_runtime.contract.manifest import Column
 from decreta_runtime.contract.policy import ScanValue
+from decreta_runtime.links import ORDINAL, Links
+
+_NAN = {"float32": pa.scalar(math.nan, pa.float32()), "float64": pa.scalar(math.nan, pa.float64())}
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,21 @@ class Pinned:
     def files(self) -> tuple[str, ...]:
         """The snapshot's data files."""
         return tuple(str(self.path / unquote(path)) for path in self.actions["path"].to_pylist())
+
+    @cached_property
+    def partitions(self) -> dict[str, pa.Array]:
+        """The value of each partition column, file by file, as the log has it and as the Delta reader gives it."""
+        names = self.table.metadata().partition_columns
+        return {name: self._partition(name) for name in names}
+
+    def _partition(self, name: str) -> pa.Array:
+        values = self.actions[f"partition.{name}"].combine_chunks()
+        if not (pa.types.is_string(values.type) and values.null_count):
+            return values
+        # The log's entries say null of the empty text too; the reader keeps them apart, and so does its pruning.
+        empty = frozenset(self.table.file_uris(file_pruning_predicate=f"{quote(name)} = ''"))
+        blank = pa.array([uri in empty for uri in self.table.file_uris()], pa.bool_())
+        return pc.if_else(blank, "", values)
 
     @cached_property
     def bytes(self) -> int:
@@ -91,14 +112,26 @@ class Scanned:
     folder: str
     """Where the files lie, as the engine's plans write it."""
     held: int
-    """Bytes of the rows that the session holds in memory for it; none of a native scan."""
+    """Bytes of the rows that the session holds in memory for it; none of a scan of files."""
     listed: tuple[str, ...]
     """The files that the scan names: all of the snapshot, or those that may hold what is asked for."""
+    links: Links | None = None
+    """What a linked scan reads by. They go with this object, so it is kept for as long as the table is read."""
+
+    @property
+    def of_files(self) -> bool:
+        """Whether the engine reads the files itself, so that its plans count what was read."""
+        return reads_files(self.path)
 
     def require_files(self) -> None:
         """Raise LakeUnusable if a file went after it was registered. Asked after reading, it holds for the reading."""
-        if self.path == "native":
+        if self.of_files:
             self.pinned.require_files(self.listed)
+
+
+def reads_files(path: str) -> bool:
+    """Whether by a scan path the engine reads the files itself, rather than rows that delta-rs has read."""
+    return path != "delta"
 
 
 def register_scan(
@@ -110,41 +143,80 @@ def register_scan(
 ) -> Scanned:
     """Make `pinned` a table of `context` under its name with the contract's `columns`.
 
-    `listed` are the files to read of a native scan; all of the snapshot without it. Raises SchemaMismatch if the table
-    does not have the columns, LakeUnusable if one of the files is gone.
+    `listed` are the files to read, where the path names files; all of the snapshot without it. Keep what is returned
+    while the table is read. Raises SchemaMismatch if the table does not have the columns, LakeUnusable if one of the
+    files is gone.
     """
     subject = f"the table `{pinned.name}` at {pinned.path}"
     require(pinned.schema, columns, subject)
-    files, held = pinned.files if listed is None else listed, 0
-    if value.path == "native" and files:
+    files, folder, held, links = pinned.files if listed is None else listed, pinned.path, 0, None
+    if reads_files(value.path) and files:
         pinned.require_files(files)
-        _native(context, pinned, columns, value, files)
+        if value.path == "linked":
+            links = _linked(context, pinned, columns, value, files)
+            folder = links.folder
+        else:
+            _native(context, pinned, columns, value, files)
     else:
         batches = _read(pinned, columns) if files else []
         held = sum(batch.nbytes for batch in batches)
         context.register_record_batches(pinned.name, [batches or [empty_batch(schema_of(columns))]])
-    folder = str(pinned.path).strip("/") + "/"
-    return Scanned(value.path, pinned, len(pinned.files), pinned.bytes, folder, held, files)
+    within = str(folder).strip("/") + "/"
+    return Scanned(value.path, pinned, len(pinned.files), pinned.bytes, within, held, files, links)
 
 
 def _native(
     context: SessionContext, pinned: Pinned, columns: Sequence[Column], value: ScanValue, files: Sequence[str]
 ) -> None:
+    locations = ", ".join(_url(path) for path in files)
+    _declare(context, pinned.name, columns, f"LOCATION ({locations})", value)
+    if any(column.type in _NAN for column in columns):
+        _show(context, pinned.name, [_meant(column) for column in columns])
+
+
+def _linked(
+    context: SessionContext, pinned: Pinned, columns: Sequence[Column], value: ScanValue, files: Sequence[str]
+) -> Links:
+    chosen = frozenset(files)
+    at = pa.array([i for i, path in enumerate(pinned.files) if path in chosen], pa.int64())
+    links = Links([pinned.files[i] for i in at.to_pylist()], {n: v.take(at) for n, v in pinned.partitions.items()})
+    own = [column for column in columns if column.name not in pinned.partitions]
+    # The engine takes the name of a partition column as it stands: quoted, it finds no such column.
+    place = f"PARTITIONED BY ({ORDINAL}) LOCATION {_url(str(links.folder) + '/')}"
+    _declare(context, pinned.name, [*own, Column(name=ORDINAL, type="int32")], place, value)
+    values = {c.name: links.values_of(c.name, arrow_type(c.type)) for c in columns if c.name in pinned.partitions}
+    shown = [values[c.name](col(ORDINAL)).alias(c.name) if c.name in values else _meant(c) for c in columns]
+    _show(context, pinned.name, shown)
+    return links
+
+
+def _declare(context: SessionContext, name: str, columns: Sequence[Column], place: str, value: ScanValue) -> None:
     # Columns are declared, never inferred, so that files of an older schema read as null where a column is new.
     # Not-null is a promise that checks must be able to find broken, so the scan does not take it for granted.
     declared = ", ".join(f"{quote(c.name)} {sql_type(c)}" for c in columns)
-    # As URLs, because in a path `*`, `?` and `[` are patterns, and one that matches nothing is an empty table.
-    listed = ", ".join(f"'file://{percent_encode(path, safe='/')}'" for path in files)
     options = {
         "format.pushdown_filters": value.pushdown,
         "format.enable_page_index": value.page_index,
         "format.bloom_filter_on_read": value.bloom_filters,
     }
     chosen = ", ".join(f"'{name}' '{str(on).lower()}'" for name, on in options.items())
-    context.sql(
-        f"CREATE EXTERNAL TABLE {quote(pinned.name)} ({declared}) "
-        f"STORED AS PARQUET LOCATION ({listed}) OPTIONS ({chosen})"
-    )
+    context.sql(f"CREATE EXTERNAL TABLE {quote(name)} ({declared}) STORED AS PARQUET {place} OPTIONS ({chosen})")
+
+
+def _show(context: SessionContext, name: str, columns: Sequence[Expr]) -> None:
+    """Put in the place of a declared table what its columns mean."""
+    frame = context.table(name).select(*columns)
+    context.deregister_table(name)
+    context.register_table(name, frame.into_view())
+
+
+def _meant(column: Column) -> Expr:
+    """Return a column of the files as the engine may compare it."""
+    if column.type not in _NAN:
+        return col(column.name)
+    # NaN stands in no statistics, yet the engine counts it as the greatest value: by them it would skip a file that
+    # holds one, and take max() from them. It cannot see through a function that gives each value back.
+    return functions.nanvl(col(column.name), lit(_NAN[column.type])).alias(column.name)
 
 
 def _read(pinned: Pinned, columns: Sequence[Column]) -> list[pa.RecordBatch]:
@@ -158,6 +230,11 @@ def _read(pinned: Pinned, columns: Sequence[Column]) -> list[pa.RecordBatch]:
             help="restore its files from a backup, or run the pack again to write the table anew",
         ) from None
     return rows
+
+
+def _url(path: str) -> str:
+    """Return a path as a URL in SQL: in a path `*`, `?` and `[` are patterns, and one without a match is no table."""
+    return f"'file://{percent_encode(path, safe='/')}'"
 
 
 def quote(name: str) -> str:

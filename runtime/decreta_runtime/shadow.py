@@ -26,7 +26,7 @@ from decreta_runtime.contract.records import Pair, ShadowDetail, Would
 from decreta_runtime.guards import ask
 from decreta_runtime.place import Placed
 from decreta_runtime.record import Ledger
-from decreta_runtime.scan import Pinned, Scanned
+from decreta_runtime.scan import Pinned, Scanned, reads_files
 
 V = TypeVar("V")
 Outcomes = Mapping[Guard, bool | None]
@@ -42,7 +42,7 @@ def note_scan(
     outcomes = ask(choice.shadow, scanned.pinned.table, contract, policy)
     stands = _standing(choice.shadow, outcomes)
     same = (stands.path, stands.columns) == (choice.value.path, choice.value.columns)
-    held = 0 if stands.path == "native" else scanned.held if same else None
+    held = 0 if reads_files(stands.path) else scanned.held if same else None
     figures = {
         "files": _pair(scanned.files, scanned.files),
         "file_bytes": _pair(scanned.bytes, scanned.bytes),

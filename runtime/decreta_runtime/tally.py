@@ -17,8 +17,8 @@ class Tally:
         if self._counts[what] > 1:
             raise RuntimeError(f"{what} was made {self._counts[what]} times in one run")
 
-    def of_reader(self) -> Tally:
-        """Return a new tally for the readers of the same loaded pack."""
+    def anew(self) -> Tally:
+        """Return the tally that a run, or the readers after it, begin with: a pack is loaded, nothing else is made."""
         tally = Tally()
         tally._counts["load"] = self._counts["load"]
         return tally

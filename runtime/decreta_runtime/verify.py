@@ -17,7 +17,14 @@ from decreta_runtime.load import LoadedPack
 
 _ASKED: dict[str, frozenset[Guard]] = {
     "scan": frozenset(
-        {"engine_as_probed", "no_column_mapping", "no_deletion_vectors", "schema_as_compiled", "unpartitioned"}
+        {
+            "engine_as_probed",
+            "no_column_mapping",
+            "no_deletion_vectors",
+            "plain_protocol",
+            "schema_as_compiled",
+            "unpartitioned",
+        }
     ),
     "cache": frozenset({"engine_as_probed", "within_memory_budget"}),
     "write": frozenset({"engine_as_probed", "within_memory_budget"}),

@@ -30,7 +30,7 @@ MISTAKES = [
     (OBJECT, "key: [scope_id]", "key: [scope_ident]", "D303", 11),
     (OBJECT, "key: [scope_id]", "key: [parent_id]", "D311", 11),
     (OBJECT, "adapter: python_source", "adapter: python_sorce", "D108", 12),
-    (OBJECT, "key: [scope_id]", "key: [scope_id]\nindexes: {}", "D204", 12),
+    (OBJECT, "key: [scope_id]", "key: [scope_id]\nchanges: {}", "D204", 12),
     (OBJECT, "key: [scope_id]", "key: &x [scope_id]", "D104", 11),
     (OBJECT, "nullable: true, role: parent", "nullable: yes, role: parent", "D106", 7),
     (OBJECT, "columns:\n", "columns:\n\t", "D103", None),

@@ -41,6 +41,17 @@ UNION = {("ObjectTemplateSpec", "kind"), ("RelationTemplateSpec", "kind"), ("Sca
 """Fields that say which form a spec has; the model that reads it is the answer."""
 
 
+UNITED = """\
+relation: anybody
+store: true
+summary: Those who live somewhere or went somewhere.
+use: std/union@1
+with:
+  inputs: [person, visit]
+  columns: [person_id]
+"""
+
+
 class Watch:
     """Notes which fields of which spec are read once specs are validated."""
 
@@ -87,6 +98,7 @@ def used(node: Any, found: set[tuple[str, str]]) -> set[tuple[str, str]]:
 def projects(tmp_path: Path) -> list[tuple[Path, str]]:
     base = tmp_path / "base"
     shutil.copytree(ROOT / "tests/corpus/base", base)
+    (base / "specs/demo/relations/anybody.yaml").write_text(UNITED)  # the packs unite nothing by template
     return [
         (ROOT, "code_graph"),
         (ROOT, "retail"),

@@ -45,6 +45,7 @@ TABLE = DatasetObservation(
     deletion_vectors=False,
     column_mapping=False,
     partition_columns=(),
+    partitions=0,
     features=("appendOnly",),
     writes_since_compaction=1,
     columns={"k": COLUMN, "v": COLUMN},
@@ -354,14 +355,22 @@ GOOD = {"format": 1, "datasets": {}, "views": {"paired": {"rows": {"value": 3, "
         ({**GOOD, "clock": "12:30"}, "D203", "unknown field `clock`"),
         ({**GOOD, "format": 2}, "D203", "has format 2"),
         ({**GOOD, "views": {"paired": {"row": {"value": 3, "version": 1}}}}, "D402", "did you mean `rows`"),
-        ({**GOOD, "views": {"paired": {"rows": {"value": "many", "version": 1}}}}, "D203", "is int64, not 'many'"),
-        ({**GOOD, "views": {"paired": {"rows": {"value": True, "version": 1}}}}, "D203", "is int64, not True"),
+        ({**GOOD, "views": {"paired": {"rows": {"value": "many", "version": 1}}}}, "D203", "is int64 (rows), not 'many'"),
+        ({**GOOD, "views": {"paired": {"rows": {"value": True, "version": 1}}}}, "D203", "is int64 (rows), not True"),
         ({**GOOD, "views": {"paired": {"output_ratio": {"value": "half", "version": 1}}}}, "D203", "is decimal"),
         ({**GOOD, "views": {"paired": {"rows": {"value": 3, "version": 1, "runs": 0}}}}, "D203", ">= 1"),
         ({**GOOD, "datasets": {"sale": {"facts": {"distinct": {"value": 3, "version": 1}}, "columns": {}}}},
          "D402", "no fact `distinct`"),
         ({**GOOD, "datasets": {"sale": {"facts": {"rows": {"value": 3, "version": 1, "share": "all"}}, "columns": {}}}},
          "D203", "regex"),
+        ({**GOOD, "datasets": {"sale": {"facts": {"rows": {"value": 3, "version": 1, "share": "1.99"}}, "columns": {}}}},
+         "D203", "regex"),
+        ({**GOOD, "views": {"paired": {"rows": {"value": -3, "version": 1, "runs": 1}}}}, "D203", "not -3"),
+        ({**GOOD, "views": {"paired": {"rows": {"value": 10**19, "version": 1, "runs": 1}}}}, "D203", "int64 (rows), not"),
+        ({**GOOD, "views": {"paired": {"output_ratio": {"value": "9" * 20 + ".00", "version": 1, "runs": 1}}}},
+         "D203", "is decimal (ratio)"),
+        ({**GOOD, "datasets": {"sale": {"facts": {"small_file_share": {"value": "1.01", "version": 1}}, "columns": {}}}},
+         "D203", "is decimal (share)"),
     ],
 )  # fmt: skip
 def test_a_broken_lock_is_a_mistake_at_its_file(shop: Path, lock: Any, code: str, words: str) -> None:
@@ -408,6 +417,28 @@ def test_a_bound_and_a_share_of_files_lower_what_a_fact_is_worth(project: Path) 
     assert definition["clustering_depth"].value is None and definition["clustering_depth"].confidence == "0.00"
     view = base.rows["cache"]["module_file"]["rows"]
     assert (view.value, view.confidence, view.version, view.runs) == (3, "0.70", 8, 2)
+
+
+def test_a_fact_of_several_columns_is_worth_what_the_least_known_of_them_is() -> None:
+    done = compile_pack(Project(ROOT), "retail", Report())
+    assert done is not None
+    checked = done.program.checked
+    names = [column.name for column in checked.relations["order_state"].columns]
+    whole, tenth = Seen(value="0.10", version=4), Seen(value="0.00", version=4, share="0.10")
+    columns = {name: {"null_share": whole if name == "o_custkey" else tenth} for name in names}
+    lock = EvidenceLock(format=1, datasets={"order_state": DatasetEvidence(facts={}, columns=columns)}, views={})
+    found = gather(checked, lock, checked.resolved.rules.worth).rows["scan"]["order_state"]["null_share"]
+    assert (found.value, found.confidence) == (Decimal("0.10"), "0.10"), "nine tenths of the files may have more"
+
+
+def test_an_estimate_past_all_numbers_is_unknown(project: Path) -> None:
+    done = compile_pack(Project(project), "code_graph", Report())
+    assert done is not None
+    checked = done.program.checked
+    views = {name: {"rows": Seen(value=2**53 - 1, version=1, runs=5)} for name in checked.relations}
+    base = gather(checked, EvidenceLock(format=1, datasets={}, views=views), checked.resolved.rules.worth)
+    found = {row["estimated_bytes"].value for row in base.rows["cache"].values()}
+    assert found == {None}
 
 
 def test_committed_locks_have_runs_enough() -> None:

@@ -5,13 +5,15 @@ A record in the ledger alone is no effect. What only informs is listed by name.
 
 from __future__ import annotations
 
+import ast
 import json
 import multiprocessing
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pyarrow as pa
@@ -22,18 +24,54 @@ from tests.conftest import ROOT, compiled, edit_policy
 from tests.packs.retail.conftest import generate
 
 import decreta_runtime
-from decreta_runtime import place, sources
+from decreta_runtime import checks, place, sources
 from decreta_runtime.contract import policy as contract
+from decreta_runtime.contract.errors import PolicyIncomplete
 
 Policy = dict[str, Any]
 INFORMS = {
-    "ScanValue": set[str](),
-    "CacheValue": set[str](),
-    "IndexValue": set[str](),
-    "WriteValue": {"mode"},
-    "SessionValue": set[str](),
-}
-"""`mode` has one value so far."""
+    ("WriteValue", "mode"): "it has one value so far",
+    ("Setting", "because"): "a reason",
+    ("RuleText", "when"): "for `policy diff`",
+    ("RuleText", "inputs"): "for `policy diff`",
+    ("RuleText", "because"): "a reason",
+    ("PolicyFile", "rules"): "their texts",
+    ("Exemption", "reason"): "a reason",
+    ("Exemption", "until"): "asked by the compiler",
+    ("Capabilities", "features"): "what the compiler has relied on; `engine_as_probed` holds them by the versions",
+    **{("Evidence", name): "evidence" for name in msgspec.structs.asdict(
+        contract.Evidence(fact="", value=None, source="declared", confidence="0.00"))},
+    **{("Decision", name): "what explains it" for name in (
+        "exemption", "origin", "rule", "passed_over", "confidence_score", "fallback_reason", "evidence_sources")},
+    ("Decision", "choice_id"): "what outcomes are joined by: tests/runtime/test_rollout.py",
+}  # fmt: skip
+"""What only informs, by name, and for what."""
+ELSEWHERE = {
+    ("PolicyFile", "format"): "test_policy.py::test_another_format_environment_or_pack_is_refused",
+    ("PolicyFile", "pack"): "test_policy.py::test_another_format_environment_or_pack_is_refused",
+    ("PolicyFile", "environment"): "test_rollout.py::test_the_report_counts",
+    ("PolicyFile", "inputs"): "test_policy.py::test_no_memory_turns_places_to_spills",
+    ("Bindings", "lake"): "test_policy.py::test_bindings_have_an_effect",
+    ("Bindings", "sources"): "test_policy.py::test_bindings_have_an_effect",
+    ("SourceBinding", "roots"): "test_policy.py::test_bindings_have_an_effect",
+    ("SourceBinding", "options"): "test_policy.py::test_bindings_have_an_effect",
+    ("Bindings", "tables"): "test_policy.py::test_a_bound_table_is_where_its_binding_says",
+    ("TableBinding", "uri"): "test_policy.py::test_a_bound_table_is_where_its_binding_says",
+    ("Capabilities", "engine"): "test_policy.py::test_another_engine_turns_every_scan_to_delta",
+    ("ScanValue", "step_files"): "test_field_effect.py::test_each_field_of_steps_has_an_effect",
+    ("ScanValue", "step_values"): "test_field_effect.py::test_each_field_of_steps_has_an_effect",
+    ("Decision", "value"): "test_field_effect.py::test_each_field_has_an_effect",
+    ("Decision", "baseline"): "test_rollout.py::test_three_modes_of_the_code_graph",
+    ("Decision", "mode"): "test_rollout.py::test_three_modes_of_the_code_graph",
+    ("Decision", "requires"): "test_policy.py::test_another_engine_turns_every_scan_to_delta",
+    ("Decision", "otherwise"): "test_policy.py::test_another_engine_turns_every_scan_to_delta",
+    ("FunctionRequirement", "arguments"): "test_functions_required.py::test_a_pack_function_is_the_one_that_the_policy_names",
+    ("FunctionRequirement", "returns"): "test_functions_required.py::test_a_pack_function_is_the_one_that_the_policy_names",
+    ("FunctionRequirement", "volatility"): "test_functions_required.py::test_a_pack_function_is_the_one_that_the_policy_names",
+    ("FunctionRequirement", "digest"): "test_functions_required.py::test_a_pack_function_is_the_one_that_the_policy_names",
+    ("SchemaChangeValue", "mode"): "test_evolve.py::test_every_mode_meets_every_change",
+}  # fmt: skip
+"""What the two packs have no subject for, or what has a test of its own."""
 
 
 class Subject:
@@ -43,7 +81,8 @@ class Subject:
         self.name, self.sources = name, sources
         self.pack = compiled(project, name)
         self.committed = {path: path.read_bytes() for path in self.pack.rglob("*") if path.is_file()}
-        dataset, view, shape, arguments, looked_up, sort = SUBJECTS[name]
+        dataset, view, shape, arguments, looked_up, sort, index = SUBJECTS[name]
+        self.index = f"{dataset}.{index}"
         self.dataset, self.view, self.shape, self.arguments = dataset, view, shape, arguments
         self.looked_up, self.sort = looked_up, sort
         self.seen: dict[str, Any] = {}
@@ -54,6 +93,11 @@ class Subject:
         write |= {"row_group_rows": 2_000, "bloom_columns": [self.looked_up], "sort": self.sort}
         for name in ("bloom_columns", "sort", "row_group_rows"):
             policy["write_policy_by_dataset"][self.dataset]["otherwise"][name] = write[name]
+        write["target_file_bytes"] = 1
+        policy["write_policy_by_dataset"][self.dataset]["otherwise"]["target_file_bytes"] = 1
+        policy["index_policy_by_dataset"][self.index]["value"] = {
+            "build": True, "shapes": [self.shape], "memory_bytes": 1 << 26,
+        }  # fmt: skip
         cache = policy["cache_policy_by_view"][self.view]
         cache |= {"value": {"placement": "spill", "pushdown": False}, "requires": [], "otherwise": None}
 
@@ -67,10 +111,23 @@ class Subject:
         return observed(self, tmp_path / "lake", monkeypatch)
 
 
-SUBJECTS: dict[str, tuple[str, str, str, dict[str, Any], str, list[str]]] = {
-    "code_graph": ("definition", "module_definition", "symbol_lookup", {"name": "name_7_70"}, "name", ["file_id"]),
-    "retail": ("customer_history", "kept_order", "history_of", {"customer": 700}, "c_custkey", ["c_nationkey"]),
+SUBJECTS: dict[str, tuple[str, str, str, dict[str, Any], str, list[str], str]] = {
+    "code_graph": (
+        "definition", "module_definition", "symbol_lookup", {"name": "name_7_70"}, "name", ["file_id"], "by_name",
+    ),
+    "retail": (
+        "order_state", "kept_order", "orders_of",
+        {"customer": 700, "first": date(1992, 1, 1), "last": date(1998, 12, 31)},
+        "o_custkey", ["o_orderkey"], "by_customer",
+    ),
+}  # fmt: skip
+
+
+WIDE: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "code_graph": ("definition", "symbol_lookup", {"name": "name_7_70"}),
+    "retail": ("supplier", "who_offers", {"nation": 7, "brand": "Brand#23"}),
 }
+"""A dataset of which no shape reads all columns, and a shape that reads it."""
 
 
 @pytest.fixture(scope="session")
@@ -93,7 +150,7 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Subject]:
 def observed(subject: Subject, lake: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Run a pack and ask its shape; return everything that an observer from outside sees of it."""
     processes, spilled, chunks = set[int](), set[str](), list[int]()
-    dealt, plans = spy_on_dealing(monkeypatch), spy_on_spills(monkeypatch)
+    dealt, plans, asked = spy_on_dealing(monkeypatch), spy_on_spills(monkeypatch), spy_on_checks(monkeypatch)
     with decreta_runtime.open(str(subject.pack), lake=str(lake)) as pack:
 
         def look(stage: str, words: str) -> None:
@@ -110,8 +167,8 @@ def observed(subject: Subject, lake: Path, monkeypatch: pytest.MonkeyPatch) -> d
         listed = len(reading.scans[subject.dataset].listed)
         found = [index for _, index in reading._indexes.values() if index is not None]
         held = sum(index.rows.nbytes for index in found if index.rows is not None)
-        indexed = sorted(p.parent.name for p in (lake / "_decreta/index").rglob("_delta_log"))
-        columns = reading.context.table(subject.dataset).schema().names
+        pack.query(*WIDE[subject.name][1:2], **WIDE[subject.name][2])
+        columns = reading.context.table(WIDE[subject.name][0]).schema().names
         plan = reading.context.sql(f"SELECT * FROM {subject.dataset}").optimized_logical_plan().display_indent()
         flushed = DeltaTable(str(lake / "_decreta/ledger")).version()
         settings = pack.sql("SELECT name, value FROM information_schema.df_settings").rows.to_pylist()
@@ -128,11 +185,13 @@ def observed(subject: Subject, lake: Path, monkeypatch: pytest.MonkeyPatch) -> d
         "columns": sorted(columns),
         "plan": plan,
         "stats": stats,
-        "flushed": flushed,
         "listed": listed,
-        "indexed": indexed,
+        "indexed": sorted(p.name for p in (lake / "_decreta/index").glob("*/*/*")),
         "index held": held,
+        "flushed": flushed,
         "settings": {row["name"]: row["value"] for row in settings},
+        "tables": sorted(path.name for path in (lake / subject.name).iterdir()),
+        "checks asked": sorted(asked),
         **layout(path),
     }
 
@@ -166,6 +225,19 @@ def spy_on_spills(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         return scanned
 
     monkeypatch.setattr(place, "register_scan", spying)
+    return found
+
+
+def spy_on_checks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note the checks that are asked by a statement of their own."""
+    found: list[str] = []
+    stream = checks._stream
+
+    def spying(context: Any, sql: str, subject: str) -> Any:
+        found.append(subject)
+        return stream(context, sql, subject)
+
+    monkeypatch.setattr(checks, "_stream", spying)
     return found
 
 
@@ -205,6 +277,10 @@ def cache(**values: Any) -> Callable[[Subject], Callable[[Policy], None]]:
 
 def write(**values: Any) -> Callable[[Subject], Callable[[Policy], None]]:
     return _change("write_policy_by_dataset", lambda s: s.dataset, values)
+
+
+def index(**values: Any) -> Callable[[Subject], Callable[[Policy], None]]:
+    return _change("index_policy_by_dataset", lambda s: s.index, values)
 
 
 def session(workload: str, **values: Any) -> Callable[[Subject], Callable[[Policy], None]]:
@@ -251,6 +327,22 @@ def slower_reading(subject: Subject) -> Callable[[Policy], None]:
     return change
 
 
+def validation(**values: str) -> Callable[[Subject], Callable[[Policy], None]]:
+    """Change what is done with a check of single rows, and when."""
+
+    def make(subject: Subject) -> Callable[[Policy], None]:
+        name, check = CHECKS[subject.name]
+        return lambda policy: policy["validation"][name][check].update(values)
+
+    return make
+
+
+CHECKS = {
+    "code_graph": ("definition", "span_is_ordered"),
+    "retail": ("customer_history", "periods_have_a_length"),
+}
+
+
 def small_buffer(subject: Subject) -> Callable[[Policy], None]:
     def change(policy: Policy) -> None:
         policy["session_profile_by_workload"]["batch_ingest"]["value"]["spill_buffer_bytes"] = 1
@@ -273,16 +365,26 @@ EFFECTS: dict[tuple[str, str], tuple[Callable[[Subject], Callable[[Policy], None
     ("ScanValue", "pushdown"): (scan(pushdown=False), {"stats"}),
     ("ScanValue", "page_index"): (scan(page_index=False), {"stats"}),
     ("ScanValue", "bloom_filters"): (scan(bloom_filters=False), {"stats"}),
-    ("ScanValue", "columns"): (scan(columns="required"), {"columns", "plan"}),
+    ("ScanValue", "columns"): (
+        _change("scan_policy_by_dataset", lambda s: WIDE[s.name][0], {"columns": "required"}),
+        {"columns"},
+    ),
+    ("ScanValue", "log_pruning"): (scan(log_pruning=False), {"listed"}),
+    ("IndexValue", "build"): (index(build=False), {"indexed"}),
+    ("IndexValue", "shapes"): (index(shapes=[]), {"listed"}),
+    ("IndexValue", "memory_bytes"): (index(memory_bytes=0), {"index held"}),
     ("CacheValue", "placement"): (cache(placement="memory"), {"spilled", "spills"}),
     ("CacheValue", "pushdown"): (cache(pushdown=True), {"spill plans"}),
     ("WriteValue", "sort"): (write(sort=[]), {"order", "stats"}),
     ("WriteValue", "staging"): (staged_elsewhere, {"spilled", "spills"}),
-    ("WriteValue", "target_file_bytes"): (write(target_file_bytes=1), {"files"}),
+    ("WriteValue", "target_file_bytes"): (write(target_file_bytes=1 << 25), {"files"}),
     ("WriteValue", "row_group_rows"): (write(row_group_rows=500), {"groups"}),
     ("WriteValue", "compression"): (write(compression="uncompressed"), {"compression"}),
     ("WriteValue", "bloom_columns"): (write(bloom_columns=[]), {"blooms", "bloom bytes"}),
     ("WriteValue", "bloom_fpp"): (write(bloom_fpp="0.50"), {"bloom bytes"}),
+    ("ValidationValue", "on_violation"): (validation(on_violation="quarantine"), {"tables"}),
+    ("ValidationValue", "when"): (validation(when="run"), {"checks asked"}),
+    ("Setting", "value"): (another_setting, {"settings"}),
     ("SessionValue", "settings"): (another_setting, {"settings"}),
     ("SessionValue", "source_workers"): (session("batch_ingest", source_workers=1), {"processes"}),
     ("SessionValue", "source_chunks_per_worker"): (session("batch_ingest", source_chunks_per_worker=1), {"chunks"}),
@@ -293,67 +395,19 @@ EFFECTS: dict[tuple[str, str], tuple[Callable[[Subject], Callable[[Policy], None
 """Field → the change of it, and what of it must be seen from outside."""
 
 
-def many_files(subject: Subject, policy: Policy) -> None:
-    """Have the dataset in many files, sorted by another column, and an index of what its shape looks up."""
-    _set(policy, "write_policy_by_dataset", subject.dataset, "target_file_bytes", 1)
-    _set(policy, "write_policy_by_dataset", subject.dataset, "sort", [SCATTERING[subject.name]])
-    index = policy["index_policy_by_dataset"][f"{subject.dataset}.{INDEXES[subject.name]}"]
-    index |= {"value": {"build": True, "shapes": [subject.shape], "memory_bytes": 1 << 26}, "requires": []}
-
-
-def sorted_files(subject: Subject, policy: Policy) -> None:
-    """Have the dataset in many files that the log's statistics tell apart."""
-    _set(policy, "write_policy_by_dataset", subject.dataset, "target_file_bytes", 1)
-    _set(policy, "write_policy_by_dataset", subject.dataset, "sort", [subject.looked_up])
-
-
-def _set(policy: Policy, section: str, name: str, field: str, value: Any) -> None:
-    decision = policy[section][name]
-    decision["value"][field] = value
-    if decision["otherwise"] is not None:
-        decision["otherwise"][field] = value
-
-
-SCATTERING = {"code_graph": "span_start", "retail": "c_nationkey"}
-"""A sort that leaves what is looked up in any file."""
-INDEXES = {"code_graph": "by_name", "retail": "by_customer"}
-PRUNING: dict[tuple[str, str], tuple[Callable[[Subject, Policy], None], dict[str, Any], set[str]]] = {
-    ("ScanValue", "log_pruning"): (sorted_files, {"log_pruning": False}, {"listed"}),
-    ("IndexValue", "build"): (many_files, {"build": False}, {"indexed"}),
-    ("IndexValue", "shapes"): (many_files, {"shapes": []}, {"listed"}),
-    ("IndexValue", "memory_bytes"): (many_files, {"memory_bytes": 0}, {"index held"}),
-}
-"""Field → what must stand before it can show, the change of it, and what must be seen from outside."""
-
-
 @pytest.mark.parametrize("pack", sorted(SUBJECTS))
-@pytest.mark.parametrize("field", sorted(PRUNING), ids=".".join)
-def test_each_field_that_prunes_has_an_effect(
+@pytest.mark.parametrize("field", sorted(EFFECTS), ids=".".join)
+def test_each_field_has_an_effect(
     subjects: dict[str, Subject],
     pack: str,
     field: tuple[str, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    subject, (stand, values, expected) = subjects[pack], PRUNING[field]
-
-    def base(policy: Policy) -> None:
-        stand(subject, policy)
-
-    def change(policy: Policy) -> None:
-        stand(subject, policy)
-        index = field[0] == "IndexValue"
-        section, name = (
-            ("index_policy_by_dataset", f"{subject.dataset}.{INDEXES[pack]}")
-            if index
-            else ("scan_policy_by_dataset", subject.dataset)
-        )
-        for key, value in values.items():
-            assert policy[section][name]["value"][key] != value
-            policy[section][name]["value"][key] = value
-
-    before = subject.observe(base, tmp_path / "before", monkeypatch)
-    after = subject.observe(change, tmp_path / "after", monkeypatch)
+    subject, (make, expected) = subjects[pack], EFFECTS[field]
+    if not subject.seen:
+        subject.seen = subject.observe(lambda _: None, tmp_path / "before", monkeypatch)
+    before, after = subject.seen, subject.observe(make(subject), tmp_path / "after", monkeypatch)
     changed = {key for key in before if before[key] != after[key]}
     assert "rows" not in changed, "a cost decision never changes a row"
     assert changed & expected, (changed, {key: (before[key], after[key]) for key in expected})
@@ -382,7 +436,8 @@ def test_each_field_of_steps_has_an_effect(subjects: dict[str, Subject], pack: s
 
         def stand(policy: Policy, change: dict[str, int] = change) -> None:
             for name, value in {"sort": sort, "target_file_bytes": 1, "row_group_rows": 500}.items():
-                _set(policy, "write_policy_by_dataset", dataset, name, value)
+                for side in ("value", "otherwise"):
+                    policy["write_policy_by_dataset"][dataset][side][name] = value
             policy["scan_policy_by_dataset"][dataset]["value"] |= {"step_files": 2, "step_values": 1_000, **change}
 
         edit_policy(subject.pack, stand)
@@ -396,30 +451,75 @@ def test_each_field_of_steps_has_an_effect(subjects: dict[str, Subject], pack: s
 
 
 @pytest.mark.parametrize("pack", sorted(SUBJECTS))
-@pytest.mark.parametrize("field", sorted(EFFECTS), ids=".".join)
-def test_each_field_has_an_effect(
-    subjects: dict[str, Subject],
-    pack: str,
-    field: tuple[str, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+def test_where_a_function_is_from_has_an_effect(subjects: dict[str, Subject], pack: str, tmp_path: Path) -> None:
+    """Neither pack has functions of its own: one that is said to be is looked for and not found."""
+    subject = subjects[pack]
+    for path, content in subject.committed.items():
+        path.write_bytes(content)
+
+    def change(policy: Policy) -> None:
+        functions, *_ = policy["udf_requirements_by_view"].values()
+        next(iter(functions.values()))["origin"] = "pack"
+
+    edit_policy(subject.pack, change)
+    with decreta_runtime.open(str(subject.pack), lake=str(tmp_path)) as opened, pytest.raises(PolicyIncomplete):
+        opened.run(subject.sources)
+
+
+@pytest.mark.parametrize("pack", sorted(SUBJECTS))
+def test_every_action_of_a_full_run_of_each_pack_names_its_entry(
+    subjects: dict[str, Subject], pack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    subject, (make, expected) = subjects[pack], EFFECTS[field]
-    if not subject.seen:
-        subject.seen = subject.observe(lambda _: None, tmp_path / "before", monkeypatch)
-    before, after = subject.seen, subject.observe(make(subject), tmp_path / "after", monkeypatch)
-    changed = {key for key in before if before[key] != after[key]}
-    assert "rows" not in changed, "a cost decision never changes a row"
-    assert changed & expected, (changed, {key: (before[key], after[key]) for key in expected})
+    subjects[pack].observe(lambda _: None, tmp_path, monkeypatch)
+    opened = decreta_runtime.open(str(subjects[pack].pack), lake=str(tmp_path / "lake"))
+    rows = pa.table(DeltaTable(str(tmp_path / "lake/_decreta/ledger")).scan().read_all()).to_pylist()
+    assert {row["kind"] for row in rows} == {"step", "scan", "write", "index", "guard", "check", "query"}
+    pointers = {row["pointer"] for row in rows}
+    assert None not in pointers and not opened.policy.unresolved(pointers)
+
+
+def structs(kind: Any, found: set[type[msgspec.Struct]]) -> set[type[msgspec.Struct]]:
+    """Return the forms that a policy is made of."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind not in found:
+        found.add(kind)
+        for field in msgspec.structs.fields(kind):
+            structs(field.type, found)
+    for inner in get_args(kind):
+        structs(inner, found)
+    return found
+
+
+SECTIONED = {
+    *(("PolicyFile", section) for section, _ in contract.DOMAINS.values()),
+    ("PolicyFile", "validation"), ("PolicyFile", "udf_requirements_by_view"), ("PolicyFile", "schema_change_by_dataset"),
+    ("PolicyFile", "bindings"), ("PolicyFile", "capabilities"),
+}  # fmt: skip
+"""Sections: each of their fields stands for itself."""
 
 
 def fields() -> Iterator[tuple[str, str]]:
-    for _, kind in contract.DOMAINS.values():
+    kinds = structs(contract.PolicyFile, {kind for _, kind in contract.DOMAINS.values()} | {contract.Setting})
+    for kind in kinds:
         yield from ((kind.__name__, field.name) for field in msgspec.structs.fields(kind))
 
 
-def test_no_field_is_left_out() -> None:
-    informs = {(kind, name) for kind, names in INFORMS.items() for name in names}
-    steps = {("ScanValue", "step_files"), ("ScanValue", "step_values")}
-    assert set(fields()) == set(EFFECTS) | set(PRUNING) | steps | informs
-    assert {type_.__name__ for _, type_ in contract.DOMAINS.values()} == set(INFORMS)
+def test_no_field_of_any_section_is_left_out() -> None:
+    listed = [set(EFFECTS), set(INFORMS), set(ELSEWHERE), SECTIONED, {("FunctionRequirement", "origin")}]
+    assert set(fields()) == set().union(*listed)
+    assert sum(map(len, listed)) == len(set().union(*listed)), "each stands in one list"
+
+
+@pytest.mark.parametrize("test", sorted(set(ELSEWHERE.values())))
+def test_what_is_tested_elsewhere_is(test: str) -> None:
+    file, _, name = test.partition("::")
+    assert re.search(rf"^def {name}\(", Path(__file__).with_name(file).read_text(), re.MULTILINE)
+
+
+def test_every_field_that_decides_is_read_by_the_runtime() -> None:
+    read = {
+        node.attr
+        for path in (ROOT / "runtime/decreta_runtime").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+    }
+    assert {name for kind, name in set(fields()) - set(INFORMS) - SECTIONED} <= read

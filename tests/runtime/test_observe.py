@@ -177,6 +177,7 @@ def test_partitions_and_their_values(tmp_path: Path) -> None:
     put(tmp_path, p=["a b"], v=[5])
     found = seen(tmp_path, "p", "v", key=("p",))
     assert found.partition_columns == ("p",)
+    assert found.partitions == len(set(rows["p"].to_pylist()))
     p, v = found.columns["p"], found.columns["v"]
     assert (p.files_with_statistics, p.rows, p.nulls, p.distinct, p.depth) == (4, 5, 2, 3, 2)
     assert (v.files_with_statistics, v.age, p.age) == (4, 0, 0)

@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +34,39 @@ def ladders(pack: str) -> dict[str, list[Any]]:
 
 
 LADDERS = ladders("code_graph")
+ENGINE = version("datafusion")
 
 
 def drawn(section: str, decision: Decision, draw: Callable[..., Any], columns: list[str]) -> Decision:
-    """Return a decision whose every field is drawn from what the field may be."""
-    value = dict(decision["value"])
+    """Return a decision whose every field is drawn from what the field may be, under guards that hold or fail."""
+    value = drawn_value(section, decision["value"], draw, columns)
+    requires = draw(st.lists(st.sampled_from(GUARDS[section]), max_size=2, unique=True))
+    otherwise = drawn_value(section, decision["value"], draw, columns) if requires else None
+    if section == "cache_policy_by_view" and otherwise is not None and otherwise["placement"] == "memory":
+        otherwise["placement"] = "spill"  # what does not fit may not be kept in memory all the same
+    if section == "write_policy_by_dataset" and otherwise is not None:
+        otherwise["staging"] = "spill"
+    return decision | {"value": value, "requires": requires, "otherwise": otherwise}
+
+
+GUARDS = {
+    "scan_policy_by_dataset": ["engine_as_probed", "schema_as_compiled", "no_deletion_vectors", "unpartitioned"],
+    "cache_policy_by_view": ["engine_as_probed", "within_memory_budget"],
+    "write_policy_by_dataset": ["engine_as_probed", "within_memory_budget"],
+    "session_profile_by_workload": ["engine_as_probed"],
+    "index_policy_by_dataset": ["index_readable"],
+}
+
+
+def drawn_value(section: str, given: Decision, draw: Callable[..., Any], columns: list[str]) -> Decision:
+    value = dict(given)
     pick = lambda choices: draw(st.sampled_from(choices))  # noqa: E731
     if section == "scan_policy_by_dataset":
         value["path"] = pick(["native", "delta"])
         value["columns"] = pick(["required", "all"])
-        for name in ("pushdown", "page_index", "bloom_filters"):
+        for name in ("log_pruning", "pushdown", "page_index", "bloom_filters"):
             value[name] = pick([True, False])
+        value |= {"step_files": pick([0, 2, 8]), "step_values": pick([0, 1, 32])}
     elif section == "cache_policy_by_view" and value["placement"] != "none":
         value |= {"placement": pick(["memory", "spill"]), "pushdown": pick([True, False])}
     elif section == "write_policy_by_dataset":
@@ -54,6 +77,8 @@ def drawn(section: str, decision: Decision, draw: Callable[..., Any], columns: l
         value["target_file_bytes"] = pick([1, *LADDERS["write.target_file_bytes"]])
         value["row_group_rows"] = pick([100, *LADDERS["write.sorted_row_group_rows"]])
         value["compression"] = pick(["snappy", "zstd", "uncompressed"])
+    elif section == "index_policy_by_dataset":
+        value |= {"build": pick([True, False]), "memory_bytes": pick(LADDERS["index.memory_bytes"])}
     elif section == "session_profile_by_workload":
         value["source_workers"] = 1
         value["spill_buffer_bytes"] = pick([1, *LADDERS["session.spill_buffer_bytes"]])
@@ -61,7 +86,7 @@ def drawn(section: str, decision: Decision, draw: Callable[..., Any], columns: l
         for name, choices in SETTINGS.items():
             chosen[name] = {"value": pick(choices), "because": "drawn"}
         value["settings"] = chosen
-    return decision | {"value": value, "requires": [], "otherwise": None}
+    return value
 
 
 SETTINGS = {
@@ -80,7 +105,11 @@ def plain(columns: list[dict[str, Any]]) -> list[str]:
 def digests(pack: Path, lake: Path, sources: dict[str, str]) -> dict[str, list[Any]]:
     with decreta_runtime.open(str(pack), lake=str(lake)) as opened:
         opened.run(sources)
-        return {name: rows_of(opened.lake.dataset(opened.manifest.pack, name)) for name in written(pack)}
+        found = {name: rows_of(opened.lake.dataset(opened.manifest.pack, name)) for name in written(pack)}
+        for name in opened.manifest.relations.keys() - found.keys():
+            rows = opened.show(name, limit=10**9).rows.to_pylist()
+            found[name] = sorted((tuple(map(repr, row.values())) for row in rows), key=repr)
+        return found
 
 
 def written(pack: Path) -> list[str]:
@@ -97,6 +126,8 @@ def vary(pack: Path, draw: Callable[..., Any]) -> None:
             for subject, decision in policy[section].items():
                 entry = manifest["objects"].get(subject) or manifest["relations"].get(subject) or {"columns": []}
                 policy[section][subject] = drawn(section, decision, draw, plain(entry["columns"]) or ["x"])
+        policy["inputs"]["budget.cache_bytes"] = draw(st.sampled_from([0, 200, 1 << 30]))
+        policy["capabilities"]["engine"]["datafusion"] = draw(st.sampled_from([ENGINE, "0.0.0"]))
 
     edit_policy(pack, change)
 

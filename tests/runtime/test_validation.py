@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -171,6 +170,33 @@ def test_a_refused_write_counts_all_rows_and_commits_none(gauge: Path) -> None:
     assert ids(gauge, "reading") == [1, 4, 5, 6], "readers still see the last complete run"
 
 
+def test_a_refusal_stands_in_the_ledger_of_an_attempt_that_no_run_names(gauge: Path) -> None:
+    run(gauge)
+    report(gauge, [RIGHT | {"station_id": -1}, RIGHT | {"reading_id": 2, "level": -1}])
+    with pytest.raises(CheckViolated):
+        run(gauge)
+    last = ledger(gauge, "check", "reading")[-4:]
+    assert {row["action"]: (row["detail"]["outcome"], row["rows"]) for row in last} == {
+        "level_is_shown": ("quarantined", 1),
+        "order_is_small": ("holds", 0),
+        "level_is_plausible": ("holds", 0),
+        "station_is_numbered": ("refused", 1),
+    }
+    (attempt,) = {row["attempt"] for row in last}
+    runs = pa.table(DeltaTable(str(gauge / "lake/_decreta/runs")).scan().read_all())
+    assert attempt not in runs["attempt"].to_pylist() and runs.num_rows == 1
+
+
+def test_a_refusal_is_told_though_the_ledger_cannot_be_written(gauge: Path) -> None:
+    run(gauge)
+    report(gauge, [RIGHT | {"station_id": -1}])
+    shutil.rmtree(gauge / "lake/_decreta/ledger/_delta_log")
+    (gauge / "lake/_decreta/ledger/_delta_log").write_text("no folder\n")
+    done = run_command("run", "gauge", cwd=gauge)
+    assert done.returncode == 4 and "check `station_is_numbered` of `reading`" in done.stderr, done.stderr
+    assert "nor could the ledger be written: " in done.stderr and "Traceback" not in done.stderr
+
+
 def test_a_refused_first_run_leaves_no_table(gauge: Path) -> None:
     report(gauge, [RIGHT | {"station_id": -1}, RIGHT | {"reading_id": 2, "level": -1}])
     with pytest.raises(CheckViolated, match="station_is_numbered"):
@@ -283,7 +309,6 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
     return int(done.stdout)
 
 
-@pytest.mark.skipif(not hasattr(resource, "RUSAGE_SELF"), reason="no measure of memory")
 def test_rows_stream_through_the_checks(gauge: Path) -> None:
     """A thousandth of 300 MB is set aside; the rest is never held."""
     body = "SELECT s.station_id, CONCAT(REPEAT('x', 600), CAST(s.station_id AS VARCHAR)) AS words FROM station AS s"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -150,10 +151,10 @@ def test_the_json_form_says_the_same(folder: Path) -> None:
     assert found["pointer"] == "/scan_policy_by_dataset/visit"
     policy = json.loads((folder / "generated/demo/policy/local.json").read_bytes())
     assert found["decision"]["value"] == policy["scan_policy_by_dataset"]["visit"]["value"]
-    assert [rule["verdict"] for rule in found["tried"]] == ["passed over", "decides"]
-    asked = {predicate["text"]: predicate["truth"] for predicate in found["tried"][0]["predicates"]}
+    assert [rule["verdict"] for rule in found["tried"]] == ["passed over", "passed over", "passed over", "decides"]
+    asked = {predicate["text"]: predicate["truth"] for predicate in found["tried"][2]["predicates"]}
     assert [text for text, truth in asked.items() if not truth] == ["selective_readers >= $scan.min_selective_readers"]
-    assert found["tried"][0]["otherwise"]["changes"][0]["wanted"] == 1
+    assert found["tried"][2]["otherwise"]["changes"][0]["wanted"] == 1
     assert [change["fact"] for way in found["lost"] for change in way["changes"]][-1] == "readers"
     assert found["differs"] is None
 
@@ -190,8 +191,8 @@ def test_an_estimate_from_few_runs_is_too_weak(project: Path) -> None:
     seen(project, {"rows": {"value": 100, "version": 2, "runs": 2}})
     words = told(project, "code_graph/cache/module_file")
     assert " ~ cache.small@1: " in words
-    assert "0.56  100 rows of about" in words
-    advice = "estimated_bytes were known with a confidence of at least 0.60 (is 0.56): run the pack again, then"
+    assert "0.24  100 rows of about" in words
+    advice = "estimated_bytes were known with a confidence of at least 0.60 (is 0.24): run the pack again, then"
     assert f"`cache.small` would decide if {advice} `decreta observe`" in words
     assert "fallback     low_confidence" in words
 
@@ -232,7 +233,6 @@ def test_a_fallback_for_weak_facts_and_a_declaration_are_told(folder: Path, tmp_
         ("demo/cache/pared", "did you mean `paired`?"),
         ("demo/cahce/paired", "did you mean `cache`?"),
         ("demo/cache", "names no decision"),
-        ("/validation/visit/minutes_pass", "no rules decide `validation`"),
     ],
 )
 def test_what_is_no_decision_is_said(folder: Path, what: str, words: str) -> None:
@@ -247,3 +247,67 @@ def test_a_pack_that_does_not_compile_says_why(folder: Path, tmp_path: Path) -> 
     done = run_command("explain", "demo/cache/paired", cwd=tmp_path)
     assert done.returncode == 1
     assert "D103" in done.stderr
+
+
+def page(command: str) -> str:
+    """Return what docs/explain.md shows of a command."""
+    _, _, rest = (ROOT / "docs/explain.md").read_text().partition(f"```text\n$ {command}\n")
+    assert rest, command
+    return rest.partition("```")[0]
+
+
+def test_the_guide_shows_what_is_told() -> None:
+    asked = "code_graph/cache/module_file --env prod"
+    assert page(f"decreta explain {asked}") == told(ROOT, *asked.split())
+
+
+def test_the_guide_shows_what_differs(project: Path) -> None:
+    pack = compiled(project, "code_graph")
+    old = project / "HEAD:code_graph"
+    shutil.copytree(pack, old)
+    environment = project / "specs/code_graph/env/local.toml"
+    environment.write_text(environment.read_text() + '\n[thresholds]\n"scan.min_selective_readers" = 2\n')
+    compiled(project, "code_graph")
+    done = run_command("policy", "diff", old.name, "generated/code_graph", cwd=project)
+    shown = page("decreta policy diff HEAD generated/code_graph")
+    assert shown.splitlines()[1:] == done.stdout.splitlines()[1:]
+
+
+def test_the_guide_counts_the_committed_decisions() -> None:
+    policy = json.loads((ROOT / "generated/code_graph/policy/local.json").read_bytes())
+    every = [decision for section, _ in DOMAINS.values() for decision in policy[section].values()]
+    shown = page("decreta kpi code_graph --lake .decreta/lake")
+    for name in ("origin", "mode"):
+        counts = sorted(Counter(decision[name] for decision in every).items())
+        words = ", ".join(f"{word}: {count}" for word, count in counts)
+        assert f"  by {name:<19} {words}\n" in shown
+    assert f"{len(every)} of {len(every)}, 0 of them declared" in shown
+
+
+def test_every_pointer_of_a_run_can_be_asked_for(folder: Path) -> None:
+    """The ledger names entries that no rule decides, too: they are told with what they follow from."""
+    policy = json.loads((folder / "generated/demo/policy/local.json").read_bytes())
+    checks = policy["validation"]["visit"]
+    for check, value in checks.items():
+        found = json.loads(told(folder, f"/validation/visit/{check}", "--format", "json"))
+        assert found["pointer"] == f"/validation/visit/{check}" and found["value"] == value
+    words = told(folder, "demo/validation/visit")
+    assert words.splitlines()[0] == "/validation/visit  (demo, local)"
+    assert f"value  {json.dumps(checks, sort_keys=True)}\n" in words and "validation_mode" in words
+    for section in ("inputs", "udf_requirements_by_view", "schema_change_by_dataset", "bindings", "capabilities"):
+        name = next(iter(policy[section]))
+        assert json.dumps(policy[section][name], sort_keys=True) in told(folder, f"/{section}/{name}")
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ("/validation/visit/nothing", "no entry `/validation/visit/nothing`"),
+        ("/validation/nothing", "no entry `/validation/nothing`"),
+        ("/validation", "names no decision"),
+        ("/nothing/visit", "no section `nothing`"),
+    ],
+)
+def test_a_pointer_to_nothing_is_said(folder: Path, asked: str, words: str) -> None:
+    done = run_command("explain", asked, cwd=folder)
+    assert (done.returncode, words in done.stderr) == (2, True), done.stderr

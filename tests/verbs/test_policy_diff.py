@@ -126,7 +126,8 @@ def test_confidence_alone_stands_apart(folder: Path) -> None:
 def test_rollout_declarations_rules_and_subjects_are_causes(folder: Path) -> None:
     (folder / "specs/demo/rules/mine.toml").write_text(
         '[[rule]]\nid = "scan.whole"\nversion = 9\nwhen = "readers >= $scan.min_readers"\n'
-        'then = { path = "delta", pushdown = false, page_index = false, bloom_filters = false, columns = "all" }\n'
+        'then = { path = "delta", log_pruning = false, pushdown = false, page_index = false, bloom_filters = false, '
+        'columns = "all", step_files = 0, step_values = 0 }\n'
         'because = "Others read it so."\n'
     )
     path = folder / "specs/demo/relations/paired.yaml"
@@ -135,7 +136,7 @@ def test_rollout_declarations_rules_and_subjects_are_causes(folder: Path) -> Non
     decision = f'[[decision]]\ndomain = "cache"\nsubject = "minutes_of"\nthen = {declared}\nbecause = "Looked at."\n'
     write(folder, f'\n[rollout.domains]\nwrite = "warn"\n\n{decision}')
     told = diff(folder, "../old", "generated/demo")[1]
-    assert "rule scan.whole@3 → 9: " in told
+    assert "rule scan.whole@4 → 9: " in told
     assert "rollout of write enforce → warn: " in told
     assert "mode enforce → warn" in told
     assert "declared: derived → Looked at.: 1 decision changes\n  /cache_policy_by_view/minutes_of  value: " in told
@@ -156,6 +157,28 @@ def test_revisions_are_read_from_git(folder: Path) -> None:
     assert "scan.min_selective_readers 1 → 2: 1 decision changes" in by_revision
     assert diff(folder / "below", "HEAD:demo/local", "../generated/demo")[0] == 1
     assert diff(folder, "HEAD", "HEAD:demo/local")[0] == 0
+
+
+def test_a_revision_beside_a_policy_on_disk_means_the_same_pack_and_environment(folder: Path) -> None:
+    """A project of two packs and two environments: what stands in docs/explain.md works as it stands."""
+    shutil.copytree(folder / "specs/demo", folder / "specs/other")
+    header = folder / "specs/other/pack.toml"
+    header.write_text(header.read_text().replace('name = "demo"', 'name = "other"'))
+    shutil.copy(folder / "specs/demo/env/local.toml", folder / "specs/demo/env/prod.toml")
+    compiled(folder, "demo")
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *command], check=True, cwd=folder)
+    write(folder, '\n[thresholds]\n"scan.min_selective_readers" = 2\n')
+    status, told = diff(folder, "HEAD", "generated/demo")
+    assert status == 1 and told.startswith("HEAD:demo/local → generated/demo/policy/local.json\n")
+    assert diff(folder, "generated/demo", "HEAD")[1].startswith("generated/demo/policy/local.json → HEAD:demo/local\n")
+    by_file = diff(folder, "HEAD", "generated/demo/policy/prod.json")
+    assert by_file == (0, "HEAD:demo/prod → generated/demo/policy/prod.json\nno differences\n")
+    across = diff(folder, "HEAD:demo/local", "generated/demo/policy/prod.json")[1]
+    assert across.startswith("HEAD:demo/local → generated/demo/policy/prod.json\n")
+    done = run_command("policy", "diff", "HEAD", "HEAD", cwd=folder)
+    assert done.returncode == 2 and "may mean 2 policies" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,26 @@ from decreta.validate import validate
 from tests.conftest import ROOT, code_graph_compiled, run_command  # noqa: F401
 
 CORPUS = ROOT / "tests" / "corpus"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["template", "list"]])
+def test_a_reader_that_has_gone_is_no_fault(words: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = run_command(*words, cwd=ROOT, stdout=writer)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+@pytest.mark.parametrize("words", [["lineage", "code_graph"], ["suggest", "layout", "code_graph"]])
+def test_a_manifest_of_another_form_is_refused_in_words(project: Path, words: list[str]) -> None:
+    folder = project / "generated/code_graph"
+    folder.mkdir(parents=True)
+    missing = run_command(*words, cwd=project)
+    assert missing.returncode == 2 and "run `decreta generate code_graph` first" in missing.stderr
+    (folder / "manifest.json").write_text('{"format": 1}')
+    other = run_command(*words, cwd=project)
+    assert other.returncode != 3 and "manifest.json has another form" in other.stderr, other.stderr
 
 
 def kind_of(path: Path) -> str | None:

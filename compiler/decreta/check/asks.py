@@ -20,6 +20,9 @@ from decreta_runtime.contract.manifest import Ask, AskValue
 Asks = dict[str, tuple[tuple[Ask, ...], ...]]
 
 _OPERATORS: dict[type[exp.Expr], str] = {exp.EQ: "=", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">="}
+_MIRRORED: dict[type[exp.Expr], type[exp.Expr]] = {
+    exp.EQ: exp.EQ, exp.LT: exp.GT, exp.LTE: exp.GTE, exp.GT: exp.LT, exp.GTE: exp.LTE,
+}  # fmt: skip
 _INTEGERS = {"SMALLINT", "INT", "INT32", "BIGINT", "INT64"}
 _TEXTS = ("utf8", "utf8view", "largeutf8")
 
@@ -54,6 +57,8 @@ def conditions(text: str) -> tuple[Ask, ...]:
 
 
 def _condition(node: exp.Expr) -> Ask | None:
+    if type(node) in _MIRRORED and _column(node.this) is None:
+        node = _MIRRORED[type(node)](this=node.expression, expression=node.this)  # the value is written first
     column = _column(node.this)
     if column is None or node.args.get("negate"):
         return None

@@ -24,19 +24,33 @@ if TYPE_CHECKING:
 
 HELP = "explain a diagnostic code (D308), or a decision (PACK/cache/VIEW, or its pointer)"
 _BAR = 10
+_ENTRIES = {
+    "validation": "the contract's `checks` (keys, `not null` and `values:` always refuse), and `validation_mode` of "
+    "the environment or the pack; when a check is asked follows from what it is",
+    "udf_requirements_by_view": "what the statement calls; signatures and volatility are those of the pack's "
+    "functions and of the environment's capability file",
+    "schema_change_by_dataset": "`on_schema_change` of the contract, or `on_upstream_change` of a table of others",
+    "inputs": "thresholds and budgets of the rule files and, over them, of the environment",
+    "bindings": "the environment's file",
+    "capabilities": "the environment's `engine`, and the capability file of those versions",
+}
+"""Section that no rule decides -> what its entries are compiled from."""
 
 
 class _Asked(NamedTuple):
-    """Which decision was asked for."""
+    """Which decision, or entry of another section, was asked for."""
 
     pack: str
     environment: str
     domain: str
     subject: str
+    more: tuple[str, ...] = ()
+    """The way on from the subject, in a section that no rule decides."""
 
     @property
     def pointer(self) -> str:
-        return pointer_to(DOMAINS[self.domain][0], self.subject)
+        section, _ = DOMAINS.get(self.domain, (self.domain, None))
+        return pointer_to(section, self.subject, *self.more)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,15 +97,16 @@ def _asked(project: Project, what: str, pack: str | None, environment: str) -> _
         packs = project.chosen([pack] if pack else [])
         if len(packs) != 1:
             raise InputInvalid(f"`{what}` may be of {len(packs)} packs", help=f"name one: --pack {packs[0]}")
-        parts = [*packs, *parts[:2]]
-    if len(parts) != 3:
+        parts = [*packs, *(parts if parts[0] in _ENTRIES else parts[:2])]
+    if len(parts) != 3 and (len(parts) < 3 or parts[1] not in _ENTRIES):
         help = "write PACK/DOMAIN/SUBJECT, such as PACK/cache/VIEW, or a pointer into the policy"
         raise InputInvalid(f"`{what}` names no decision", help=help)
     project.chosen(parts[:1])
     domains = {section: domain for domain, (section, _) in DOMAINS.items()} | {domain: domain for domain in DOMAINS}
+    domains |= {section: section for section in _ENTRIES}
     if parts[1] not in domains:
-        raise InputInvalid(f"no rules decide `{parts[1]}`", help=did_you_mean(parts[1], domains))
-    return _Asked(parts[0], environment, domains[parts[1]], parts[2])
+        raise InputInvalid(f"a policy has no section `{parts[1]}`", help=did_you_mean(parts[1], domains))
+    return _Asked(parts[0], environment, domains[parts[1]], parts[2], tuple(parts[3:]))
 
 
 def _explain(project: Project, asked: _Asked, form: str) -> int:
@@ -110,6 +125,9 @@ def _explain(project: Project, asked: _Asked, form: str) -> int:
     if asked.environment not in policies:
         words = f"`{asked.pack}` has no environment `{asked.environment}`"
         raise InputInvalid(words, help=did_you_mean(asked.environment, policies))
+    if asked.domain in _ENTRIES:
+        print(_entry(asked, msgspec.to_builtins(policies[asked.environment]), form))
+        return EXIT_DONE
     decisions: dict[str, Decision] = getattr(policies[asked.environment], DOMAINS[asked.domain][0])
     if asked.subject not in decisions:
         words = f"the domain `{asked.domain}` decides nothing for `{asked.subject}`"
@@ -119,6 +137,21 @@ def _explain(project: Project, asked: _Asked, form: str) -> int:
     stale = _stale(project, asked, decision)
     print(_json(asked, decision, found, stale) if form == "json" else _text(asked, decision, found, stale))
     return EXIT_DONE
+
+
+def _entry(asked: _Asked, policy: Any, form: str) -> str:
+    """Return an entry that follows from specs without a rule, with what it follows from. Raises InputInvalid."""
+    value = policy[asked.domain]
+    for name in (asked.subject, *asked.more):
+        if not isinstance(value, dict) or name not in value:
+            words = f"the policy has no entry `{asked.pointer}`"
+            raise InputInvalid(words, help=did_you_mean(name, value if isinstance(value, dict) else ()))
+        value = value[name]
+    if form == "json":
+        whole = {"pack": asked.pack, "environment": asked.environment, "pointer": asked.pointer, "value": value}
+        return json.dumps({**whole, "from": _ENTRIES[asked.domain]}, indent=2, ensure_ascii=False)
+    title = f"{asked.pointer}  ({asked.pack}, {asked.environment})"
+    return f"{title}\n\nvalue  {json.dumps(value, sort_keys=True)}\nfrom   {_ENTRIES[asked.domain]}; no rule decides it"
 
 
 def _stale(project: Project, asked: _Asked, decision: Decision) -> str:

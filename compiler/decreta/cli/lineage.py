@@ -7,8 +7,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
-
+from decreta.cli.manifest import read_manifest
 from decreta.diagnostics import did_you_mean
 from decreta.project import find_project
 from decreta_runtime.contract.errors import EXIT_DONE, InputInvalid
@@ -31,10 +30,7 @@ def main(args: argparse.Namespace) -> int:
     """Print the edges from inputs to what is made from them."""
     project = find_project(Path.cwd())
     (pack,) = project.chosen([args.pack])
-    path = project.generated / pack / "manifest.json"
-    if not path.is_file():
-        raise InputInvalid(f"{path} does not exist", help=f"run `decreta generate {pack}` first")
-    manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    manifest = read_manifest(project, pack)
     edges = list(dict.fromkeys(_edges(manifest, args.what)))
     if args.format == "json":
         print(json.dumps([{"from": a, "to": b} for a, b in edges], indent=2))

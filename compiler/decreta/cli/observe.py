@@ -11,6 +11,7 @@ import msgspec
 from decreta.cli.formats import print_diagnostics
 from decreta.diagnostics import Report, did_you_mean
 from decreta.observe import Change, changes, encoded, merge, open_lock
+from decreta.output import replace_file
 from decreta.project import Project, find_project
 from decreta_runtime.cli.arguments import open_pack
 from decreta_runtime.contract.errors import EXIT_DONE, EXIT_FINDINGS, InputInvalid
@@ -79,10 +80,7 @@ def _observe(project: Project, pack: str, args: argparse.Namespace, runs: int) -
 
 def _write(path: Path, data: bytes) -> None:
     try:
-        path.parent.mkdir(exist_ok=True)
-        fresh = path.with_name(f".{path.name}.new")
-        fresh.write_bytes(data)
-        fresh.replace(path)
+        replace_file(path, data)
     except OSError as error:
         raise InputInvalid(f"{path} cannot be written: {error.strerror}", help="check its permissions") from None
 

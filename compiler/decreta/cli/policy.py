@@ -33,12 +33,15 @@ class _Side(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    words = "a policy file, a generated pack's folder, REV:PACK/ENV, or a git revision with --pack"
+    words = "a policy file, a generated pack's folder, REV:PACK/ENV, or a git revision"
     parser.add_argument("action", choices=("diff",))
     parser.add_argument("old", metavar="OLD", help=words)
     parser.add_argument("new", metavar="NEW", help="the same")
-    parser.add_argument("--pack", help="the pack whose policy a revision means (default: the only one)")
-    parser.add_argument("--env", default="local", help="the environment of folders and revisions (default: local)")
+    parser.add_argument(
+        "--pack", help="the pack whose policy a revision means (default: that of the other, or the only one)"
+    )
+    help = "the environment of folders and revisions (default: that of the other if it is a file, or local)"
+    parser.add_argument("--env", help=help)
     parser.add_argument("--format", choices=("text", "markdown", "json"), default="text")
 
 
@@ -46,7 +49,7 @@ def main(args: argparse.Namespace) -> int:
     """Print what differs; exit 1 if anything does."""
     from decreta.compare import compare
 
-    old, new = (_side(asked, args.pack, args.env) for asked in (args.old, args.new))
+    old, new = _sides(args.old, args.new, args.pack, args.env)
     found = compare(old.policy, new.policy)
     if args.format == "json":
         print(json.dumps(_json(old, new, found), indent=2, ensure_ascii=False))
@@ -55,13 +58,31 @@ def main(args: argparse.Namespace) -> int:
     return EXIT_FINDINGS if found.differences or found.idle else EXIT_DONE
 
 
-def _side(asked: str, pack: str | None, environment: str) -> _Side:
-    """Return the policy that is asked for: on disk if there is such a file or folder, else at a git revision."""
+def _sides(old: str, new: str, pack: str | None, environment: str | None) -> tuple[_Side, _Side]:
+    """Return the policies that are asked for: on disk if there is such a file or folder, else at a git revision.
+
+    A bare revision beside a policy on disk means the same pack and environment.
+    """
+    on_disk = [_on_disk(asked, environment or "local") for asked in (old, new)]
+    for side in on_disk:
+        if side is not None:
+            pack, environment = pack or side.policy.pack, environment or side.policy.environment
+    found = [
+        side or _committed(asked, pack, environment or "local") for asked, side in zip((old, new), on_disk, strict=True)
+    ]
+    return found[0], found[1]
+
+
+def _on_disk(asked: str, environment: str) -> _Side | None:
     path = Path(asked)
+    if not path.exists():
+        return None
     if path.is_dir():
         path = path / "policy" / f"{environment}.json"
-    if path.is_file() or Path(asked).exists():
-        return _Side(str(path), _decoded(str(path), _read(path)))
+    return _Side(str(path), _decoded(str(path), _read(path)))
+
+
+def _committed(asked: str, pack: str | None, environment: str) -> _Side:
     revision, colon, inside = asked.partition(":")
     project = find_project(Path.cwd())
     if colon:

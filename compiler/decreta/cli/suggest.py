@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import msgspec
-
+from decreta.cli.manifest import read_manifest
 from decreta.diagnostics import did_you_mean
 from decreta.project import find_project
 from decreta.suggest import joins, layouts
 from decreta_runtime.contract.errors import EXIT_DONE, EXIT_FINDINGS, InputInvalid
-from decreta_runtime.contract.manifest import Manifest
 
 HELP = "suggest joins and layouts, as spec text to review"
 
@@ -27,10 +25,7 @@ def main(args: argparse.Namespace) -> int:
     """Print suggestions; exit 1 if there is none."""
     project = find_project(Path.cwd())
     (pack,) = project.chosen([args.pack])
-    path = project.generated / pack / "manifest.json"
-    if not path.is_file():
-        raise InputInvalid(f"{path} does not exist", help=f"run `decreta generate {pack}` first")
-    manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    manifest = read_manifest(project, pack)
     if args.what == "join":
         if len(args.relations) != 2:
             raise InputInvalid("a join has two sides", help="write `decreta suggest join PACK LEFT RIGHT`")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from decreta.diagnostics import Report, did_you_mean
-from decreta.model.program import Resolved, Worth, Written
+from decreta.diagnostics import Related, Report, did_you_mean
+from decreta.model.program import OBEYED, Resolved, Worth, Written
 from decreta.model.spec import DecisionSpec, EnvironmentSpec, Mode, ValidationMode
 from decreta.source import Span
 from decreta_runtime.contract.capabilities import FEATURES, CapabilityFile, FunctionSeen
@@ -129,10 +130,15 @@ def _check_promises(written: Written[EnvironmentSpec], capability: CapabilityFil
 
 def _inputs(written: Written[EnvironmentSpec], resolved: Resolved, report: Report) -> dict[str, int | str]:
     inputs: dict[str, int | str] = {f"budget.{name}": value for name, value in written.spec.budgets.items()}
-    for name in written.spec.budgets:
-        if name not in resolved.rules.budgets:
+    for name, value in written.spec.budgets.items():
+        if (budget := resolved.rules.budgets.get(name)) is None:
             hint = did_you_mean(name, resolved.rules.budgets)
             report.error("D403", f"there is no budget `{name}`", written.key("budgets", name), help=hint)
+        elif not _enough(value, least := budget.spec.least):
+            form = "a size such as `1G`" if isinstance(least, str) else "a whole number"
+            words = f"`{name}` needs {form}, at least {least}"
+            related = [Related(budget.place("least"), "the least")]
+            report.error("D203", words, written.place("budgets", name), related=related)
     for name, threshold in resolved.rules.thresholds.items():
         inputs[name] = threshold.spec.value
         if threshold.spec.value not in threshold.spec.ladder:
@@ -147,11 +153,26 @@ def _inputs(written: Written[EnvironmentSpec], resolved: Resolved, report: Repor
         if name not in resolved.rules.thresholds:
             hint = did_you_mean(name, resolved.rules.thresholds)
             report.error("D403", f"there is no threshold `{name}`", place, help=hint)
+        elif name in OBEYED:
+            help = "it holds for all environments alike: write it in a rule file of the pack"
+            report.error("D403", f"no environment sets `{name}`", written.key("thresholds", name), help=help)
         elif value not in (ladder := resolved.rules.thresholds[name].spec.ladder):
             report.error("D408", f"`{name}` is {value}", place, help=_rungs(ladder))
         else:
             inputs[name] = value
     return inputs
+
+
+def _enough(value: int | str, least: int | str) -> bool:
+    """Whether a budget is of the form of the least that it may be, and no less."""
+    if isinstance(value, str) and isinstance(least, str):
+        size = re.fullmatch(r"(\d+)([KMG])", value)
+        return size is not None and _bytes(value) >= _bytes(least)
+    return isinstance(value, int) and isinstance(least, int) and value >= least
+
+
+def _bytes(size: str) -> int:
+    return int(size[:-1]) << 10 * (1 + "KMG".index(size[-1]))
 
 
 def _check_rollout(written: Written[EnvironmentSpec], resolved: Resolved, report: Report) -> None:

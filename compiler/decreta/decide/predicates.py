@@ -15,7 +15,9 @@ from decreta.model.program import Statement, Written
 from decreta.model.spec import RuleSpec
 from decreta.sql import parse_expression, print_inline
 
-_COMPARISONS = (exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE)
+_EQUALITIES = (exp.EQ, exp.NEQ)
+_COMPARISONS = (*_EQUALITIES, exp.LT, exp.LTE, exp.GT, exp.GTE)
+_ORDERED = ("int64", "decimal")
 CAPABILITY = "capability"
 
 
@@ -28,6 +30,11 @@ class Predicate:
     inputs: tuple[str, ...]
     tree: exp.Expr = field(compare=False, repr=False)
     """As it was written: two predicates are the same if they come to the same SQL."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether it looks at one fact once, so that the fact's value says whether it holds."""
+        return sum(1 for _ in self.tree.find_all(exp.Column)) == 1
 
 
 def read_when(
@@ -122,14 +129,25 @@ class _Reader:
     def _fits(self, node: exp.Expr, left: str | None, right: str | None) -> None:
         if left != right:
             self._error("D401", f"{left} is compared with {right}", node, help="compare values of one type")
+        elif left == "list<string>":
+            self._error("D401", "lists of names are compared", node, help="no rule may read a name: use another fact")
+        elif left not in _ORDERED and not isinstance(node, _EQUALITIES):
+            self._error("D401", f"{left} has no order", node, help="only numbers are more or less: write = or <>")
         sides = node.this.unnest(), node.expression.unnest()
         self._same_unit(node, *sides)
         for side, other in (sides, sides[::-1]):
-            if isinstance(side, exp.Column) and isinstance(other, exp.Literal) and other.is_string:
+            if isinstance(side, exp.Column) and (text := self._text(other)) is not None:
                 info = self.facts[fact_name(side)]
-                if info.values and other.this not in info.values:
-                    hint = did_you_mean(other.this, info.values)
-                    self._error("D412", f"`{side.name}` is never '{other.this}'", node, help=hint)
+                if info.values and text not in info.values:
+                    hint = did_you_mean(text, info.values)
+                    self._error("D412", f"`{side.name}` is never '{text}'", node, help=hint)
+
+    def _text(self, side: exp.Expr) -> str | None:
+        """Return the text that a literal or a threshold stands for, None if it is none."""
+        if isinstance(side, exp.Literal):
+            return side.this if side.is_string else None
+        value = self.inputs.get(input_name(side) or "")
+        return value if isinstance(value, str) else None
 
     def _same_unit(self, node: exp.Expr, left: exp.Expr, right: exp.Expr) -> None:
         """Report two numbers that count different things."""

@@ -1,7 +1,8 @@
 """Find the rules of a domain that never decide: others before hold whenever they would, or they contradict themselves.
 
-Every combination of the values that the predicates can tell apart is tried; facts that exclude each other in truth
-are not known here, so what is called unreached is so whatever the data.
+A predicate over one fact divides the values of that fact, so a rule is a box: for each fact the values with which it
+holds. What the boxes before leave of a rule's own is what it decides. Facts that exclude each other in truth are not
+known here, so what is called unreached is so whatever the data.
 """
 
 from __future__ import annotations
@@ -10,15 +11,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import product
-from math import prod
+from itertools import zip_longest
 
 from decreta.decide.predicates import Predicate, input_type
 from decreta.engine import Engine
 from decreta.model.facts import FactInfo, FactValue
 
-MAX_ROWS = 4096
-"""More combinations than these are not tried."""
+Box = dict[str, frozenset[int]]
+"""Fact → which of its values, by position; a fact that is not named may have any."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Unreached:
 
     rule: int
     before: tuple[int, ...]
+    certain: bool
+    """Whether that is so whatever the thresholds are."""
 
 
 def unreached(
@@ -37,26 +39,74 @@ def unreached(
 ) -> list[Unreached]:
     """Return the rules but the last that no combination of facts reaches."""
     predicates = list(dict.fromkeys(p for rule in rules for p in rule))
-    if any(len(p.facts) != 1 for p in predicates):
-        return []  # two facts that are compared have no values to try
-    values = {fact: values_of(fact, facts[fact], predicates, inputs) for p in predicates for fact in p.facts}
-    if not predicates or prod(len(v) for v in values.values()) > MAX_ROWS:
-        return []
-    rows: list[dict[str, FactValue]] = [dict(zip(values, row, strict=True)) for row in product(*values.values())]
-    kinds = {fact: facts[fact].type for fact in values}
-    held: list[set[int]] = [set() for _ in rules]
-    for i, truths in enumerate(engine.evaluate(rows, kinds, [p.sql for p in predicates])):
-        true = {p for p, truth in zip(predicates, truths, strict=True) if truth is True}
-        for j, rule in enumerate(rules):
-            if true.issuperset(rule):
-                held[j].add(i)
+    values: dict[str, list[FactValue]] = {axis: [True, False] for axis in map(_axis, predicates) if axis not in facts}
+    values |= {fact: values_of(fact, facts[fact], predicates, inputs) for p in predicates for fact in p.facts}
+    true = _true(predicates, values, facts, engine)
+    whole = {axis: frozenset(range(len(known))) for axis, known in values.items()}
+    boxes = [_box(rule, true) for rule in rules]
     found = []
-    for j in range(len(rules) - 1):
-        if held[j] <= set().union(*held[:j]):
-            whole = [i for i in range(j) if held[i] >= held[j]]
-            some = [i for i in range(j) if held[i] & held[j]]
-            found.append(Unreached(j, tuple(whole[:1] or some) if held[j] else ()))
+    for j, (rule, box) in enumerate(zip(rules[:-1], boxes, strict=False)):
+        if (empty := next((axis for axis, left in box.items() if not left), None)) is not None:
+            asked = {name for p in rule if _axis(p) == empty for name in p.inputs}
+            found.append(Unreached(j, (), certain=len(asked) < 2))  # no number is above and below itself
+        elif before := _covering(box, boxes[:j], whole):
+            certain = any(set(rules[i]) <= set(rule) for i in before)
+            found.append(Unreached(j, before, certain))
     return found
+
+
+def _axis(predicate: Predicate) -> str:
+    """Return the fact whose values a predicate divides; one of two facts may hold or not, as if it were a fact."""
+    return predicate.facts[0] if len(predicate.facts) == 1 else predicate.sql
+
+
+def _true(
+    predicates: Sequence[Predicate],
+    values: Mapping[str, list[FactValue]],
+    facts: Mapping[str, FactInfo],
+    engine: Engine,
+) -> dict[Predicate, frozenset[int]]:
+    """Return the positions of the values with which each predicate holds."""
+    kinds = {axis: facts[axis].type for axis in values if axis in facts}
+    rows = [dict(zip(kinds, row, strict=True)) for row in zip_longest(*(values[fact] for fact in kinds))]
+    truths = list(zip(*engine.evaluate(rows, kinds, [p.sql for p in predicates]), strict=True))
+    held = {p: {i for i, true in enumerate(told) if true} for p, told in zip(predicates, truths, strict=True)}
+    return {
+        p: frozenset(at & set(range(len(values[_axis(p)]))) if _axis(p) in facts else {0}) for p, at in held.items()
+    }
+
+
+def _box(rule: tuple[Predicate, ...], true: Mapping[Predicate, frozenset[int]]) -> Box:
+    box: Box = {}
+    for predicate in rule:
+        axis = _axis(predicate)
+        box[axis] = box[axis] & true[predicate] if axis in box else true[predicate]
+    return box
+
+
+def _covering(box: Box, before: Sequence[Box], whole: Mapping[str, frozenset[int]]) -> tuple[int, ...]:
+    """Return which of the boxes `before` leave nothing of one: a single one that does, or all that take some of it."""
+    pieces, some = [box], []
+    for i, cut in enumerate(before):
+        left = [piece for part in pieces for piece in _less(part, cut, whole)]
+        if not _less(box, cut, whole):
+            return (i,)
+        some += [i] if left != pieces else []
+        pieces = left
+    return () if pieces else tuple(some)
+
+
+def _less(box: Box, cut: Box, whole: Mapping[str, frozenset[int]]) -> list[Box]:
+    """Return what is left of a box where another is taken out, in pieces that do not overlap."""
+    if any(not box.get(axis, whole[axis]) & taken for axis, taken in cut.items()):
+        return [box]
+    pieces = []
+    for axis, taken in cut.items():
+        mine = box.get(axis, whole[axis])
+        if rest := mine - taken:
+            pieces.append({**box, axis: rest})
+        box = {**box, axis: mine & taken}
+    return pieces
 
 
 def values_of(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, get_args
 
@@ -148,8 +148,13 @@ def _rules(
             else read_when(written, facts, environment.inputs, environment.units, report)
         )
         _check_guards(written, report)
-        rules.append(Rule(written, predicates))
+        rules.append(Rule(written, predicates, _taken((written.spec.then, written.spec.otherwise), facts)))
     return rules
+
+
+def _taken(part: Any, facts: Container[str]) -> tuple[str, ...]:
+    """Return the facts that a value takes over, written with `$` anywhere in it."""
+    return tuple(name for name in dict.fromkeys(re.findall(r"\$([a-z_.]+)", repr(part))) if name in facts)
 
 
 def _check_order(domain: Domain, book: RuleBook, mine: set[str], report: Report) -> None:
@@ -180,7 +185,7 @@ def _check_reached(
 ) -> None:
     """Report each rule that never decides, with those that decide in its place.
 
-    Where that is so by the numbers of one environment alone, it may be meant: a warning.
+    Where that may be so by the numbers of one environment alone, it may be meant: a warning.
     """
     for lost in unreached([rule.predicates for rule in rules], facts, environment.inputs, engine):
         rule, before = rules[lost.rule], [rules[i] for i in lost.before]
@@ -189,7 +194,7 @@ def _check_reached(
         related = [Related(other.written.place("when"), "decides before") for other in before]
         help = "move it up, or remove it" if before else "correct it, or remove it"
         words, place = f"`{rule.name}` is never reached: {why}", rule.written.place("when")
-        if any(set(other.predicates) <= set(rule.predicates) for other in before):
+        if lost.certain:
             report.error("D413", words, place, help=help, related=related)
         else:
             words += f", by the thresholds of `{environment.name}`"
@@ -230,7 +235,7 @@ class _Decider:
         rule, baseline = chosen.rule, self.rules[-1]
         asked = [p for tried in chosen.tried for p in tried.predicates]
         self.environment.note(*(i for p in asked for i in p.inputs))
-        read = sorted({fact for p in asked for fact in p.facts})
+        read = sorted({*(fact for p in asked for fact in p.facts), *rule.takes, *chosen.held.takes})
         value, otherwise = self._values(rule.written, row)
         self._taken.add(rule.name)
         mode, exemption = self.environment.mode(self.domain, subject)
@@ -255,7 +260,20 @@ class _Decider:
         self.environment = self.environment.unread()  # what no decision read does not stand in the policy
         for rule in self.rules:
             if rule.name not in self._taken:
-                self._values(rule.written, row)
+                known = {name: self._some(name, fact) for name, fact in row.items()}
+                self._values(rule.written, known)
+
+    def _some(self, name: str, fact: Fact) -> Fact:
+        """Return a fact with a value of its type: one that nobody has looked at still fits or does not."""
+        info = self.facts[name]
+        some: dict[str, FactValue] = {
+            "bool": False,
+            "int64": 1,
+            "decimal": Decimal("0.00"),
+            "string": "",
+            "list<string>": (),
+        }
+        return fact if fact.value is not None else fact._replace(value=some[info.type])
 
     def declare(self, written: Written[DecisionSpec], rows: Mapping[str, Row], found: dict[str, Decision]) -> None:
         """Put what a person decided for one subject in the place of what rules derive, which stays its evidence."""
@@ -327,8 +345,7 @@ class _Decider:
     def _named(self, written: Written[Any], key: str, then: Any) -> tuple[str, ...]:
         """Return the facts that a value takes over, so that it is made once for all subjects alike in them."""
         if (id(written), key) not in self._facts_of:
-            texts = re.findall(r"\$([a-z_.]+)", repr(then))
-            self._facts_of[(id(written), key)] = tuple(name for name in texts if name in self.facts)
+            self._facts_of[(id(written), key)] = _taken(then, self.facts)
         return self._facts_of[(id(written), key)]
 
     def _typed(
@@ -355,7 +372,8 @@ class _Decider:
             return part
         name = part[1:]
         if name in self.facts:
-            return row[name].value
+            value = row[name].value
+            return str(value) if isinstance(value, Decimal) else value
         if name in self.environment.inputs:
             self.environment.note(name)
             return self.environment.inputs[name]

@@ -23,6 +23,8 @@ class Rule:
 
     written: Written[RuleSpec]
     predicates: tuple[Predicate, ...]
+    takes: tuple[str, ...] = ()
+    """The facts that its value takes over, such as the columns of a sort."""
 
     @property
     def name(self) -> str:
@@ -77,11 +79,13 @@ class Trace:
             passed.append(rule)
         explanation = [weakest(p.facts, row) for p in rule.predicates]
         explanation += [_why_not(other, row, truth) for other in passed]
+        explanation += [weakest(rule.takes, row)] if rule.takes else []
         confidence = min(explanation, default="1.00")
         baseline = self.rules[-1]
         weak = rule is not baseline and confidence < self.min_confidence
         # A rule with a false predicate does not hold, whatever else is unknown.
         blind = any(all(truth[p] is not False for p in other.predicates) for other in passed)
+        blind |= any(row[fact].value is None for fact in rule.takes)
         reason: FallbackReason | None = "low_confidence" if weak else None
         if blind and (weak or rule is baseline):
             reason = "unknown_fact"

@@ -10,6 +10,8 @@ from typing import Literal, NamedTuple
 from decreta_runtime.contract.policy import FactSource
 
 FactValue = bool | int | str | Decimal | tuple[str, ...] | None
+MOST = 2**53
+"""Facts count less than that: JSON holds it exactly."""
 FactType = Literal["bool", "int64", "decimal", "string", "list<string>"]
 
 

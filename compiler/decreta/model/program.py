@@ -254,6 +254,10 @@ class Worth:
         return str((Decimal(one) * Decimal(other)).quantize(Decimal("0.01"), rounding=ROUND_DOWN))
 
 
+OBEYED = ("check.filter_levels", "facts.small_file_bytes", "facts.text_bytes")
+"""Whole numbers that the compiler itself obeys, so that no environment sets them."""
+
+
 @dataclass(frozen=True)
 class RuleBook:
     """All rules, thresholds and confidences that bear on a pack, the library's with the pack's laid over them."""

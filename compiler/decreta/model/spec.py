@@ -541,8 +541,12 @@ class DomainSpec(Spec):
 
     order: list[str]
     """The ids of the domain's rules in the order in which they are tried."""
-    min_confidence: Annotated[str, StringConstraints(pattern=r"^[01]\.\d\d$")]
+    min_confidence: Annotated[str, StringConstraints(pattern=r"^(0\.\d\d|1\.00)$")]
     """The confidence below which the baseline stands, such as "0.60"."""
+
+
+Whole = Annotated[int, Field(ge=0, lt=2**53)]
+"""A number that JSON and the engine hold exactly, with room beside it."""
 
 
 class ThresholdSpec(Spec):
@@ -550,11 +554,11 @@ class ThresholdSpec(Spec):
 
     id: str
     """`domain.name`; rules write `$domain.name`."""
-    value: int | str
+    value: Whole | str
     """One rung of the ladder."""
     unit: str
     """What the number counts."""
-    ladder: list[int | str] = Field(min_length=1)
+    ladder: list[Whole | str] = Field(min_length=1)
     """All values that the threshold may have, in order."""
     because: str
     """Why this value."""
@@ -596,6 +600,9 @@ class DecisionSpec(Spec):
     """Why rules do not decide here."""
 
 
+Size = Annotated[str, StringConstraints(pattern=r"^[1-9]\d*[KMG]$")]
+
+
 class BudgetSpec(Spec):
     """A budget that environments set, and its unit."""
 
@@ -603,11 +610,13 @@ class BudgetSpec(Spec):
     """What environments call it."""
     unit: str
     """What it counts."""
+    least: Whole | Size
+    """The least that an environment may set; where it is text, budgets are in the engine's notation, such as `256M`."""
     because: str
     """What it bounds."""
 
 
-Confidence = Annotated[str, StringConstraints(pattern=r"^[01]\.\d\d$")]
+Confidence = Annotated[str, StringConstraints(pattern=r"^(0\.\d\d|1\.00)$")]
 
 
 class ConfidenceSpec(Spec):
@@ -662,7 +671,7 @@ class GateSpec(Spec):
 
     runs: int = Field(ge=1)
     """Complete runs that must have been seen."""
-    agreement: Annotated[str, StringConstraints(pattern=r"^[01]\.\d\d$")]
+    agreement: Annotated[str, StringConstraints(pattern=r"^(0\.\d\d|1\.00)$")]
     """The least share of decisions that are what the baseline is."""
     failures: int = Field(ge=0)
     """The most guards that failed where the decision would have stood."""
@@ -737,11 +746,11 @@ class EnvironmentSpec(Spec):
     """The folder that runs write to."""
     engine: str
     """The versions that are run with, such as `datafusion-55.0.0+deltalake-1.6.6`: selects what a probe saw of them."""
-    budgets: dict[Name, int | str]
+    budgets: dict[Name, Whole | str]
     """What may be used; rules write `$budget.name`."""
     bindings: dict[Name, BindingSpec] = Field(default_factory=dict)
     """Object or source → where it is."""
-    thresholds: dict[str, int | str] = Field(default_factory=dict)
+    thresholds: dict[str, Whole | str] = Field(default_factory=dict)
     """Threshold → its value here, one rung of its ladder."""
     rollout: RolloutSpec = Field(default_factory=RolloutSpec)
     """How far decisions are obeyed here."""

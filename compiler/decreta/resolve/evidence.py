@@ -9,7 +9,7 @@ import msgspec
 
 from decreta.diagnostics import Report, did_you_mean
 from decreta.facts import COLUMN_FACTS, DATASET_FACTS, VIEW_FACTS
-from decreta.model.facts import FactInfo
+from decreta.model.facts import MOST, FactInfo
 from decreta.model.files import PackFiles
 from decreta.source import SourceText
 from decreta_runtime.contract.evidence import EVIDENCE_FORMAT, EvidenceLock, Seen
@@ -53,7 +53,8 @@ def _lock(text: SourceText, report: Report) -> EvidenceLock | None:
             help = did_you_mean(fact, table) or _ANEW
             report.error("D402", f"{where} has no fact `{fact}` that is observed", nowhere, help=help)
         elif not _fits(seen, table[fact]):
-            words = f"`{fact}` of {where} is {table[fact].type}, not {seen.value!r}"
+            unit = f" ({table[fact].unit})" if table[fact].unit else ""
+            words = f"`{fact}` of {where} is {table[fact].type}{unit}, not {seen.value!r}"
             report.error("D203", words, nowhere, help=_ANEW)
     return lock
 
@@ -70,5 +71,8 @@ def _facts(lock: EvidenceLock) -> Iterator[tuple[str, str, Seen, Mapping[str, Fa
 def _fits(seen: Seen, info: FactInfo) -> bool:
     if isinstance(seen.value, bool) and info.type != "bool":
         return False
-    decimal = info.type != "decimal" or re.fullmatch(r"\d+\.\d\d", str(seen.value)) is not None
+    if isinstance(seen.value, int) and not 0 <= seen.value < MOST:
+        return False
+    form = r"0\.\d\d|1\.00" if info.unit == "share" else r"\d{1,15}\.\d\d"
+    decimal = info.type != "decimal" or re.fullmatch(form, str(seen.value)) is not None
     return isinstance(seen.value, _FORMS[info.type]) and decimal

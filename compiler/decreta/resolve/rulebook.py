@@ -9,13 +9,13 @@ from pydantic import BaseModel
 from decreta.diagnostics import Related, Report, did_you_mean
 from decreta.model import spec
 from decreta.model.files import PackFiles
-from decreta.model.program import Domain, RuleBook, Worth, Written
+from decreta.model.program import OBEYED, Domain, RuleBook, Worth, Written
 from decreta.validate import validate
 
 M = TypeVar("M", bound=BaseModel)
 
-OBEYED = ("check.filter_levels", "facts.small_file_bytes", "facts.text_bytes")
-"""Whole numbers that the compiler itself obeys, so that no environment sets them."""
+SIZES = "facts.small_file_bytes"
+"""What parts bands of sizes, which are powers of two, into small ones and others."""
 
 
 def rule_book(sources: tuple[PackFiles, ...], report: Report) -> RuleBook:
@@ -58,8 +58,12 @@ def _whole_number(
 ) -> None:
     """Report a threshold that the compiler needs and that is not there, at the one that is nearest to its name."""
     found = thresholds.get(name)
-    if found is not None and not isinstance(found.spec.value, int):
+    value = found.spec.value if found is not None else None
+    if found is not None and not isinstance(value, int):
         report.error("D203", f"`{name}` needs a whole number", found.place("value"))
+    elif found is not None and name == SIZES and isinstance(value, int) and value.bit_count() != 1:
+        help = "observations count files by power of two"
+        report.error("D203", f"`{name}` needs a power of two", found.place("value"), help=help)
     elif found is None and not report.failed:
         hint = did_you_mean(name, thresholds)
         near = min(thresholds, key=lambda other: (f"`{other}`" not in hint, other), default=None)

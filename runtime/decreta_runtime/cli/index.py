@@ -33,7 +33,7 @@ def main(args: argparse.Namespace) -> int:
             help=f"`decreta explain {subject}` says why; evidence or a decision of your own changes it",
         )
     for done in found:
-        print(f"{done.action:<10} {done.subject}: {done.words}", file=sys.stderr if done.action == "failed" else None)
+        print(f"{done.action:<10} {done.subject}: {done.words}", file=sys.stderr if done.failed else None)
     if not found:
         print("the pack declares no index")
-    return EXIT_FINDINGS if any(done.action == "failed" for done in found) else EXIT_DONE
+    return EXIT_FINDINGS if any(done.failed for done in found) else EXIT_DONE

@@ -22,10 +22,11 @@ def dispatch(program: str, summary: str, verbs: Mapping[str, str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # whatever a terminal's encoding lacks
-    if len(sys.argv) < 2 or sys.argv[1] not in verbs:
-        return _overview(program, summary, verbs)
-    name, as_json = sys.argv[1], False
+    as_json = False
     try:
+        if len(sys.argv) < 2 or sys.argv[1] not in verbs:
+            return _overview(program, summary, verbs)
+        name = sys.argv[1]
         verb = importlib.import_module(verbs[name])
         parser = argparse.ArgumentParser(prog=f"{program} {name}", description=verb.HELP)
         verb.add_arguments(parser)
@@ -80,7 +81,7 @@ def _overview(program: str, summary: str, verbs: Mapping[str, str]) -> int:
     lines = [f"usage: {program} VERB …", "", summary, ""]
     lines += [f"  {name:<10} {importlib.import_module(module).HELP}" for name, module in verbs.items()]
     lines += ["", f"`{program} VERB --help` tells a verb's arguments."]
-    print("\n".join(lines), file=sys.stdout if asked else sys.stderr)
+    print("\n".join(lines), file=sys.stdout if asked else sys.stderr, flush=True)
     if len(sys.argv) > 1 and not asked:
         print(f"error: there is no verb `{sys.argv[1]}`", file=sys.stderr)
     return 0 if asked else EXIT_INPUT

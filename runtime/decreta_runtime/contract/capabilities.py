@@ -53,6 +53,11 @@ FEATURES: dict[str, Feature] = {
     "native_timestamps": Feature("rule", "a native scan keeps type and instant of timestamps with and without zone"),
     "native_nested_types": Feature("rule", "a native scan reads lists as they were written"),
     "native_decimals": Feature("rule", "a native scan keeps type and value of decimals"),
+    "native_nan": Feature("rule", "a native scan finds NaN, of which no statistics tell"),
+    "linked_scan": Feature(
+        "rule",
+        "a scan by links gives the rows of a partitioned table, and skips row groups of values that are not asked for",
+    ),
     "row_filters": Feature("rule", "with `pushdown` only rows that the predicate wants come out of a native scan"),
     "page_index": Feature("rule", "with `page_index` pages are skipped inside a row group, without it they are not"),
     "bloom_filters": Feature(

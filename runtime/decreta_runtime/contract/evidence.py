@@ -50,6 +50,8 @@ class DatasetObservation(Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Whether vectors hide rows, or may."""
     column_mapping: bool
     partition_columns: tuple[str, ...]
+    partitions: int | None = None
+    """Distinct tuples of values of these columns, 0 if there are none; null if whoever observed it did not count."""
     features: tuple[str, ...]
     """Reader and writer features that the table's protocol names, or its versions imply by name."""
     writes_since_compaction: int | None
@@ -94,7 +96,7 @@ class Seen(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     """Shares are decimals of two places, as text."""
     version: int
     """The table version, or for outcomes the `run_seq`, at which the value was written."""
-    share: Annotated[str, Meta(pattern=r"^[01]\.[0-9]{2}$")] | None = None
+    share: Annotated[str, Meta(pattern=r"^(0\.[0-9]{2}|1\.00)$")] | None = None
     """Share of the files that the value rests on."""
     runs: Annotated[int, Meta(ge=1)] | None = None
     """Runs that the value rests on, counted as far as they raise its confidence."""

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from decreta_runtime.contract.errors import PolicyIncomplete
+from decreta_runtime.contract.form import astray
 from decreta_runtime.contract.manifest import FORMAT
 
 V = TypeVar("V", covariant=True)
@@ -23,6 +24,7 @@ Guard = Literal[
     "no_column_mapping",
     "index_readable",
     "no_deletion_vectors",
+    "plain_protocol",
     "schema_as_compiled",
     "unpartitioned",
     "within_memory_budget",
@@ -36,9 +38,10 @@ CheckTime = Literal["compile", "write", "run"]
 
 
 class ScanValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How one table is read. All but `path` and `columns` bear on the native path alone."""
+    """How one table is read. All but `path` and `columns` bear on the paths that read files, `native` and `linked`."""
 
-    path: Literal["native", "delta"]
+    path: Literal["native", "linked", "delta"]
+    """One scan of the snapshot's files; the same by links, of a partitioned table; or rows that delta-rs has read."""
     log_pruning: bool
     """Whether a query shape lists only the files that the log's statistics, then indexes, leave for its parameters."""
     pushdown: bool
@@ -113,15 +116,15 @@ class ValidationValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     when: CheckTime
 
 
-class FunctionRequirement(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class FunctionRequirement(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One function that a view calls: of the engine, or of the pack with the digest of its module."""
 
     origin: Literal["engine", "pack"]
-    arguments: tuple[str, ...] | None
-    """Spec types of a pack's scalar function; null for the engine's, which take several, and for table functions."""
-    returns: str | None
     volatility: Literal["immutable", "stable", "volatile"]
-    digest: str | None
+    arguments: tuple[str, ...] | None = None
+    """Spec types of a pack's scalar function; absent of the engine's, which take several, and of table functions."""
+    returns: str | None = None
+    digest: str | None = None
     """Of the pack's module that holds it."""
 
 
@@ -272,8 +275,12 @@ class Policy:
         self.digest = "sha256:" + hashlib.sha256(data).hexdigest()
         try:
             self.__file = msgspec.json.decode(data, type=PolicyFile)
+        except msgspec.ValidationError as error:
+            pointer = pointer_to(*astray(msgspec.json.decode(data), PolicyFile))
+            words = f"the policy file does not have the form of format {FORMAT}: {error}"
+            raise PolicyIncomplete(pointer, words) from None
         except msgspec.DecodeError as error:
-            raise PolicyIncomplete("", f"the policy file does not have the form of format {FORMAT}: {error}") from None
+            raise PolicyIncomplete("", f"the policy file cannot be read: {error}") from None
         if self.__file.format != FORMAT:
             raise PolicyIncomplete(
                 "/format", f"the policy has format {self.__file.format}, this runtime reads {FORMAT}"
@@ -390,4 +397,4 @@ def _decode(value: dict[str, Any], kind: type[V], pointer: str) -> V:
     try:
         return msgspec.convert(value, type=kind)
     except msgspec.ValidationError as error:
-        raise PolicyIncomplete(pointer, str(error)) from None
+        raise PolicyIncomplete(pointer + pointer_to(*astray(value, kind)), str(error)) from None

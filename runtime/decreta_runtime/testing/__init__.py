@@ -47,7 +47,7 @@ class _Test:
     def pack(self) -> LoadedPack:
         """The verified pack that the test belongs to."""
         if self._loaded is None:
-            self._loaded = load(self._folder)
+            self._loaded = load(self._folder, Tally())
         return self._loaded
 
     def session(self) -> SessionContext:

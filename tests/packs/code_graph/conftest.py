@@ -15,6 +15,7 @@ from tests.conftest import ROOT
 
 from decreta_runtime.arrow import schema_of
 from decreta_runtime.load import load
+from decreta_runtime.tally import Tally
 
 EXCLUDE = ["test", "tests", "idle_test", "site-packages", "__pycache__", "config-*"]
 CODE = ROOT / "specs/code_graph/code"
@@ -39,7 +40,7 @@ ADAPTER = _load()
 
 
 def schemas() -> dict[str, pa.Schema]:
-    manifest = load(ROOT / "generated/code_graph").manifest
+    manifest = load(ROOT / "generated/code_graph", Tally()).manifest
     return {name: schema_of(entry.columns) for name, entry in manifest.objects.items()}
 
 

@@ -20,7 +20,7 @@ import decreta_runtime
 from decreta_runtime.arrow import arrow_type
 from decreta_runtime.pack import Pack
 
-_SHOP_QUERIES = {"open_orders", "history_of", "revenue_between"}
+_SHOP_QUERIES = {"open_orders", "history_of", "orders_of", "revenue_between", "who_offers"}
 TPCH = sorted(path.stem for path in (ROOT / "specs/retail/queries").glob("*.yaml") if path.stem not in _SHOP_QUERIES)
 
 
@@ -126,8 +126,19 @@ def test_relations_follow_daily_batches(retail: Path, days: Path, tmp_path: Path
         "WHERE l_orderkey = o_orderkey AND o_orderkey NOT IN (SELECT o_orderkey FROM removal)"
     )
     other.execute(
-        "CREATE VIEW seen AS SELECT c_custkey, DATE '1992-01-01' AS seen_on, c_mktsegment, c_acctbal FROM customer_all "
-        "UNION ALL SELECT c_custkey, seen_on, c_mktsegment, c_acctbal FROM version"
+        "CREATE VIEW seen AS SELECT c_custkey, DATE '1992-01-01' AS seen_on, c_mktsegment, c_acctbal, c_nationkey "
+        "FROM customer_all UNION ALL SELECT c_custkey, seen_on, c_mktsegment, c_acctbal, c_nationkey FROM version"
+    )
+    other.execute(
+        "CREATE VIEW home AS SELECT c_custkey, ARG_MAX(c_nationkey, seen_on) AS nation FROM seen GROUP BY c_custkey"
+    )
+    # How far each supplier of a brand is from each nation that ordered it, own nation 0, own region 1.
+    other.execute(
+        "CREATE VIEW reach AS SELECT DISTINCT w.n_nationkey AS nation, p.p_brand AS brand, s_suppkey, "
+        "CAST(s.n_nationkey <> w.n_nationkey AS INT) AS steps FROM line, home, part_all AS p, part_all AS q, "
+        "partsupp_all, supplier_all, nation_all AS w, nation_all AS s WHERE o_custkey = c_custkey AND nation = "
+        "w.n_nationkey AND l_partkey = p.p_partkey AND q.p_brand = p.p_brand AND ps_partkey = q.p_partkey AND "
+        "ps_suppkey = s_suppkey AND s_nationkey = s.n_nationkey AND s.n_regionkey = w.n_regionkey"
     )
     wanted = {
         "SELECT day, order_count, revenue FROM daily_revenue WHERE order_count > 0 ORDER BY day": (
@@ -151,6 +162,21 @@ def test_relations_follow_daily_batches(retail: Path, days: Path, tmp_path: Path
             "SELECT ps_partkey, ps_suppkey FROM partsupp_all AS p WHERE ps_supplycost = (SELECT MIN(ps_supplycost) FROM "
             "partsupp_all AS q WHERE q.ps_partkey = p.ps_partkey) ORDER BY 1, 2"
         ),
+        "SELECT o_custkey, o_orderkey, o_orderdate, o_totalprice FROM first_order ORDER BY 1": (
+            "SELECT o_custkey, o_orderkey, o_orderdate, o_totalprice FROM orders_all AS o WHERE o_orderkey NOT IN ("
+            "SELECT o_orderkey FROM removal) AND NOT EXISTS (FROM orders_all AS p WHERE p.o_custkey = o.o_custkey AND "
+            "(p.o_orderdate, p.o_orderkey) < (o.o_orderdate, o.o_orderkey) AND p.o_orderkey NOT IN ("
+            "SELECT o_orderkey FROM removal)) ORDER BY 1"
+        ),
+        "SELECT n_nationkey, n_name, n_regionkey FROM trading_nation ORDER BY 1": (
+            "SELECT n_nationkey, n_name, n_regionkey FROM nation_all WHERE n_nationkey IN (SELECT nation FROM home) "
+            "OR n_nationkey IN (SELECT s_nationkey FROM supplier_all) ORDER BY 1"
+        ),
+        "SELECT n_nationkey, p_brand, s_suppkey, steps FROM nearest_supplier ORDER BY 1, 2, 3": (
+            "SELECT * FROM reach AS r WHERE steps = (SELECT MIN(steps) FROM reach AS q WHERE q.nation = r.nation AND "
+            "q.brand = r.brand) ORDER BY 1, 2, 3"
+        ),
+        "SELECT DISTINCT steps FROM nearest_supplier ORDER BY 1": "VALUES (0), (1)",
     }
     with decreta_runtime.open(retail, lake=str(tmp_path / "lake")) as pack:
         pack.run({"tpch": str(days)})
@@ -165,5 +191,28 @@ def test_relations_follow_daily_batches(retail: Path, days: Path, tmp_path: Path
                 "SELECT l_orderkey FROM line GROUP BY l_orderkey, o_orderdate HAVING o_orderdate <= $day AND "
                 "MAX(l_receiptdate) > $day ORDER BY o_orderdate, l_orderkey",
                 given,
+            ).fetchall()
+        )
+        given = {"customer": 7, "first": date(1992, 6, 1), "last": date(1997, 6, 1)}
+        ordered = [(r["o_orderkey"], r["all_received"]) for r in pack.query("orders_of", **given).to_pylist()]
+        assert ordered
+        assert (
+            ordered
+            == other.execute(
+                "SELECT l_orderkey, MAX(l_receiptdate) FROM line WHERE o_custkey = $customer AND o_orderdate >= $first "
+                "AND o_orderdate <= $last GROUP BY l_orderkey, o_orderdate ORDER BY o_orderdate, l_orderkey",
+                given,
+            ).fetchall()
+        )
+        near = {"nation": 20, "brand": "Brand#23"}
+        offers = [(r["s_suppkey"], r["s_name"]) for r in pack.query("who_offers", **near).to_pylist()]
+        assert offers
+        assert (
+            offers
+            == other.execute(
+                "SELECT s_suppkey, s_name FROM supplier_all JOIN reach AS r USING (s_suppkey) WHERE nation = $nation AND "
+                "brand = $brand AND steps = (SELECT MIN(q.steps) FROM reach AS q WHERE q.nation = $nation AND q.brand = "
+                "$brand) ORDER BY 1",
+                near,
             ).fetchall()
         )
