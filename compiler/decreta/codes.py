@@ -171,7 +171,7 @@ CODES: dict[str, Code] = {
     "D606": Code(
         "a look-up that reads a whole table",
         "Statistics skip files and pages only where rows are sorted by what is asked for.",
-        "Sort the table by it, or accept the scan.",
+        "Sort the table by it, declare an index of it, or accept the scan.",
     ),
     "D501": Code("a generated file is stale", "The specs say something else.", "Run `decreta generate`."),
     "D502": Code("a generated file was edited", "The next generation would lose it.", "Move the edit to the specs."),

@@ -10,6 +10,7 @@ VERBS = {
     "sql": "decreta_runtime.cli.sql",
     "show": "decreta_runtime.cli.show",
     "observe": "decreta_runtime.cli.observe",
+    "index": "decreta_runtime.cli.index",
     "verify": "decreta_runtime.cli.verify",
     "kpi": "decreta_runtime.cli.kpi",
     "profile": "decreta_runtime.cli.profile",

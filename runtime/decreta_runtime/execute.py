@@ -13,14 +13,14 @@ import pyarrow as pa
 from datafusion import DataFrame, SessionContext
 
 from decreta_runtime.checks import Asked, Sieve, Violation, ask_again, asked_at
-from decreta_runtime.contract.errors import DecretaError, PolicyIncomplete, StatementFailed
+from decreta_runtime.contract.errors import PolicyIncomplete, StatementFailed
 from decreta_runtime.contract.manifest import QUARANTINE, Column, Manifest, RelationEntry
 from decreta_runtime.contract.policy import CacheValue, Choice, Policy, SessionValue, WriteValue
 from decreta_runtime.contract.records import ComputeDetail
 from decreta_runtime.evolve import Evolution, key_text
 from decreta_runtime.functions import call_table_function
 from decreta_runtime.guards import choose
-from decreta_runtime.index import update_index
+from decreta_runtime.indexing import Indexing
 from decreta_runtime.lake import Lake
 from decreta_runtime.load import LoadedPack
 from decreta_runtime.metrics import Reading, reading
@@ -74,38 +74,12 @@ class Execution:
         self.outcomes[pinned.name] = outcome(pinned, action)
 
     def _index(self, pinned: Pinned) -> None:
-        """Bring the indexes of a table up to date that the policy wants built.
-
-        One that cannot be written is noted and holds no run up: readers read every file that it does not know.
-        """
-        manifest = self.pack.manifest
-        for name in manifest.indexes_of(pinned.name):
-            choice, subject = self.policy.index(pinned.name, name), f"{pinned.name}.{name}"
-            if not choice.value.build:
-                continue
-            start, path = time.perf_counter(), self.lake.index(manifest.pack, pinned.name, name)
-            try:
-                done = update_index(self.context, pinned, manifest.index_columns_of(pinned.name, name), path)
-            except DecretaError as error:
-                self.ledger.add(
-                    "index", f"{pinned.name}.{name}", "failed", choice.pointer, detail={"why": error.message}
-                )
-                self.progress("index", f"{pinned.name}.{name} is not up to date: {error.message}")
-                continue
-            self.ledger.add(
-                "index",
-                subject,
-                "updated" if done.files_added or done.files_removed else "unchanged",
-                choice.pointer,
-                seconds=time.perf_counter() - start,
-                rows=done.rows,
-                bytes=done.bytes,
-                files=done.files_added,
-                files_total=len(pinned.files),
-                table_version=done.version,
-                detail={"removed": done.files_removed},
-            )
-            self.progress("index", f"{subject}: {done.files_added} files read, {done.rows:,} rows")
+        """Bring the indexes of a table up to date that the policy wants built; one that fails is noted."""
+        indexing = Indexing(self.pack.manifest, self.policy, self.lake, self.ledger, self.context)
+        for done in indexing.keep(pinned):
+            if done.wanted:
+                failed = " is not up to date" if done.failed else ""
+                self.progress("index", f"{done.subject}{failed}: {done.words}")
 
     def _scan(self, pinned: Pinned, columns: tuple[Column, ...], dataset: str) -> None:
         """Make a table readable as the policy says of `dataset`, whose rows or rows set aside it holds."""

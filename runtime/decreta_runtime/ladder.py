@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, Decimal
 from typing import NamedTuple
 
-from decreta_runtime.contract.records import IndexRung, Ladder
+from decreta_runtime.contract.records import IndexRung, Ladder, StepRung
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,10 @@ class Narrowed:
     by_log: int | None = None
     """How many files the log's statistics leave; None where they were not asked."""
     indexes: tuple[IndexRung, ...] = ()
+    steps: tuple[StepRung, ...] = ()
+    by_steps: int | None = None
+    """How many files the log's statistics leave of them for the values that look-ups gave; None where none did."""
+    step_indexes: tuple[IndexRung, ...] = ()
 
 
 class Effectiveness(NamedTuple):

@@ -63,7 +63,7 @@ def scan_stats(
     known = _summed(part for leaf in leaves for part in leaf.counters.values()) if native else {}
     files = sum(scanned.files * times[name] for name, scanned in scans.items())
     return ScanStats(
-        bytes_scanned=known.get("bytes_scanned", 0 if native else None),
+        bytes_scanned=_with_steps(known.get("bytes_scanned", 0), narrowed, scans) if native else None,
         bytes_eligible=sum(scanned.bytes * times[name] for name, scanned in scans.items()),
         # A file that two partitions share is opened twice.
         files_read=min(files, known.get("files_opened", 0)) if native else None,
@@ -77,6 +77,12 @@ def scan_stats(
         scans={name: scanned.path for name, scanned in scans.items()},
         ladder={name: _ladder(scanned, read[name], (narrowed or {}).get(name)) for name, scanned in scans.items()},
     )
+
+
+def _with_steps(read: int, narrowed: Mapping[str, Narrowed] | None, scans: Container[str]) -> int | None:
+    """Add to the bytes of a statement those of the look-ups that came before it; None if these are unknown."""
+    steps = [step.bytes_read for name, each in (narrowed or {}).items() if name in scans for step in each.steps]
+    return None if None in steps else read + sum(step or 0 for step in steps)
 
 
 class _Leaf(NamedTuple):
@@ -117,6 +123,9 @@ def _ladder(scanned: Scanned, leaves: list[_Leaf], narrowed: Narrowed | None) ->
         files=scanned.files,
         files_log=narrowed.by_log if narrowed else None,
         indexes=narrowed.indexes if narrowed else (),
+        steps=narrowed.steps if narrowed else (),
+        files_steps=narrowed.by_steps if narrowed else None,
+        step_indexes=narrowed.step_indexes if narrowed else (),
         files_listed=len(scanned.listed),
         rows=pinned.rows,
         bytes_eligible=scanned.bytes * scans,
@@ -182,7 +191,7 @@ def _perfect(scanned: Scanned, leaves: list[_Leaf], narrowed: Narrowed | None) -
     found: dict[str, Any] = {"bytes_columns": eligible * max(1, len(leaves))}
     hits = [_hits(leaf) if leaf.filtered else None for leaf in leaves]
     named = all(file in pinned.entries for each in hits for file in each or ())
-    if None in hits or not named or not (leaves or narrowed.asked):
+    if None in hits or not named or not (leaves or narrowed.asked or narrowed.steps):
         return found
     perfect = clustered = 0.0
     for leaf, each in zip(leaves, hits, strict=True):

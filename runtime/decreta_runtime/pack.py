@@ -27,6 +27,7 @@ from decreta_runtime.contract.policy import Choice, SessionValue
 from decreta_runtime.contract.records import QueryDetail
 from decreta_runtime.functions import scalar_functions
 from decreta_runtime.guards import choose
+from decreta_runtime.indexing import Indexed, Indexing, states
 from decreta_runtime.lake import Lake, local_path
 from decreta_runtime.load import load
 from decreta_runtime.metrics import ScanStats, read_by, scan_stats
@@ -226,6 +227,34 @@ class Pack:
     def pinned(self, dataset: str) -> Pinned:
         """Return the version of a dataset that readers of this pack see."""
         return self._bound()[dataset]
+
+    def index(self, dataset: str | None = None, *, rebuild: bool = False) -> list[Indexed]:
+        """Bring external indexes up to date with the last complete run's tables, or build them anew.
+
+        Of one dataset or of all, under the pack's lock; what was done goes to the ledger. Raises DecretaError.
+        """
+        if dataset is not None and dataset not in self.manifest.datasets():
+            raise InputInvalid(f"there is no dataset `{dataset}`", help=_nearest(dataset, {*self.manifest.datasets()}))
+        verify(self._pack, self.policy)
+        self.lake.check_readable()
+        with self.lake.locked(self.manifest.pack):
+            tally, ledger = self._tally.anew(), Ledger(self.manifest.pack, self.policy.digest)
+            binding = bind_run(self.manifest, self.lake, last_run(self.lake, self.manifest.pack), tally)
+            profile = choose(self.policy.session(RUN_WORKLOAD), RUN_WORKLOAD, None, self.policy, ledger)
+            context = build_session(RUN_WORKLOAD, profile, tally, ())
+            indexing = Indexing(self.manifest, self.policy, self.lake, ledger, context)
+            names = self.manifest.datasets() if dataset is None else (dataset,)
+            found = [done for name in names for done in indexing.keep(binding[name], rebuild=rebuild)]
+            ledger.write(self.lake)
+        # Sessions of this pack have opened the indexes that were.
+        self._binding, self._readings, self._tally = None, {}, self._tally.anew()
+        return found
+
+    def index_states(self) -> list[Indexed]:
+        """Say how each external index stands to the tables of the last complete run. Raises DecretaError."""
+        bound = self._bound()
+        names = self.manifest.datasets()
+        return [state for name in names for state in states(self.manifest, self.policy, self.lake, bound[name])]
 
     def versions(self) -> dict[str, int]:
         """Return the table versions that readers of this pack see."""

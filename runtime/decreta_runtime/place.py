@@ -212,5 +212,12 @@ class PlaceBeside(Place):
 def _read_back(pushdown: bool) -> ScanValue:
     """A spill is read by exactly the files that this run has just written itself, and has nothing to prune by."""
     return ScanValue(
-        path="native", log_pruning=False, pushdown=pushdown, page_index=False, bloom_filters=False, columns="all"
+        path="native",
+        log_pruning=False,
+        pushdown=pushdown,
+        page_index=False,
+        bloom_filters=False,
+        columns="all",
+        step_files=0,
+        step_values=0,
     )

@@ -36,6 +36,8 @@ def plan(pack: Pack, workload: str = RUN_WORKLOAD) -> list[dict[str, Any]]:
         values = [policy.validation(name, check.name).value for check in manifest.checks_of(name)]
         if any(value.on_violation == "quarantine" for value in values):
             steps.append(_step("write", name + QUARANTINE, policy.write(name)))
+    for name in manifest.datasets():
+        steps += [_step("index", f"{name}.{index}", policy.index(name, index)) for index in manifest.indexes_of(name)]
     steps += _schemas(pack)
     for name, checks in manifest.checks().items():
         steps += [_step("check", f"{name}.{check.name}", policy.validation(name, check.name)) for check in checks]

@@ -46,7 +46,14 @@ _COLUMNS = (
 _OLDER = schema_of(_COLUMNS[:-1])
 _PAIR = (Column(name="id", type="int64"), Column(name="word", type="string"))
 _DELTA = ScanValue(
-    path="delta", log_pruning=False, pushdown=False, page_index=False, bloom_filters=False, columns="all"
+    path="delta",
+    log_pruning=False,
+    pushdown=False,
+    page_index=False,
+    bloom_filters=False,
+    columns="all",
+    step_files=0,
+    step_values=0,
 )
 _NATIVE = msgspec.structs.replace(_DELTA, path="native")
 _LINKED = msgspec.structs.replace(_DELTA, path="linked")

@@ -126,7 +126,12 @@ class _Table:
     @property
     def _of_files(self) -> list[str]:
         """The columns asked whose values stand in the files: those of a partition stand in the log, exactly."""
-        return [column for column in self.ladder.asked if column not in self.seen.partition_columns]
+        return [column for column in self._asked if column not in self.seen.partition_columns]
+
+    @property
+    def _asked(self) -> list[str]:
+        """The columns by which rows are wanted: that conditions name, and that are narrowed by look-ups before."""
+        return list(dict.fromkeys([*self.ladder.asked, *(step.column for step in self.ladder.steps)]))
 
     @property
     def _spec(self) -> str:
@@ -142,7 +147,7 @@ class _Table:
         if ladder.path == "delta":
             why = self._why("path", ladder.path)
             yield Limit(kind="delta_path", column=None, says=f"read through delta-rs, {why}")
-        if not ladder.asked:
+        if not self._asked:
             inside = "; a join's filter does, inside the scan" if ladder.filtered else ""
             if self._reads_more:
                 yield Limit(kind="no_condition", column=None, says=f"no condition reaches `{self.name}`{inside}")
@@ -153,7 +158,7 @@ class _Table:
         for switch in ladder.switched_off if ladder.path != "delta" else ():
             words = "not narrowed" if switch == "log_pruning" else "not filtered so"
             yield Limit(kind="switched_off", column=None, says=f"{words}: {switch} is off {self._why(switch, False)}")
-        for column in ladder.asked:
+        for column in self._asked:
             yield from self._limits_by(column)
 
     def _limits_by(self, column: str) -> Iterator[Limit]:
@@ -166,7 +171,7 @@ class _Table:
             yield Limit(kind="files_overlap", column=column, says=says)
         if column in self._of_files and column not in self._sort[:1] and self._reads_more:
             yield from self._unsorted(column)
-        for rung in self.ladder.indexes:
+        for rung in (*self.ladder.indexes, *self.ladder.step_indexes):
             if rung.files is None and self.manifest.indexes_of(self.name)[rung.name].columns[0] == column:
                 says = f"the index {rung.name} on `{column}` is not there or cannot be read"
                 yield Limit(kind="index_unused", column=column, says=says)
@@ -223,12 +228,14 @@ class _Table:
             yield self._advice("layout.sort", f"put `{column}` first{price}", 1, then)
 
     def _asking(self, column: str) -> list[str]:
-        """Return the other shapes that ask for a column of the dataset."""
-        return [
-            name
-            for name, entry in self.manifest.queries.items()
-            if name != self.shape and any(a.column == column for asks in entry.asks.get(self.name, ()) for a in asks)
-        ]
+        """Return the other shapes that ask for a column of the dataset, or want it as far as it meets a look-up."""
+        found = []
+        for name, entry in self.manifest.queries.items():
+            asked = {ask.column for asks in entry.asks.get(self.name, ()) for ask in asks}
+            asked |= {step.column for step in entry.steps.get(self.name, ())}
+            if name != self.shape and column in asked:
+                found.append(name)
+        return found
 
     def _index(self) -> Iterator[Advice]:
         """Name an external index, where files are opened that give no row."""
@@ -239,7 +246,8 @@ class _Table:
         spared = round(ladder.bytes_read * matched / opened)
         then = spared if ladder.bytes_perfect is None else min(ladder.bytes_read, max(ladder.bytes_perfect, spared))
         asks = [ask for scan in self._entry.asks.get(self.name, ()) for ask in scan]
-        for column in dict.fromkeys(ask.column for ask in asks if ask.op in _INDEXED):
+        wanted = [ask.column for ask in asks if ask.op in _INDEXED] + [step.column for step in self.ladder.steps]
+        for column in dict.fromkeys(wanted):
             known = {n: e for n, e in self.manifest.indexes_of(self.name).items() if e.columns[0] == column}
             if not known and column in self._of_files and column not in self._sort[:1]:
                 says = f"declare by_{column}: {{kind: term, column: {column}}}"
@@ -255,13 +263,14 @@ class _Table:
         if not used:
             what = "is not used by this shape" if value.build else "is not built"
             return f"the index {index} {what}; `decreta explain {subject}` says what would change that"
-        if any(rung.name == index and rung.files is None for rung in self.ladder.indexes):
+        used_by = (*self.ladder.indexes, *self.ladder.step_indexes)
+        if any(rung.name == index and rung.files is None for rung in used_by):
             return f"the index {index} is not there or cannot be read: run the pack, which builds it"
         return None
 
     def _other(self) -> Iterator[Advice]:
         ladder = self.ladder
-        if not ladder.asked and ladder.filtered is False:
+        if not self._asked and ladder.filtered is False:
             edit = f"specs/{self.manifest.pack}/queries/{self.shape}.yaml: body"
             says = f"compare a column of `{self.name}` with a parameter or a literal, if fewer of its rows will do"
             yield self._advice("", says, None, None, edit)
@@ -273,7 +282,7 @@ class _Table:
 
     def _setting(self) -> Advice:
         """Name where what the policy has off of the scan is decided."""
-        depths = [found for column in self.ladder.asked if (found := self._depth(column)) is not None]
+        depths = [found for column in self._asked if (found := self._depth(column)) is not None]
         off = "log_pruning" in self.ladder.switched_off
         subject = f"{self.manifest.pack}/scan/{self.name}"
         says = f"`decreta explain {subject}` says what would switch on {', '.join(self.ladder.switched_off)}"

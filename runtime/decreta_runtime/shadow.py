@@ -12,7 +12,16 @@ from typing import Any, TypeVar
 import msgspec
 
 from decreta_runtime.contract.manifest import Column
-from decreta_runtime.contract.policy import CacheValue, Choice, Guard, Policy, ScanValue, SessionValue, WriteValue
+from decreta_runtime.contract.policy import (
+    CacheValue,
+    Choice,
+    Guard,
+    IndexValue,
+    Policy,
+    ScanValue,
+    SessionValue,
+    WriteValue,
+)
 from decreta_runtime.contract.records import Pair, ShadowDetail, Would
 from decreta_runtime.guards import ask
 from decreta_runtime.place import Placed
@@ -70,6 +79,15 @@ def note_write(
     if staged is not None:
         figures |= _kept(staged, stands.staging)
     _note(ledger, "write", pinned.name, choice, outcomes, figures)
+
+
+def note_index(ledger: Ledger, subject: str, choice: Choice[IndexValue], pinned: Pinned) -> None:
+    """Note how many files of a table the decision would have kept an index of; its guard is met by readers alone."""
+    if choice.shadow is None:
+        return
+    files = len(pinned.files)
+    was, would = (files if value.build else 0 for value in (choice.value, choice.shadow.value))
+    _note(ledger, "index", subject, choice, {}, {"files": _pair(was, would)})
 
 
 def note_session(ledger: Ledger, workload: str, choice: Choice[SessionValue], policy: Policy) -> None:

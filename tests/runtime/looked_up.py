@@ -79,6 +79,20 @@ class: interactive_query
 parameters: {id: int64}
 body: SELECT n.name FROM noted AS n WHERE n.id = $id
 """,
+    "queries/of_noted.yaml": """
+query: of_noted
+summary: The payloads of what is noted under a name.
+class: interactive_query
+parameters: {at: string}
+body: SELECT e.payload FROM noted AS n JOIN event AS e ON e.id = n.id WHERE n.name = $at
+""",
+    "queries/of_many.yaml": """
+query: of_many
+summary: The payloads of what is noted under names alike.
+class: interactive_query
+parameters: {alike: string}
+body: SELECT e.payload FROM noted AS n JOIN event AS e ON e.id = n.id WHERE n.name LIKE $alike
+""",
     "queries/longest.yaml": """
 query: longest
 summary: The longest payload of all.

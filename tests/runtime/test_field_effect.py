@@ -58,6 +58,8 @@ ELSEWHERE = {
     ("Bindings", "tables"): "test_policy.py::test_a_bound_table_is_where_its_binding_says",
     ("TableBinding", "uri"): "test_policy.py::test_a_bound_table_is_where_its_binding_says",
     ("Capabilities", "engine"): "test_policy.py::test_another_engine_turns_every_scan_to_delta",
+    ("ScanValue", "step_files"): "test_field_effect.py::test_each_field_of_steps_has_an_effect",
+    ("ScanValue", "step_values"): "test_field_effect.py::test_each_field_of_steps_has_an_effect",
     ("Decision", "value"): "test_field_effect.py::test_each_field_has_an_effect",
     ("Decision", "baseline"): "test_rollout.py::test_three_modes_of_the_code_graph",
     ("Decision", "mode"): "test_rollout.py::test_three_modes_of_the_code_graph",
@@ -93,7 +95,9 @@ class Subject:
             policy["write_policy_by_dataset"][self.dataset]["otherwise"][name] = write[name]
         write["target_file_bytes"] = 1
         policy["write_policy_by_dataset"][self.dataset]["otherwise"]["target_file_bytes"] = 1
-        policy["index_policy_by_dataset"][self.index]["value"] = {"build": True, "shapes": [self.shape]}
+        policy["index_policy_by_dataset"][self.index]["value"] = {
+            "build": True, "shapes": [self.shape], "memory_bytes": 1 << 26,
+        }  # fmt: skip
         cache = policy["cache_policy_by_view"][self.view]
         cache |= {"value": {"placement": "spill", "pushdown": False}, "requires": [], "otherwise": None}
 
@@ -161,6 +165,8 @@ def observed(subject: Subject, lake: Path, monkeypatch: pytest.MonkeyPatch) -> d
             pack.query(subject.shape, **subject.arguments)
         reading = pack._readings["interactive_query"]
         listed = len(reading.scans[subject.dataset].listed)
+        found = [index for _, index in reading._indexes.values() if index is not None]
+        held = sum(index.rows.nbytes for index in found if index.rows is not None)
         pack.query(*WIDE[subject.name][1:2], **WIDE[subject.name][2])
         columns = reading.context.table(WIDE[subject.name][0]).schema().names
         plan = reading.context.sql(f"SELECT * FROM {subject.dataset}").optimized_logical_plan().display_indent()
@@ -181,6 +187,7 @@ def observed(subject: Subject, lake: Path, monkeypatch: pytest.MonkeyPatch) -> d
         "stats": stats,
         "listed": listed,
         "indexed": sorted(p.name for p in (lake / "_decreta/index").glob("*/*/*")),
+        "index held": held,
         "flushed": flushed,
         "settings": {row["name"]: row["value"] for row in settings},
         "tables": sorted(path.name for path in (lake / subject.name).iterdir()),
@@ -365,6 +372,7 @@ EFFECTS: dict[tuple[str, str], tuple[Callable[[Subject], Callable[[Policy], None
     ("ScanValue", "log_pruning"): (scan(log_pruning=False), {"listed"}),
     ("IndexValue", "build"): (index(build=False), {"indexed"}),
     ("IndexValue", "shapes"): (index(shapes=[]), {"listed"}),
+    ("IndexValue", "memory_bytes"): (index(memory_bytes=0), {"index held"}),
     ("CacheValue", "placement"): (cache(placement="memory"), {"spilled", "spills"}),
     ("CacheValue", "pushdown"): (cache(pushdown=True), {"spill plans"}),
     ("WriteValue", "sort"): (write(sort=[]), {"order", "stats"}),
@@ -403,6 +411,43 @@ def test_each_field_has_an_effect(
     changed = {key for key in before if before[key] != after[key]}
     assert "rows" not in changed, "a cost decision never changes a row"
     assert changed & expected, (changed, {key: (before[key], after[key]) for key in expected})
+
+
+STEPPED: dict[str, tuple[str, dict[str, Any], str, list[str]]] = {
+    "code_graph": ("file_outline", {"path": "m7.py"}, "definition", ["file_id"]),
+    "retail": (
+        "market_share",
+        {"nation": "BRAZIL", "region": "AMERICA", "type": "ECONOMY ANODIZED STEEL"},
+        "lineitem",
+        ["l_partkey"],
+    ),
+}
+
+
+@pytest.mark.parametrize("pack", sorted(SUBJECTS))
+@pytest.mark.parametrize("field", ["step_files", "step_values"])
+def test_each_field_of_steps_has_an_effect(subjects: dict[str, Subject], pack: str, field: str, tmp_path: Path) -> None:
+    subject = subjects[pack]
+    shape, arguments, dataset, sort = STEPPED[pack]
+    seen = []
+    for i, change in enumerate(({}, {field: 0 if field == "step_values" else 1 << 30})):
+        for path, content in subject.committed.items():
+            path.write_bytes(content)
+
+        def stand(policy: Policy, change: dict[str, int] = change) -> None:
+            for name, value in {"sort": sort, "target_file_bytes": 1, "row_group_rows": 500}.items():
+                for side in ("value", "otherwise"):
+                    policy["write_policy_by_dataset"][dataset][side][name] = value
+            policy["scan_policy_by_dataset"][dataset]["value"] |= {"step_files": 2, "step_values": 1_000, **change}
+
+        edit_policy(subject.pack, stand)
+        with decreta_runtime.open(str(subject.pack), lake=str(tmp_path / f"lake{i}")) as opened:
+            opened.run(subject.sources)
+            rows = opened.query(shape, **arguments).to_pylist()
+            reading = opened._readings[opened.manifest.queries[shape].workload]
+            seen.append((rows, len(reading.scans[dataset].listed)))
+    assert seen[0][0] == seen[1][0]
+    assert seen[0][1] < seen[1][1]
 
 
 @pytest.mark.parametrize("pack", sorted(SUBJECTS))

@@ -117,6 +117,30 @@ def test_an_index_is_a_rung_of_its_own(looked: Path) -> None:
     assert scores[0].score < scores[1].score  # type: ignore[operator]
 
 
+def test_a_look_up_that_comes_first_is_a_rung_with_its_own_bytes(looked: Path) -> None:
+    found = stats(looked, "of_noted", at=name_of(ONE))
+    event, noted = found.ladder["event"], found.ladder["noted"]
+    assert [(step.column, step.given_by, step.values) for step in event.steps] == [("id", "noted.id", 1)]
+    assert figures(event, "files_log", "files_steps", *FILE_RUNGS[2:4]) == [None, 1, 1, 1]
+    assert (event.asked, event.unbounded) == ((), {"id": 0})
+    (step,) = event.steps
+    assert step.bytes_read is not None
+    assert found.bytes_scanned == step.bytes_read + (event.bytes_read or 0) + (noted.bytes_read or 0)
+    assert f"{FILES} in the snapshot → 1 by 1 values of `noted.id` → 1 opened" in "\n".join(picture(found.ladder))
+    scan(looked, step_values=1)
+    several = ladder(looked, "of_noted", at="n")
+    assert [step.values for step in several.steps] == [0], "there is none of that name"
+    assert several.files_listed == 0
+
+
+def test_more_values_than_the_policy_lets_narrow_are_told(looked: Path) -> None:
+    scan(looked, step_values=1)
+    found = ladder(looked, "of_many", alike="n00000%")
+    assert [step.values for step in found.steps] == [None]
+    assert (found.files_steps, found.files_listed) == (None, FILES)
+    assert "more values of `noted.id` than the policy lets narrow" in "\n".join(picture({"event": found}))
+
+
 def test_an_index_that_is_gone_is_told(looked: Path) -> None:
     indexed(looked, "by_name")
     ladder(looked, "by_name", name=name_of(ONE))
@@ -157,7 +181,7 @@ def test_reads_through_delta_leave_no_counters(looked: Path) -> None:
     found = ladder(looked, "by_id", id=ONE)
     measured = set(Ladder.__struct_fields__) - {
         *("path", "switched_off", "scans", "asked", "unbounded", "fresh", "files", "indexes", "files_listed"),
-        *("rows", "bytes_eligible"),
+        *("steps", "step_indexes", "rows", "bytes_eligible"),
     }
     assert {name: getattr(found, name) for name in measured} == dict.fromkeys(measured)
     assert effectiveness([found]) is None
@@ -303,7 +327,15 @@ counts = st.none() | st.integers(0, 10**12)
 )
 def test_a_score_lies_between_nothing_and_all(each: list[dict[str, int | None]]) -> None:
     fields: dict[str, Any] = dict.fromkeys(Ladder.__struct_fields__)
-    fields |= {"path": "native", "switched_off": (), "scans": 1, "asked": (), "unbounded": {}, "indexes": ()}
+    fields |= {
+        "path": "native",
+        "switched_off": (),
+        "scans": 1,
+        "asked": (),
+        "unbounded": {},
+        "indexes": (),
+        "steps": (),
+    }
     found = effectiveness([Ladder(**{**fields, **figures}) for figures in each])
     known = [f for f in each if None not in f.values() and f["bytes_columns"] > f["bytes_perfect"]]  # type: ignore[operator]
     assert (found is None) == (not known)

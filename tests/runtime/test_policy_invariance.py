@@ -66,6 +66,7 @@ def drawn_value(section: str, given: Decision, draw: Callable[..., Any], columns
         value["columns"] = pick(["required", "all"])
         for name in ("log_pruning", "pushdown", "page_index", "bloom_filters"):
             value[name] = pick([True, False])
+        value |= {"step_files": pick([0, 2, 8]), "step_values": pick([0, 1, 32])}
     elif section == "cache_policy_by_view" and value["placement"] != "none":
         value |= {"placement": pick(["memory", "spill"]), "pushdown": pick([True, False])}
     elif section == "write_policy_by_dataset":
@@ -77,7 +78,7 @@ def drawn_value(section: str, given: Decision, draw: Callable[..., Any], columns
         value["row_group_rows"] = pick([100, *LADDERS["write.sorted_row_group_rows"]])
         value["compression"] = pick(["snappy", "zstd", "uncompressed"])
     elif section == "index_policy_by_dataset":
-        value["build"] = pick([True, False])
+        value |= {"build": pick([True, False]), "memory_bytes": pick(LADDERS["index.memory_bytes"])}
     elif section == "session_profile_by_workload":
         value["source_workers"] = 1
         value["spill_buffer_bytes"] = pick([1, *LADDERS["session.spill_buffer_bytes"]])

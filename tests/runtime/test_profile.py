@@ -147,7 +147,7 @@ def test_another_order_is_named_and_does_what_it_says(looked: Path) -> None:
     ]
     (only,) = before.advice
     assert only.edit == "specs/looked/relations/noted.yaml: layout.sort"
-    assert only.says == "put `id` first"
+    assert only.says == "put `id` first; `name` leads now, which `of_many`, `of_noted` ask"
     noted.write_text(noted.read_text().replace("sort: [name]", "sort: [id]"))
     compiled(looked, "looked")
     small_row_groups()

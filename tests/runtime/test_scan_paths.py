@@ -149,7 +149,7 @@ def answer(context: SessionContext, sql: str, values: dict[str, pa.Scalar] | Non
 
 def value_of(path: str, **options: bool) -> ScanValue:
     chosen = {"log_pruning": False, "pushdown": False, "page_index": False, "bloom_filters": False} | options
-    return ScanValue(path=path, columns="all", **chosen)  # type: ignore[arg-type]
+    return ScanValue(path=path, columns="all", step_files=0, step_values=0, **chosen)  # type: ignore[arg-type]
 
 
 def reference(pinned: Pinned) -> SessionContext:

@@ -20,6 +20,7 @@ VERBS = {
     "query": "decreta_runtime.cli.query",
     "sql": "decreta_runtime.cli.sql",
     "show": "decreta_runtime.cli.show",
+    "index": "decreta_runtime.cli.index",
     "verify": "decreta_runtime.cli.verify",
     "kpi": "decreta_runtime.cli.kpi",
     "profile": "decreta_runtime.cli.profile",

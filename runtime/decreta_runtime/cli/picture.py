@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from decreta_runtime.contract.records import Ladder, Switch
+from decreta_runtime.contract.records import IndexRung, Ladder, Switch
 from decreta_runtime.ladder import effectiveness
 
 
@@ -49,19 +49,29 @@ def _files(ladder: Ladder) -> str:
     steps = [f"{ladder.files:,} in the snapshot"]
     if ladder.files_log is not None:
         steps.append(f"{ladder.files_log:,} by the log's statistics")
-    for rung in ladder.indexes:
-        left = f"{rung.files:,} by" if rung.files is not None else "nothing from"
-        behind = f" ({rung.unknown:,} of which it does not know)" if rung.unknown else ""
-        steps.append(f"{left} the index {rung.name}{behind}")
+    steps += map(_index, ladder.indexes)
+    if ladder.files_steps is not None:
+        values = ", ".join(f"{step.values:,} values of `{step.given_by}`" for step in ladder.steps)
+        steps.append(f"{ladder.files_steps:,} by {values}")
+    steps += map(_index, ladder.step_indexes)
     if ladder.files_opened is not None:
         footers = " (footers)" if ladder.asked and ladder.files_opened < ladder.files_listed else ""
         steps.append(f"{ladder.files_opened:,} opened{footers}")
     return " → ".join(steps)
 
 
+def _index(rung: IndexRung) -> str:
+    left = f"{rung.files:,} by" if rung.files is not None else "nothing from"
+    behind = f" ({rung.unknown:,} of which it does not know)" if rung.unknown else ""
+    return f"{left} the index {rung.name}{behind}"
+
+
 def _not_narrowed(ladder: Ladder) -> str | None:
     """Return why the log's statistics were not asked, None if they were."""
-    if ladder.files_log is not None:
+    if any(step.values is None for step in ladder.steps):
+        given = _listed(step.given_by for step in ladder.steps if step.values is None)
+        return f"more values of {given} than the policy lets narrow"
+    if ladder.files_log is not None or ladder.files_steps is not None:
         return None
     if ladder.filtered and not ladder.asked:
         return "no condition that the log can answer reaches this table; a filter inside the scan does"
@@ -114,5 +124,5 @@ def _off(ladder: Ladder, switch: Switch) -> str:
     return f"; the policy has {switch} off" if switch in ladder.switched_off else ""
 
 
-def _listed(columns: tuple[str, ...]) -> str:
+def _listed(columns: Iterable[str]) -> str:
     return ", ".join(f"`{column}`" for column in columns)

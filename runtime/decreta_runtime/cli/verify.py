@@ -29,4 +29,6 @@ def main(args: argparse.Namespace) -> int:
     if args.lake:
         versions = pack.versions()
         print(f"lake           {len(versions)} tables of the last complete run can be read")
+        for state in pack.index_states():
+            print(f"index          `{state.subject}` {state.action}: {state.words}")
     return EXIT_DONE

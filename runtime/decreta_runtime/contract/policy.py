@@ -43,12 +43,16 @@ class ScanValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     path: Literal["native", "linked", "delta"]
     """One scan of the snapshot's files; the same by links, of a partitioned table; or rows that delta-rs has read."""
     log_pruning: bool
-    """Whether a query shape lists only the files that the log's statistics leave for its parameters."""
+    """Whether a query shape lists only the files that the log's statistics, then indexes, leave for its parameters."""
     pushdown: bool
     page_index: bool
     bloom_filters: bool
     columns: Literal["required", "all"]
     """Which columns a session takes: those that the statements of its workload read, or all of the contract."""
+    step_files: int
+    """Files that a query shape would have to read from which on a joined look-up is asked which of them are wanted."""
+    step_values: int
+    """Most values that such a look-up may give; 0: none is asked."""
 
 
 class IndexValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,6 +60,8 @@ class IndexValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     build: bool
     shapes: tuple[str, ...]
+    memory_bytes: int
+    """What its rows may take in memory while a pack is open; a larger index is asked anew by each look-up."""
 
 
 class CacheValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

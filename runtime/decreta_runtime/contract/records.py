@@ -108,6 +108,19 @@ class IndexRung(Struct, frozen=True, kw_only=True):
     """Those of them that it does not know, which are read for that; null likewise."""
 
 
+class StepRung(Struct, frozen=True, kw_only=True):
+    """A look-up of another table that came first, and whose values say which files are wanted."""
+
+    column: str
+    """The column that is narrowed by them."""
+    given_by: str
+    """`dataset.column` that gave them."""
+    values: int | None
+    """How many; null if they were more than the policy lets narrow."""
+    bytes_read: int | None
+    """What asking took."""
+
+
 Switch = Literal["log_pruning", "pushdown", "page_index", "bloom_filters"]
 """What the policy may switch off of a scan."""
 
@@ -139,6 +152,12 @@ class Ladder(Struct, frozen=True, kw_only=True):
     """Files that are left by the log's statistics; null where they were not asked."""
     indexes: tuple[IndexRung, ...]
     """The external indexes that the policy has the shape use, in the order they were asked."""
+    steps: tuple[StepRung, ...]
+    """Look-ups of other tables that came first."""
+    files_steps: int | None
+    """Files that are left by the log's statistics for the values that these gave; null where none did."""
+    step_indexes: tuple[IndexRung, ...]
+    """External indexes that were asked for these values."""
     files_listed: int
     """Files that the scan was given."""
     files_opened: int | None
@@ -180,9 +199,10 @@ class Ladder(Struct, frozen=True, kw_only=True):
 
     def avoided(self) -> int | None:
         """Return how many of these were spared, from none to all of them."""
-        if (avoidable := self.avoidable()) is None or self.bytes_columns is None or self.bytes_read is None:
+        avoidable, read = self.avoidable(), [self.bytes_read, *(step.bytes_read for step in self.steps)]
+        if avoidable is None or self.bytes_columns is None or None in read:
             return None
-        return min(avoidable, max(0, self.bytes_columns - self.bytes_read))
+        return min(avoidable, max(0, self.bytes_columns - sum(bytes_ or 0 for bytes_ in read)))
 
 
 class ComputeDetail(Struct, frozen=True, kw_only=True, omit_defaults=True):
