@@ -19,6 +19,7 @@ from decreta_runtime.locations import (
     local_folder,
     located,
     make_ready,
+    mended,
     put_new,
     read,
     said_by,
@@ -130,7 +131,7 @@ class Lake:
         shutil.rmtree(self._spills / pack, ignore_errors=True)
 
 
-def open_table(path: Location | str, version: int | None = None) -> DeltaTable | None:
+def open_table(path: Location, version: int | None = None) -> DeltaTable | None:
     """Return a fresh handle of the Delta table at `path`, None if there is none. Raises LakeUnusable."""
     try:
         return DeltaTable(str(path), version=version)
@@ -139,7 +140,7 @@ def open_table(path: Location | str, version: int | None = None) -> DeltaTable |
     except Exception as error:  # noqa: BLE001 - a broken log surfaces as several kinds
         raise LakeUnusable(
             f"the table at {path} cannot be read: {said_by(error)}",
-            help="restore its log from a backup, or use another lake",
+            help=mended(path, "restore its log from a backup, or use another lake"),
         ) from None
 
 

@@ -7,7 +7,9 @@ delta-rs' and the one used here, read them by themselves: no credential passes t
 
 from __future__ import annotations
 
+import logging
 import os
+import posixpath
 import re
 import shutil
 import tempfile
@@ -23,7 +25,7 @@ from urllib.parse import unquote
 from datafusion import SessionContext
 from datafusion.object_store import AmazonS3
 
-from decreta_runtime.contract.errors import InputInvalid, LakeUnusable
+from decreta_runtime.contract.errors import InputInvalid, LakeUnusable, without_secrets
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -85,7 +87,7 @@ def located(uri: str, start: Location) -> Location:
         words = f"a place of scheme `{scheme}` is neither a folder on this machine nor in an S3 object store"
         raise InputInvalid(words, help="name a folder or s3://BUCKET/PATH")
     if isinstance(start, Stored) and not uri.startswith(("file://", "/")):
-        return _stored(str(start / uri))
+        return _stored(f"{_SCHEME}{start.bucket}/{posixpath.normpath(f'{start.key}/{uri}')}")
     path = unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri
     try:
         whole = (start / path if isinstance(start, Path) else Path(path)).resolve()
@@ -172,6 +174,8 @@ def told(location: Location, path: str) -> str:
 def open_in(context: SessionContext, location: Location) -> None:
     """Let a session read the files of a place."""
     if isinstance(location, Stored):
+        for name in _LOGGERS:
+            logging.getLogger(name).addFilter(_QUIET)
         context.register_object_store(_SCHEME, _engine_store(location.bucket, _environment()), None)
 
 
@@ -325,8 +329,25 @@ def said_by(error: Exception) -> str:
         return text.split("\n")[0]
     code = _ANSWER.search(text)
     before = text.partition("<")[0].partition("Debug source")[0]
-    words = " ".join(before.replace("↳", ":").split()).replace(" :", ":").rstrip(": ")
+    words = " ".join(before.replace("↳", ":").split()).replace(" :", ":").rpartition(" - ")[-1].rstrip(": ")
     return f"{words} ({code[1]})" if code else words
+
+
+def mended(location: Location, help: str) -> str:
+    """Return what to do about a place that cannot be read: of a store, look first at how it is asked."""
+    return help if isinstance(location, Path) else f"{_HELP}; else {help}"
+
+
+class _Quiet(logging.Filter):
+    """Takes credentials that a store quotes out of what the engines log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = without_secrets(record.getMessage()), None
+        return True
+
+
+_QUIET = _Quiet()
+_LOGGERS = ("datafusion.datasource.listing_table_factory", "object_store.client.retry")
 
 
 def _store(bucket: str) -> S3Store:

@@ -27,7 +27,7 @@ from decreta_runtime.functions import scalar_functions
 from decreta_runtime.guards import choose
 from decreta_runtime.lake import Lake
 from decreta_runtime.load import load
-from decreta_runtime.locations import located
+from decreta_runtime.locations import located, said_by
 from decreta_runtime.metrics import ScanStats, read_by, scan_stats
 from decreta_runtime.observe import observe
 from decreta_runtime.pin import Binding, bind_run
@@ -260,7 +260,7 @@ class Pack:
         except DecretaError:
             raise
         except Exception as error:  # noqa: BLE001 - the binding raises bare Exception
-            words = str(error).strip().split("\n")[0].removeprefix("DataFusion error: ")
+            words = said_by(error).removeprefix("DataFusion error: ")
             raise InputInvalid(f"the engine says: {words}", help="correct the statement or its parameters") from None
         seconds = time.perf_counter() - start
         scans = {name: reading.scans[name] for name in read(frame)}

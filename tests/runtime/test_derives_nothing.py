@@ -69,6 +69,7 @@ AFFIXES = {
     "+",
     "http://",
     "AWS_",
+    "//",
 }
 """How types, places, modules, counters of the log and selections begin or end."""
 
