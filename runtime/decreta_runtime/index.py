@@ -7,13 +7,10 @@ file that the index does not know is always read: an index that lags behind make
 from __future__ import annotations
 
 import bisect
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote as percent_encode
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -26,6 +23,7 @@ from decreta_runtime.arrow import arrow_type
 from decreta_runtime.contract.errors import LakeUnusable, WriteConflict
 from decreta_runtime.contract.manifest import Ask, Column
 from decreta_runtime.lake import open_table, writing
+from decreta_runtime.locations import Location, open_in, remove, said_by, shown, sql_place, told
 from decreta_runtime.narrow import prefix_of, scalar_of
 from decreta_runtime.scan import Pinned, quote, sql_type
 
@@ -65,8 +63,7 @@ class TermIndex:
         except LakeUnusable:
             raise
         except Exception as error:  # noqa: BLE001 - the reader raises several kinds, bare Exception among them
-            words = str(error).strip().split("\n")[0]
-            raise LakeUnusable(f"the index cannot be read: {words}", help=_ANEW) from None
+            raise LakeUnusable(f"the index cannot be read: {said_by(error)}", help=_ANEW) from None
 
     @cached_property
     def known(self) -> frozenset[str]:
@@ -134,13 +131,13 @@ class TermIndex:
         return rows.filter(pc.is_in(rows[column.name], wanted))
 
 
-def open_index(path: Path, columns: tuple[Column, ...]) -> TermIndex | None:
+def open_index(path: Location, columns: tuple[Column, ...]) -> TermIndex | None:
     """Return the index at `path`, None if there is none. Raises LakeUnusable if its log cannot be read."""
     table = open_table(path)
     return None if table is None else TermIndex(columns, table)
 
 
-def _readable(path: Path, columns: tuple[Column, ...]) -> TermIndex | None:
+def _readable(path: Location, columns: tuple[Column, ...]) -> TermIndex | None:
     try:
         index = open_index(path, columns)
         return index if index is not None and index.rows is not None else None
@@ -170,7 +167,7 @@ def update_index(
     context: SessionContext,
     pinned: Pinned,
     columns: tuple[Column, ...],
-    path: Path,
+    path: Location,
 ) -> Updated:
     """Read the files that the index at `path` does not know, and forget those that the snapshot no longer has.
 
@@ -194,10 +191,10 @@ def update_index(
     said = {"decreta.dataset": pinned.name, "decreta.dataset_version": str(pinned.version)}
     properties = CommitProperties(custom_metadata=said, max_commit_retries=0)
     if index is None:
-        shutil.rmtree(path, ignore_errors=True)  # nothing is lost: an index is made from its dataset
+        remove(path)  # nothing is lost: an index is made from its dataset
     try:
         with writing(f"the index at {path}"):
-            target = path if index is None else index.table
+            target = str(path) if index is None else index.table
             write_deltalake(target, rows, mode=mode, commit_properties=properties)  # type: ignore[call-overload]
     except CommitFailedError as error:
         words = str(error).split("\n")[0]
@@ -215,7 +212,8 @@ def _read(context: SessionContext, pinned: Pinned, columns: tuple[Column, ...], 
         return markers.cast(schema)
     table = "__indexed"
     declared = ", ".join(f"{quote(c.name)} {sql_type(c)}" for c in columns)
-    listed = ", ".join(f"'file://{percent_encode(str(pinned.path / file), safe='/')}'" for file in files)
+    listed = ", ".join(sql_place(str(pinned.path / file)) for file in files)
+    open_in(context, pinned.path)
     context.sql(f"CREATE EXTERNAL TABLE {table} ({declared}) STORED AS PARQUET LOCATION ({listed})")
     try:
         terms = ", ".join(quote(c.name) for c in columns)
@@ -223,15 +221,10 @@ def _read(context: SessionContext, pinned: Pinned, columns: tuple[Column, ...], 
         found = pa.Table.from_batches([b.to_pyarrow() for b in frame.execute_stream()], None) if files else markers
     finally:
         context.deregister_table(table)
-    names = {str(pinned.path / file).lstrip("/"): file for file in files}
-    paths = [names[_plain(path)] for path in found[_FILE].to_pylist()]
+    names = {shown(pinned.path) + file: file for file in files}
+    paths = [names[told(pinned.path, path)] for path in found[_FILE].to_pylist()]
     found = found.set_column(found.num_columns - 1, _FILE, pa.array(paths, pa.string()))
     return pa.concat_tables([markers.cast(schema), found.cast(schema)])
-
-
-def _plain(path: str) -> str:
-    """Return a path as the engine tells it, without scheme and encoding."""
-    return unquote(path.removeprefix("file://")).lstrip("/")
 
 
 def _schema(columns: Sequence[Column]) -> pa.Schema:
