@@ -7,16 +7,12 @@ file that the index does not know is always read: an index that lags behind make
 from __future__ import annotations
 
 import bisect
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote as percent_encode
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -29,6 +25,7 @@ from decreta_runtime.arrow import arrow_type, empty_batch
 from decreta_runtime.contract.errors import DecretaError, LakeUnusable, WriteConflict
 from decreta_runtime.contract.manifest import Ask, Column
 from decreta_runtime.lake import open_table, writing
+from decreta_runtime.locations import Location, make_ready, missing, open_in, remove, said_by, shown, sql_place, told
 from decreta_runtime.narrow import prefix_of, scalar_of
 from decreta_runtime.scan import Pinned, quote, sql_type
 
@@ -60,7 +57,7 @@ class TermIndex:
 
     columns: tuple[Column, ...]
     table: DeltaTable
-    path: Path
+    path: Location
     memory_bytes: int
     """What its rows may take as Arrow arrays; a larger index is asked anew by each look-up."""
 
@@ -196,7 +193,7 @@ def _ranges(first: pa.Array, places: range, terms: _Terms) -> Iterator[tuple[int
         yield nulls + bisect.bisect_left(places, term, key=key), nulls + bisect.bisect_right(places, term, key=key)
 
 
-def open_index(path: Path, columns: tuple[Column, ...], pinned: Pinned, memory_bytes: int) -> TermIndex | None:
+def open_index(path: Location, columns: tuple[Column, ...], pinned: Pinned, memory_bytes: int) -> TermIndex | None:
     """Return the index at `path` of the table `pinned`, None if there is none.
 
     Raises LakeUnusable if its log cannot be read or a file of it is gone, or if it has other columns, is of another
@@ -209,7 +206,7 @@ def open_index(path: Path, columns: tuple[Column, ...], pinned: Pinned, memory_b
     with _reading(path):
         found = pa.schema(table.schema().to_arrow())
         said = table.history(1)[0]
-        lost = next((file for file in index.own_files if not os.path.exists(file)), None)  # noqa: PTH110
+        lost = missing(path, index.own_files)
     words = None
     if [(f.name, _plain_type(f.type)) for f in found] != [(f.name, f.type) for f in _schema(columns)]:
         words = "it has other columns than the pack declares"
@@ -247,7 +244,7 @@ def relative_files(pinned: Pinned) -> tuple[str, ...]:
 
 
 def update_index(
-    context: SessionContext, pinned: Pinned, columns: tuple[Column, ...], path: Path, *, rebuild: bool = False
+    context: SessionContext, pinned: Pinned, columns: tuple[Column, ...], path: Location, *, rebuild: bool = False
 ) -> Updated:
     """Read the files that the index at `path` does not know, and forget those that the snapshot no longer has.
 
@@ -264,16 +261,18 @@ def update_index(
     if index is not None and not new and not gone:
         return Updated(index.table.version(), 0, 0, index.count, index.bytes, False)
     _require_own_columns(pinned, columns)
+    for place in (pinned.path, path):
+        open_in(context, place)
     with _writing(path):
         if index is None:
-            shutil.rmtree(path, ignore_errors=True)
-            path.mkdir(parents=True)
+            remove(path)
+            make_ready(path)
         kept = index.own_files if index is not None and gone else ()
         rows = _rows(context, pinned, columns, new, kept, known & now)
         said = {"decreta.dataset": pinned.name, "decreta.dataset_version": str(pinned.version)}
         said |= {_FORM: _FORM_IS, _TABLE_ID: pinned.table_id}
         write_deltalake(
-            path if index is None else index.table,
+            str(path) if index is None else index.table,
             pa.RecordBatchReader.from_batches(_schema(columns), rows),
             mode="append" if index is not None and not gone else "overwrite",
             commit_properties=CommitProperties(custom_metadata=said, max_commit_retries=0),
@@ -321,13 +320,14 @@ def _rows(
         _list(context, _OLD, (*columns, Column(name=_FILE, type="string")), kept)
         parts.append(f"SELECT {terms}, {_FILE} FROM {_OLD}")
     order = ", ".join(f"{quote(c.name)} NULLS FIRST" for c in columns)
-    names = {str(pinned.path / file).lstrip("/"): file for file in new}
+    names = {shown(pinned.path) + file: file for file in new}
     try:
         for batch in context.sql(f"{' UNION ALL '.join(parts)} ORDER BY {order}").execute_stream():
             rows = batch.to_pyarrow()
-            told = rows[_FILE].cast(pa.string()).dictionary_encode()
-            files = pa.array([_named(file, names, known | {*new}) for file in told.dictionary.to_pylist()], pa.string())
-            rows = rows.set_column(rows.num_columns - 1, _FILE, files.take(told.indices)).cast(schema)
+            found = rows[_FILE].cast(pa.string()).dictionary_encode()
+            texts = found.dictionary.to_pylist()
+            files = pa.array([_named(pinned.path, text, names, known | {*new}) for text in texts], pa.string())
+            rows = rows.set_column(rows.num_columns - 1, _FILE, files.take(found.indices)).cast(schema)
             yield rows.filter(pc.is_valid(rows[_FILE]))
     finally:
         for table in (_MARKS, *([_NEW] if new else ()), *([_OLD] if kept else ())):
@@ -337,24 +337,23 @@ def _rows(
 def _list(context: SessionContext, name: str, columns: Sequence[Column], files: Sequence[str]) -> None:
     """Make Parquet files a table."""
     declared = ", ".join(f"{quote(c.name)} {sql_type(c)}" for c in columns)
-    listed = ", ".join(f"'file://{percent_encode(file, safe='/')}'" for file in files)
+    listed = ", ".join(map(sql_place, files))
     context.sql(f"CREATE EXTERNAL TABLE {name} ({declared}) STORED AS PARQUET LOCATION ({listed})")
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def _reading(path: Location) -> Iterator[None]:
     """Turn what the reader says about an index that fails into LakeUnusable."""
     try:
         yield
     except DecretaError:
         raise
     except Exception as error:  # noqa: BLE001 - the reader raises several kinds, bare Exception among them
-        words = str(error).strip().split("\n")[0]
-        raise LakeUnusable(f"the index at {path} cannot be read: {words}", help=_REBUILD) from None
+        raise LakeUnusable(f"the index at {path} cannot be read: {said_by(error)}", help=_REBUILD) from None
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _writing(path: Location) -> Iterator[None]:
     """Turn what goes wrong while an index is built into an error of ours: its data stay right without it."""
     try:
         with writing(f"the index at {path}"):
@@ -365,19 +364,19 @@ def _writing(path: Path) -> Iterator[None]:
         words = str(error).split("\n")[0]
         raise WriteConflict(f"the index at {path} was changed by another writer: {words}", help=_REBUILD) from None
     except Exception as error:  # noqa: BLE001 - the engine raises bare Exception
-        words = str(error).strip().split("\n")[0].removeprefix("DataFusion error: ")
+        words = said_by(error).removeprefix("DataFusion error: ")
         raise LakeUnusable(f"the index at {path} cannot be built: {words}", help=_REBUILD) from None
 
 
-def _named(told: str, names: Mapping[str, str], known: frozenset[str]) -> str | None:
-    """Return a data file as the log names it; `told` is its path as the engine has it behind `/`, or such a name.
+def _named(location: Location, text: str, names: Mapping[str, str], known: frozenset[str]) -> str | None:
+    """Return a data file as the log names it; `text` is its path as the engine has it behind `/`, or such a name.
 
     None of a file that was known and is gone.
     """
-    if not told.startswith("/"):
-        return told if told in known else None
-    path = told.removeprefix("/").removeprefix("file://").lstrip("/")
-    found = names.get(path) or names.get(unquote(path))
+    if not text.startswith("/"):
+        return text if text in known else None
+    path = text.removeprefix("/")
+    found = names.get(path.removeprefix("file://").lstrip("/")) or names.get(told(location, path))
     if found is None:
         raise ValueError(f"the engine names a file that nobody asked for: {path}")
     return found

@@ -28,8 +28,9 @@ from decreta_runtime.contract.records import QueryDetail
 from decreta_runtime.functions import scalar_functions
 from decreta_runtime.guards import choose
 from decreta_runtime.indexing import Indexed, Indexing, states
-from decreta_runtime.lake import Lake, local_path
+from decreta_runtime.lake import Lake
 from decreta_runtime.load import load
+from decreta_runtime.locations import located, said_by
 from decreta_runtime.metrics import ScanStats, read_by, scan_stats
 from decreta_runtime.observe import observe
 from decreta_runtime.pin import Binding, bind_run
@@ -74,7 +75,7 @@ class Pack:
         self.manifest = self._pack.manifest
         # A relative lake of the environment starts where `generated/` stands.
         start = Path(folder).absolute().parent.parent
-        self.lake = Lake(lake) if lake else Lake(str(local_path(self.policy.lake().value, start)))
+        self.lake = Lake(lake) if lake else Lake(str(located(self.policy.lake().value, start)))
         self._ledger = Ledger(self.manifest.pack, self.policy.digest)
         self._binding: Binding | None = None
         self._readings: dict[str, Reading] = {}
@@ -146,7 +147,7 @@ class Pack:
             if name in bound:
                 if len(found) != 1:
                     raise InputInvalid(f"the table `{name}` is bound to {len(found)} places", help="name one")
-                given[name] = [str(local_path(found[0], Path.cwd()))]
+                given[name] = [str(located(found[0], Path.cwd()))]
         return given
 
     def check_workload(self, workload: str) -> None:
@@ -295,7 +296,7 @@ class Pack:
         except DecretaError:
             raise
         except Exception as error:  # noqa: BLE001 - the binding raises bare Exception
-            words = str(error).strip().split("\n")[0].removeprefix("DataFusion error: ")
+            words = said_by(error).removeprefix("DataFusion error: ")
             raise InputInvalid(f"the engine says: {words}", help="correct the statement or its parameters") from None
         seconds = time.perf_counter() - start
         scans = {name: reading.scans[name] for name in read(frame)}

@@ -8,7 +8,8 @@ from decreta_runtime.contract.errors import LakeUnusable
 from decreta_runtime.contract.manifest import QUARANTINE, Manifest
 from decreta_runtime.contract.policy import Policy
 from decreta_runtime.contract.records import RunRecord
-from decreta_runtime.lake import Lake, local_path, open_table
+from decreta_runtime.lake import Lake, open_table
+from decreta_runtime.locations import Location, located
 from decreta_runtime.scan import Pinned
 from decreta_runtime.tally import Tally
 
@@ -100,10 +101,11 @@ def _recorded(name: str, manifest: Manifest, lake: Lake, run: RunRecord) -> Pinn
         raise LakeUnusable(f"the last run has no table `{name}`", help="the pack has changed since: run it again")
     entry = manifest.objects.get(name)
     if entry is None or entry.table is None:
-        known, place, path = "", None, lake.dataset(manifest.pack, name)
+        known, place = "", None
+        path: Location = lake.dataset(manifest.pack, name)
     else:
         known, _, place = run.sources.get(name, "").partition("@")
-        path = local_path(place, lake.root)
+        path = located(place, lake.root)
     table = open_table(path, run.versions[name])
     if table is None:
         raise LakeUnusable(f"the table `{name}` at {path} is gone", help="restore it, or run the pack again")

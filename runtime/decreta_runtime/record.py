@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,6 +20,7 @@ from deltalake.exceptions import CommitFailedError
 from decreta_runtime.contract.errors import WriteConflict
 from decreta_runtime.contract.records import Kind, LedgerRow, QueryDetail, RunRecord
 from decreta_runtime.lake import Lake, open_table, writing
+from decreta_runtime.locations import Location
 
 _APPENDS = 10
 """Tries at an append that others beat: runs of several packs, and readers, share the runs and the ledger."""
@@ -238,7 +238,7 @@ def _records(table: DeltaTable, predicate: str) -> list[dict[str, Any]]:
 
 
 def _append(
-    path: Path,
+    path: Location,
     rows: pa.Table,
     marks: list[Transaction],
     look_first: Callable[[DeltaTable], None] = lambda table: None,
@@ -256,7 +256,7 @@ def _append(
             with writing(f"the table {path}"):
                 # Merged, because a lake that an earlier version began lacks columns that have come since.
                 write_deltalake(
-                    path if table is None else table,
+                    str(path) if table is None else table,
                     rows,
                     mode="append",
                     schema_mode="merge",

@@ -8,14 +8,12 @@ no filter down and reads everything.
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote as percent_encode
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -30,6 +28,7 @@ from decreta_runtime.contract.errors import LakeUnusable
 from decreta_runtime.contract.manifest import Column
 from decreta_runtime.contract.policy import ScanValue
 from decreta_runtime.links import ORDINAL, Links
+from decreta_runtime.locations import Location, missing, named, open_in, said_by, shown, sql_place
 
 _NAN = {"float32": pa.scalar(math.nan, pa.float32()), "float64": pa.scalar(math.nan, pa.float64())}
 
@@ -56,7 +55,7 @@ class Pinned:
     """One version of one Delta table."""
 
     name: str
-    path: Path
+    path: Location
     version: int
     table: DeltaTable
     place: str | None = None
@@ -125,8 +124,11 @@ class Pinned:
 
     @cached_property
     def sample(self) -> Footer | None:
-        """The footer of the largest data file, which stands for all of them; None if it cannot be read."""
-        if not self.files:
+        """The footer of the largest data file, which stands for all of them; None if it cannot be read.
+
+        Nor in an object store: a look-up there would ask for it first.
+        """
+        if not self.files or not isinstance(self.path, Path):
             return None
         try:
             path = max(zip(self.actions["size_bytes"].to_pylist(), self.files, strict=True))[1]
@@ -140,7 +142,12 @@ class Pinned:
         return Footer(path, footer.num_rows, footer.num_row_groups, sizes)
 
     def row_groups(self, column: str) -> RowGroups | None:
-        """Read of each data file's footer what bounds a column; None if something does not, or is no bound."""
+        """Read of each data file's footer what bounds a column; None if something does not, or is no bound.
+
+        None in an object store, where each footer is a request.
+        """
+        if not isinstance(self.path, Path):
+            return None
         ranges, total = [], 0
         try:
             for group in (f.row_group(i) for f in map(pq.read_metadata, self.files) for i in range(f.num_row_groups)):
@@ -164,12 +171,12 @@ class Pinned:
 
     def require_files(self, files: Sequence[str] | None = None) -> None:
         """Raise LakeUnusable if a data file, or one of `files`, is gone: the engine would skip it without a word."""
-        for path in self.files if files is None else files:
-            if not os.path.exists(path):  # noqa: PTH110 - asked for each file of each look-up
-                raise LakeUnusable(
-                    f"the file {path} of `{self.name}` version {self.version} is gone",
-                    help="restore it from a backup, or run the pack again to write the table anew",
-                )
+        path = missing(self.path, self.files if files is None else files)
+        if path is not None:
+            raise LakeUnusable(
+                f"the file {path} of `{self.name}` version {self.version} is gone",
+                help="restore it from a backup, or run the pack again to write the table anew",
+            )
 
 
 @dataclass(frozen=True)
@@ -198,7 +205,7 @@ class Scanned:
 
     def file_of(self, path: str) -> str:
         """Return the data file of which the engine writes `path` in its metrics."""
-        return f"/{path.lstrip('/')}" if self.links is None else self.links.file_of(path)
+        return named(self.pinned.path, path) if self.links is None else self.links.file_of(path)
 
     def require_files(self) -> None:
         """Raise LakeUnusable if a file went after it was registered. Asked after reading, it holds for the reading."""
@@ -226,9 +233,11 @@ def register_scan(
     """
     subject = f"the table `{pinned.name}` at {pinned.path}"
     require(pinned.schema, columns, subject)
-    files, folder, held, links = pinned.files if listed is None else listed, pinned.path, 0, None
+    files, held, links = pinned.files if listed is None else listed, 0, None
+    folder: Location = pinned.path
     if reads_files(value.path) and files:
         pinned.require_files(files)
+        open_in(context, folder)
         if value.path == "linked":
             links = _linked(context, pinned, columns, value, files)
             folder = links.folder
@@ -238,14 +247,13 @@ def register_scan(
         batches = _read(pinned, columns) if files else []
         held = sum(batch.nbytes for batch in batches)
         context.register_record_batches(pinned.name, [batches or [empty_batch(schema_of(columns))]])
-    within = str(folder).strip("/") + "/"
-    return Scanned(value.path, pinned, len(pinned.files), pinned.bytes, within, held, files, value, links)
+    return Scanned(value.path, pinned, len(pinned.files), pinned.bytes, shown(folder), held, files, value, links)
 
 
 def _native(
     context: SessionContext, pinned: Pinned, columns: Sequence[Column], value: ScanValue, files: Sequence[str]
 ) -> None:
-    locations = ", ".join(_url(path) for path in files)
+    locations = ", ".join(sql_place(path) for path in files)
     _declare(context, pinned.name, columns, f"LOCATION ({locations})", value)
     if any(column.type in _NAN for column in columns):
         _show(context, pinned.name, [_meant(column) for column in columns])
@@ -259,7 +267,7 @@ def _linked(
     links = Links([pinned.files[i] for i in at.to_pylist()], {n: v.take(at) for n, v in pinned.partitions.items()})
     own = [column for column in columns if column.name not in pinned.partitions]
     # The engine takes the name of a partition column as it stands: quoted, it finds no such column.
-    place = f"PARTITIONED BY ({ORDINAL}) LOCATION {_url(str(links.folder) + '/')}"
+    place = f"PARTITIONED BY ({ORDINAL}) LOCATION {sql_place(str(links.folder) + '/')}"
     _declare(context, pinned.name, [*own, Column(name=ORDINAL, type="int32")], place, value)
     values = {c.name: links.values_of(c.name, arrow_type(c.type)) for c in columns if c.name in pinned.partitions}
     shown = [values[c.name](col(ORDINAL)).alias(c.name) if c.name in values else _meant(c) for c in columns]
@@ -301,17 +309,12 @@ def _read(pinned: Pinned, columns: Sequence[Column]) -> list[pa.RecordBatch]:
     try:
         rows: list[pa.RecordBatch] = pa.table(pinned.table.scan(columns=[c.name for c in columns])).to_batches()
     except Exception as error:  # noqa: BLE001 - the reader raises several kinds, bare Exception among them
-        words = str(error).strip().split("\n")[0]
+        words = said_by(error)
         raise LakeUnusable(
             f"`{pinned.name}` version {pinned.version} at {pinned.path} cannot be read: {words}",
             help="restore its files from a backup, or run the pack again to write the table anew",
         ) from None
     return rows
-
-
-def _url(path: str) -> str:
-    """Return a path as a URL in SQL: in a path `*`, `?` and `[` are patterns, and one without a match is no table."""
-    return f"'file://{percent_encode(path, safe='/')}'"
 
 
 def quote(name: str) -> str:

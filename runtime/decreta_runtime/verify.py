@@ -19,6 +19,7 @@ _ASKED: dict[str, frozenset[Guard]] = {
     "scan": frozenset(
         {
             "engine_as_probed",
+            "local_files",
             "no_column_mapping",
             "no_deletion_vectors",
             "plain_protocol",

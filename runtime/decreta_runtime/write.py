@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -24,6 +23,7 @@ from decreta_runtime.contract.manifest import Column
 from decreta_runtime.contract.policy import WriteValue
 from decreta_runtime.evolve import KEY_PROPERTY
 from decreta_runtime.lake import open_table, writing
+from decreta_runtime.locations import Location, missing
 from decreta_runtime.scan import Pinned
 
 _RUN_KEY = "decreta.run_key"
@@ -63,7 +63,7 @@ class Written(NamedTuple):
     memory_bytes: int
 
 
-def already_written(name: str, path: Path, identity: RunIdentity) -> Pinned | None:
+def already_written(name: str, path: Location, identity: RunIdentity) -> Pinned | None:
     """Return the version that an earlier attempt at this very run has committed whole, None if there is none.
 
     The engine records application transactions but does not enforce them, so the writer looks first.
@@ -74,13 +74,13 @@ def already_written(name: str, path: Path, identity: RunIdentity) -> Pinned | No
     for commit in table.history(limit=1):
         if commit.get(_RUN_KEY) == identity.run_key:
             pinned = Pinned(name, path, table.version(), table)
-            return pinned if all(Path(file).exists() for file in pinned.files) else None
+            return pinned if missing(path, pinned.files) is None else None
     return None
 
 
 def write(
     name: str,
-    path: Path,
+    path: Location,
     rows: Iterable[pa.RecordBatch],
     columns: tuple[Column, ...],
     key: str,
@@ -115,7 +115,7 @@ def write(
     reader = pa.RecordBatchReader.from_batches(schema, stream())
     try:
         with writing(f"`{name}` at {path}"):
-            _commit(path if table is None else table, reader, value, identity.commit(name, key))
+            _commit(str(path) if table is None else table, reader, value, identity.commit(name, key))
     except CommitFailedError as error:
         if (ours := already_written(name, path, identity)) is not None:
             return Written(ours, counted, size)
@@ -128,14 +128,14 @@ def write(
     return Written(Pinned(name, path, version, _reopened(path, version)), counted, size)
 
 
-def _reopened(path: Path, version: int) -> DeltaTable:
+def _reopened(path: Location, version: int) -> DeltaTable:
     table = open_table(path, version)
     assert table is not None  # it has just been committed
     return table
 
 
 def _commit(
-    target: Path | DeltaTable, reader: pa.RecordBatchReader, value: WriteValue, properties: CommitProperties
+    target: str | DeltaTable, reader: pa.RecordBatchReader, value: WriteValue, properties: CommitProperties
 ) -> None:
     # No row group has more distinct values than rows; the writer's own guess is a million, and a megabyte each.
     filters = BloomFilterProperties(True, fpp=float(value.bloom_fpp), ndv=value.row_group_rows)

@@ -24,6 +24,7 @@ CONSTANTS = {
     "_KEY_COLUMNS": "columns that `init` tries as a key",
     "_APPENDS": "tries at an append to the shared tables before the writer says that it lost",
     "FORMAT": "the lake's format",
+    "_PAGE": "objects that an object store tells at once",
     "_MILLISECOND": "what timestamps are cut to in the Delta log",
     "_UNITS": "the engine's words for thousands and millions in its metrics",
     "_READER_FEATURES": "Delta's protocol versions",
@@ -41,9 +42,36 @@ LITERALS = {
     ("record.py", 0.1): "seconds that one of two writers waits at most before it looks again",
 }
 """Numbers in the midst of code, by module."""
-PROTOCOL = {"deletionVectors", "none", "num_records", "://", "..", "manifest.json", "bool", "rebuild", "refuse", "%_\\"}
+PROTOCOL = {
+    "deletionVectors",
+    "none",
+    "num_records",
+    "://",
+    "..",
+    "manifest.json",
+    "bool",
+    "rebuild",
+    "refuse",
+    "%_\\",
+    "@",
+    "etag",
+}
 """Words of Delta's protocol, of places and of the contract's forms."""
-AFFIXES = {"list<", "decimal(", "decimal", "file://", "/", ".py", "policy/", "max.", "partition.", "+"}
+AFFIXES = {
+    "list<",
+    "decimal(",
+    "decimal",
+    "file://",
+    "/",
+    ".py",
+    "policy/",
+    "max.",
+    "partition.",
+    "+",
+    "http://",
+    "AWS_",
+    "//",
+}
 """How types, places, modules, counters of the log and selections begin or end."""
 
 

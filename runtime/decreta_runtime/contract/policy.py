@@ -21,6 +21,7 @@ V = TypeVar("V", covariant=True)
 
 Guard = Literal[
     "engine_as_probed",
+    "local_files",
     "no_column_mapping",
     "index_readable",
     "no_deletion_vectors",
