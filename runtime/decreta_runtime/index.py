@@ -21,11 +21,12 @@ from datafusion import SessionContext
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
+from decreta_runtime.access import said_by
 from decreta_runtime.arrow import arrow_type, empty_batch
 from decreta_runtime.contract.errors import DecretaError, LakeUnusable, WriteConflict
 from decreta_runtime.contract.manifest import Ask, Column
 from decreta_runtime.lake import open_table, writing
-from decreta_runtime.locations import Location, make_ready, missing, open_in, remove, said_by, shown, sql_place, told
+from decreta_runtime.locations import Location, make_ready, missing, open_in, remove, shown, sql_place, told
 from decreta_runtime.narrow import prefix_of, scalar_of
 from decreta_runtime.scan import Pinned, quote, sql_type
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
+from decreta_runtime.access import said_by
 from decreta_runtime.contract.errors import DecretaError, InputInvalid, LakeUnusable
 from decreta_runtime.locations import (
     Location,
@@ -22,7 +23,6 @@ from decreta_runtime.locations import (
     mended,
     put_new,
     read,
-    said_by,
     writable,
 )
 from decreta_runtime.lock import held

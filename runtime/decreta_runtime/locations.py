@@ -1,13 +1,11 @@
 """Where tables and lakes lie: in a folder of this machine, or in an object store at `s3://BUCKET/KEY`.
 
-The one module that tells the two apart; a folder is a `Path`, so what works on folders alone stays as it is. Endpoint,
-region and credentials stand in the standard `AWS_*` variables of the environment. All three clients, the engine's,
-delta-rs' and the one used here, read them by themselves: no credential passes through decreta, so none can be kept.
+The one module that tells the two apart; a folder is a `Path`, so what works on folders alone stays as it is. How a
+store is asked, its clients take from the environment by themselves (`access.py`): no credential passes through here.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import posixpath
 import re
@@ -25,7 +23,16 @@ from urllib.parse import unquote
 from datafusion import SessionContext
 from datafusion.object_store import AmazonS3
 
-from decreta_runtime.contract.errors import InputInvalid, LakeUnusable, without_secrets
+from decreta_runtime.access import (
+    HELP,
+    environment,
+    keep_logs_quiet,
+    require_exclusive_commits,
+    require_settings,
+    said_by,
+    says_yes,
+)
+from decreta_runtime.contract.errors import InputInvalid, LakeUnusable
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -37,20 +44,8 @@ _IN_A_KEY = re.compile(r"[\x00-\x1f\x7f\[\]\\^|?#%*]")
 """The same in an object store, where a place is a URL to begin with."""
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _PLAIN = re.compile(r"[\w/.=-]*", re.ASCII)
-_PROVIDERS = (
-    "AWS_ACCESS_KEY_ID",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-)
-"""Variables one of which says where credentials are; without any, the clients would ask the network for minutes."""
-_YES = frozenset({"true", "1", "on", "yes", "y"})
-"""How a variable says yes: the clients' words for it."""
 _PAGE = 1000
 """Objects that a store tells at once."""
-_STORE_SAYS = re.compile(r"Generic S3 error|<Error>")
-_ANSWER = re.compile(r"<Code>(\w+)</Code>")
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Stored(NamedTuple):
@@ -113,38 +108,8 @@ def _stored(uri: str) -> Stored:
         raise InputInvalid(words, help="name another place")
     if {"", ".", ".."} & set(key.split("/")):
         raise InputInvalid(f"{uri!r} names no place in a bucket", help="name it s3://BUCKET/PATH, without `..` or `//`")
-    _require_settings()
+    require_settings()
     return Stored(bucket, key)
-
-
-def _require_settings() -> None:
-    """Raise InputInvalid unless the environment says how object stores are asked, and nowhere else is it said."""
-    said = os.environ
-    if not any(said.get(name) for name in _PROVIDERS) and not _on("AWS_SKIP_SIGNATURE"):
-        words = "the environment has no credentials for object stores"
-        raise InputInvalid(words, help="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, see docs/object-stores.md")
-    if not (said.get("AWS_REGION") or said.get("AWS_DEFAULT_REGION")):
-        words = "the environment does not say the region of its object store"
-        raise InputInvalid(words, help="set AWS_REGION; stores that know no regions take any, such as us-east-1")
-    endpoint = said.get("AWS_ENDPOINT_URL", "")
-    if "@" in endpoint:
-        words = "AWS_ENDPOINT_URL has credentials in it, which error messages of the engines would show"
-        raise InputInvalid(words, help="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead")
-    if endpoint.startswith("http://") and not _on("AWS_ALLOW_HTTP"):
-        words = f"AWS_ENDPOINT_URL is {endpoint}, which sends everything in the clear"
-        raise InputInvalid(words, help="set an https:// endpoint, or AWS_ALLOW_HTTP=true if that is meant")
-
-
-def _require_exclusive_commits() -> None:
-    """Raise InputInvalid if the environment tells delta-rs to commit without asking whether another has done so."""
-    if _on("AWS_S3_ALLOW_UNSAFE_RENAME") or os.environ.get("AWS_CONDITIONAL_PUT", "etag") != "etag":
-        words = "the environment tells the Delta engine to commit to object stores without a condition"
-        help = "unset AWS_S3_ALLOW_UNSAFE_RENAME and AWS_CONDITIONAL_PUT: two runs could take each other's commits away"
-        raise InputInvalid(words, help=help)
-
-
-def _on(name: str) -> bool:
-    return os.environ.get(name, "").lower() in _YES
 
 
 def is_local(uri: str) -> bool:
@@ -179,9 +144,8 @@ def told(location: Location, path: str) -> str:
 def open_in(context: SessionContext, location: Location) -> None:
     """Let a session read the files of a place."""
     if isinstance(location, Stored):
-        for name in _LOGGERS:
-            logging.getLogger(name).addFilter(_QUIET)
-        context.register_object_store(_SCHEME, _engine_store(location.bucket, _environment()), None)
+        keep_logs_quiet()
+        context.register_object_store(_SCHEME, _engine_store(location.bucket, environment()), None)
 
 
 def missing(location: Location, files: Sequence[str]) -> str | None:
@@ -292,7 +256,7 @@ def make_ready(location: Location) -> None:
     if isinstance(location, Path):
         location.mkdir(parents=True, exist_ok=True)
     else:
-        _require_exclusive_commits()
+        require_exclusive_commits()
 
 
 def writable(location: Location) -> bool:
@@ -319,51 +283,19 @@ def _asking(location: Location) -> Iterator[None]:
     except (FileNotFoundError, AlreadyExistsError, PreconditionError):
         raise
     except BaseError as error:
-        raise LakeUnusable(f"{location} cannot be reached: {said_by(error)}", help=_HELP) from None
-
-
-_HELP = "check the place, AWS_ENDPOINT_URL, AWS_REGION and the credentials in the environment"
-
-
-def said_by(error: Exception) -> str:
-    """Return what the system or an engine says, in a line; of a store's answer its code alone, which quotes nothing."""
-    if strerror := getattr(error, "strerror", None):
-        return str(strerror)
-    text = _COLOURS.sub("", str(error)).strip()
-    if not _STORE_SAYS.search(text):
-        return text.split("\n")[0]
-    code = _ANSWER.search(text)
-    before = text.partition("<")[0].partition("Debug source")[0]
-    words = " ".join(before.replace("↳", ":").split()).replace(" :", ":").rpartition(" - ")[-1].rstrip(": ")
-    return f"{words} ({code[1]})" if code else words
+        raise LakeUnusable(f"{location} cannot be reached: {said_by(error)}", help=HELP) from None
 
 
 def mended(location: Location, help: str) -> str:
     """Return what to do about a place that cannot be read: of a store, look first at how it is asked."""
-    return help if isinstance(location, Path) else f"{_HELP}; else {help}"
-
-
-class _Quiet(logging.Filter):
-    """Takes credentials that a store quotes out of what the engines log."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = without_secrets(record.getMessage()), None
-        return True
-
-
-_QUIET = _Quiet()
-_LOGGERS = ("datafusion.datasource.listing_table_factory", "object_store.client.retry")
+    return help if isinstance(location, Path) else f"{HELP}; else {help}"
 
 
 def _store(bucket: str) -> S3Store:
-    return _own_store(bucket, _environment())
+    return _own_store(bucket, environment())
 
 
 # A store keeps its connections, so each is made once: until the environment says something else.
-
-
-def _environment() -> int:
-    return hash(tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))))
 
 
 @cache
@@ -376,4 +308,4 @@ def _own_store(bucket: str, environment: int) -> S3Store:
 @cache
 def _engine_store(bucket: str, environment: int) -> AmazonS3:
     # What it is not told it takes from the environment, this one setting apart.
-    return AmazonS3(bucket_name=bucket, allow_http=_on("AWS_ALLOW_HTTP"))
+    return AmazonS3(bucket_name=bucket, allow_http=says_yes("AWS_ALLOW_HTTP"))

@@ -18,6 +18,7 @@ import msgspec
 import pyarrow as pa
 from datafusion import DataFrame, SQLOptions
 
+from decreta_runtime.access import said_by
 from decreta_runtime.arrow import arrow_type, plain
 from decreta_runtime.calls import require_engine_functions
 from decreta_runtime.contract.errors import DecretaError, InputInvalid
@@ -30,7 +31,7 @@ from decreta_runtime.guards import choose
 from decreta_runtime.indexing import Indexed, Indexing, states
 from decreta_runtime.lake import Lake
 from decreta_runtime.load import load
-from decreta_runtime.locations import located, said_by
+from decreta_runtime.locations import located
 from decreta_runtime.metrics import ScanStats, read_by, scan_stats
 from decreta_runtime.observe import observe
 from decreta_runtime.pin import Binding, bind_run

@@ -22,13 +22,14 @@ import pyarrow.parquet as pq
 from datafusion import Expr, SessionContext, col, functions, lit
 from deltalake import DeltaTable
 
+from decreta_runtime.access import said_by
 from decreta_runtime.arrow import arrow_type, empty_batch, require, schema_of
 from decreta_runtime.contract import types
 from decreta_runtime.contract.errors import LakeUnusable
 from decreta_runtime.contract.manifest import Column
 from decreta_runtime.contract.policy import ScanValue
 from decreta_runtime.links import ORDINAL, Links
-from decreta_runtime.locations import Location, missing, named, open_in, said_by, shown, sql_place
+from decreta_runtime.locations import Location, missing, named, open_in, shown, sql_place
 
 _NAN = {"float32": pa.scalar(math.nan, pa.float32()), "float64": pa.scalar(math.nan, pa.float64())}
 

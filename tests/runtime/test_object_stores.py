@@ -161,7 +161,7 @@ def test_objects_are_written_for_tables_in_a_store(bucket: str, tmp_path: Path) 
 def test_a_table_in_a_store_reads_the_same_by_each_path(bucket: str, path: str) -> None:
     numbers = itertools.count()
 
-    @settings(LAW, max_examples=4)
+    @settings(LAW, max_examples=3)
     @given(case=cases(partitioned=path == "delta"), data=st.data())
     def law(case: Case, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from(["t", "a table", "p=1", "é'&;+"]))
