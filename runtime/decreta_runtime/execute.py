@@ -195,7 +195,8 @@ class Execution:
         choice: Choice[WriteValue],
     ) -> Written:
         path = self.lake.dataset(self.identity.pack, name)
-        return write(name, path, batches, columns, key, choice.value, self.identity)
+        ordered = self.profile.value.ordered_writes
+        return write(name, path, batches, columns, key, choice.value, self.identity, ordered=ordered)
 
     def _written(
         self,

@@ -17,7 +17,7 @@ from deltalake import (
 )
 from deltalake.exceptions import CommitFailedError
 
-from decreta_runtime.arrow import exactly, schema_of
+from decreta_runtime.arrow import exactly, one_batch, schema_of
 from decreta_runtime.contract.errors import DecretaError, StatementFailed, WriteConflict
 from decreta_runtime.contract.manifest import Column
 from decreta_runtime.contract.policy import WriteValue
@@ -86,11 +86,13 @@ def write(
     key: str,
     value: WriteValue,
     identity: RunIdentity,
+    *,
+    ordered: bool = False,
 ) -> Written:
     """Replace the table at `path` by `rows`; return what was written.
 
-    `rows` are sorted as `value` says before they come here; if they raise, nothing is
-    committed. Raises WriteConflict if another writer was faster,
+    `rows` are sorted as `value` says before they come here; `ordered` gathers them, so that they keep their order to
+    the last row. If they raise, nothing is committed. Raises WriteConflict if another writer was faster,
     LakeUnusable if the place cannot be written, SchemaMismatch and CheckViolated if rows are not as the contract says.
     """
     schema = schema_of(columns)
@@ -101,7 +103,8 @@ def write(
         nonlocal counted, size
         # A lazy result handed over as it is can hang the writer (`engine-facts` 13); a generator cannot.
         try:
-            for batch in exactly(rows, schema, name):
+            exact = exactly(rows, schema, name)
+            for batch in one_batch(schema, exact) if ordered else exact:
                 counted += batch.num_rows
                 size += batch.nbytes
                 yield batch

@@ -25,6 +25,7 @@ from tests.packs.retail.conftest import generate
 
 import decreta_runtime
 from decreta_runtime import checks, place, sources
+from decreta_runtime import write as writer
 from decreta_runtime.contract import policy as contract
 from decreta_runtime.contract.errors import PolicyIncomplete
 
@@ -150,6 +151,7 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Subject]:
 def observed(subject: Subject, lake: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Run a pack and ask its shape; return everything that an observer from outside sees of it."""
     processes, spilled, chunks = set[int](), set[str](), list[int]()
+    given = spy_on_writes(monkeypatch)
     dealt, plans, asked = spy_on_dealing(monkeypatch), spy_on_spills(monkeypatch), spy_on_checks(monkeypatch)
     with decreta_runtime.open(str(subject.pack), lake=str(lake)) as pack:
 
@@ -179,6 +181,7 @@ def observed(subject: Subject, lake: Path, monkeypatch: pytest.MonkeyPatch) -> d
         "processes": max(processes),
         "dealt": dealt.get("ahead"),
         "chunks": sum(chunks),
+        "several batches": max(given) > 1,
         "spills": len(spilled),
         "spilled": sorted({name.split("/")[0] for name in spilled}),
         "spill plans": plans,
@@ -210,6 +213,24 @@ def spy_on_dealing(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         return wait(running, *args, **kwargs)
 
     monkeypatch.setattr(sources.futures, "wait", spying)
+    return found
+
+
+def spy_on_writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Note how many batches the writer is given for each commit."""
+    found: list[int] = []
+    commit = writer.write_deltalake
+
+    def spying(target: Any, reader: Any, **kwargs: Any) -> Any:
+        def counted() -> Iterator[Any]:
+            for batch in reader:
+                found[-1] += 1
+                yield batch
+
+        found.append(0)
+        return commit(target, pa.RecordBatchReader.from_batches(reader.schema, counted()), **kwargs)
+
+    monkeypatch.setattr(writer, "write_deltalake", spying)
     return found
 
 
@@ -390,6 +411,7 @@ EFFECTS: dict[tuple[str, str], tuple[Callable[[Subject], Callable[[Policy], None
     ("SessionValue", "source_chunks_per_worker"): (session("batch_ingest", source_chunks_per_worker=1), {"chunks"}),
     ("SessionValue", "source_chunks_ahead"): (session("batch_ingest", source_chunks_ahead=1), {"dealt"}),
     ("SessionValue", "spill_buffer_bytes"): (small_buffer, {"spills"}),
+    ("SessionValue", "ordered_writes"): (session("batch_ingest", ordered_writes=True), {"several batches"}),
     ("SessionValue", "ledger_buffer_rows"): (session("interactive_query", ledger_buffer_rows=10), {"flushed"}),
 }
 """Field → the change of it, and what of it must be seen from outside."""

@@ -81,6 +81,7 @@ def drawn_value(section: str, given: Decision, draw: Callable[..., Any], columns
         value |= {"build": pick([True, False]), "memory_bytes": pick(LADDERS["index.memory_bytes"])}
     elif section == "session_profile_by_workload":
         value["source_workers"] = 1
+        value["ordered_writes"] = pick([False, True])
         value["spill_buffer_bytes"] = pick([1, *LADDERS["session.spill_buffer_bytes"]])
         chosen = {name: dict(setting) for name, setting in value["settings"].items()}
         for name, choices in SETTINGS.items():

@@ -108,6 +108,8 @@ class SessionValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Bytes that a spill gathers before it appends them: one commit and one file each."""
     ledger_buffer_rows: int
     """Rows of the ledger that an open pack gathers before it writes them."""
+    ordered_writes: bool
+    """Whether the rows of a commit are gathered in memory into one batch: the writer permutes several."""
 
 
 class ValidationValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
