@@ -74,11 +74,13 @@ class Reading:
     def take_for(self, shape: str, entry: QueryEntry, given: Mapping[str, pa.Scalar]) -> None:
         """Have what a shape reads: of each dataset the files that may hold what `given` asks for, and its views."""
         for dataset in entry.datasets:
-            if dataset not in self._taken:
-                self._register(self._choose(dataset, entry.workload))
-            taken = self._taken[dataset]
-            files = self._files(shape, dataset, entry, given) if taken.choice.value.log_pruning else taken.pinned.files
-            if files != self.scans[dataset].listed:
+            known = self._taken.get(dataset)
+            taken = known or self._choose(dataset, entry.workload)
+            pruned = taken.choice.value.log_pruning
+            files = self._files(shape, taken.pinned, entry, given) if pruned else taken.pinned.files
+            if known is None:
+                self._register(taken, files=files)
+            elif files != self.scans[dataset].listed:
                 self._list(taken, files)
         for view in entry.views:
             if view not in self.views:
@@ -106,9 +108,10 @@ class Reading:
             columns = manifest.read_by_shapes(name, workload)
         return _Taken(pinned, choice, columns, columns == contract)
 
-    def _register(self, taken: _Taken, contract: tuple[Column, ...] = ()) -> None:
+    def _register(self, taken: _Taken, contract: tuple[Column, ...] = (), files: tuple[str, ...] | None = None) -> None:
+        """Make a table known for the first time, with `files` alone: the engine reads the footer of each it is told."""
         name = taken.pinned.name
-        scanned = self._list(taken, taken.pinned.files)
+        scanned = self._list(taken, taken.pinned.files if files is None else files)
         self.ledger.add(
             "scan",
             name,
@@ -134,8 +137,8 @@ class Reading:
         self._taken[name], self.scans[name] = taken, scanned
         return scanned
 
-    def _files(self, shape: str, dataset: str, entry: QueryEntry, given: Mapping[str, pa.Scalar]) -> tuple[str, ...]:
-        pinned, scans = self._taken[dataset].pinned, entry.asks.get(dataset)
+    def _files(self, shape: str, pinned: Pinned, entry: QueryEntry, given: Mapping[str, pa.Scalar]) -> tuple[str, ...]:
+        dataset, scans = pinned.name, entry.asks.get(pinned.name)
         if scans is None:
             return pinned.files
         files = matching(pinned, scans, given)
