@@ -1,7 +1,7 @@
 """`make bench-scans`: what selective queries cost beside peers, how a look-up grows, TPC-H, and the workload classes.
 
-`python benchmarks/scans.py [--quick] [--only PART …] [PEERS]` writes benchmarks/results/scans.md; with `--quick` or `--only`
-it prints alone. PEERS is the `bin` folder of an environment with `polars duckdb daft deltalake`; without it those are left
+`python benchmarks/scans.py [PEERS] [--quick] [--only PART …] [--write]` writes benchmarks/results/scans.md; with `--quick` or
+`--only` it prints alone unless told to write. PEERS is the `bin` folder of an environment with `polars duckdb daft deltalake`; without it those are left
 out. All runs are interleaved, times are medians, counters exact; compare ratios, not milliseconds.
 """
 
@@ -56,6 +56,7 @@ def main() -> None:
     arguments.add_argument("peers", nargs="?", type=lambda text: Path(text).absolute())
     arguments.add_argument("--quick", action="store_true")
     arguments.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    arguments.add_argument("--write", action="store_true")
     given = arguments.parse_args()
     found: list[Goal] = []
     texts = []
@@ -67,9 +68,11 @@ def main() -> None:
         texts.append(text)
         print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
     made = f"Made by `make bench-scans` on {machine()}."
+    if left := [name for name in PARTS if name not in given.only]:
+        made += f" Left out: {', '.join(left)}."
     text = f"# Scans that read almost nothing\n\n{made}\n\n{goals(found)}\n\n" + "\n\n".join(texts) + "\n"
     print(text)
-    if not given.quick and given.only == list(PARTS):
+    if given.write or not (given.quick or left):
         (ROOT / "benchmarks/results/scans.md").write_text(text)
 
 
