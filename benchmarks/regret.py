@@ -27,7 +27,7 @@ from engines import bytes_read
 from examples import samples
 from knobs import Candidate, candidates, effective, written
 from policies import engine_scan, engine_session, engine_write, variant
-from report import Goal, goals, machine, table
+from report import Goal, command, goals, machine, table
 from tables import tpch
 from unseen import unseen_pack
 
@@ -278,7 +278,7 @@ def shown(found: list[Regret], scale: float, tried: int, untried: int, what: str
     ]
     head = ("pack", "shape", "ms", "regret", "with engine defaults", "best found", "bytes over the least found")
     return (
-        f"# Regret: the policy beside the best settings found\n\nMade by `make bench-regret` on {machine()}; TPC-H scale "
+        f"# Regret: the policy beside the best settings found\n\nMade by {command('bench-regret')} on {machine()}; TPC-H scale "
         f"{scale}. {tried} policies were tried, {untried} were left when time was over.\n\n{goals(figures)}\n\n"
         f"Regret is how much more {what} a shape takes than under the best policy found, in medians of runs that the best was not "
         f"chosen by.\n\n{table(head, rows)}\n"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -37,6 +39,12 @@ def machine() -> str:
         f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, {platform.system()}, "
         f"load average {load:.1f}"
     )
+
+
+def command(target: str) -> str:
+    """Return how a benchmark was started: its target of make, and the options that a person added."""
+    options = [word for word in sys.argv[1:] if "/" not in word]
+    return f"`make {target}`" if not options else f"`python benchmarks/{Path(sys.argv[0]).name} {' '.join(options)}`"
 
 
 def p50(times: Sequence[float]) -> float:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from code_graph_shapes import code_graph
 from engines import ENGINES, Worker
-from report import Goal, goals, kb, machine, p50, table
+from report import Goal, command, goals, kb, machine, p50, table
 from shapes import GROWTH
 from tables import Made, growth_pack, orders_pack
 from tpch import tpch_queries
@@ -46,7 +46,7 @@ class Scale(NamedTuple):
     """What of Python's own library the code graph is made from."""
 
 
-FULL = Scale(look_ups=0.2, queries=1, runs=0.1, rounds=7, asks=20, source="")
+FULL = Scale(look_ups=0.2, queries=1, runs=0.1, rounds=7, asks=10, source="")
 QUICK = Scale(look_ups=0.01, queries=0.01, runs=0.01, rounds=2, asks=3, source="json")
 Part = Callable[[Path, Scale, Path | None], tuple[list[Goal], str]]
 
@@ -67,7 +67,7 @@ def main() -> None:
         found += reached
         texts.append(text)
         print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
-    made = f"Made by `make bench-scans` on {machine()}."
+    made = f"Made by {command('bench-scans')} on {machine()}."
     if left := [name for name in PARTS if name not in given.only]:
         made += f" Left out: {', '.join(left)}."
     text = f"# Scans that read almost nothing\n\n{made}\n\n{goals(found)}\n\n" + "\n\n".join(texts) + "\n"
