@@ -143,6 +143,8 @@ class Reading:
             return pinned.files
         files = matching(pinned, scans, given)
         for name in self.pack.manifest.indexes_of(dataset):
+            if shape not in self.policy.index(dataset, name).value.shapes:
+                continue  # before the index is opened: to read it takes longer than most look-ups
             choice, index = self._index(dataset, name)
             if index is None or shape not in choice.value.shapes:
                 continue
