@@ -84,13 +84,13 @@ class Reading:
         """Have what a shape reads: of each dataset the files that may hold what `given` asks for, and its views."""
         # What a look-up says is asked of tables that are taken for these very parameters.
         for dataset in sorted(entry.datasets, key=lambda name: name in entry.steps):
-            if dataset not in self._taken:
-                self._register(self._choose(dataset, entry.workload))
-            taken = self._taken[dataset]
-            narrowed = self.narrowed[dataset] = self._narrowed(shape, dataset, entry, given)
-            files = narrowed.files
-            if files != self.scans[dataset].listed:
-                self._list(taken, files)
+            known = dataset in self.scans
+            taken = self._taken[dataset] if known else self._choose(dataset, entry.workload)
+            narrowed = self.narrowed[dataset] = self._narrowed(shape, taken, entry, given)
+            if not known:
+                self._register(taken, files=narrowed.files)
+            elif narrowed.files != self.scans[dataset].listed:
+                self._list(taken, narrowed.files)
         for view in entry.views:
             if view not in self.views:
                 self.context.register_table(view, self.pack.builder(view)(self.context).into_view())
@@ -118,9 +118,10 @@ class Reading:
             columns = manifest.read_by_shapes(name, workload)
         return _Taken(pinned, choice, columns, columns == contract)
 
-    def _register(self, taken: _Taken, contract: tuple[Column, ...] = ()) -> None:
+    def _register(self, taken: _Taken, contract: tuple[Column, ...] = (), files: tuple[str, ...] | None = None) -> None:
+        """Make a table known for the first time, with `files` alone: the engine reads the footer of each it is told."""
         name = taken.pinned.name
-        scanned = self._list(taken, taken.pinned.files)
+        scanned = self._list(taken, taken.pinned.files if files is None else files)
         self.ledger.add(
             "scan",
             name,
@@ -146,9 +147,10 @@ class Reading:
         self._taken[name], self.scans[name] = taken, scanned
         return scanned
 
-    def _narrowed(self, shape: str, dataset: str, entry: QueryEntry, given: Mapping[str, pa.Scalar]) -> Narrowed:
+    def _narrowed(self, shape: str, taken: _Taken, entry: QueryEntry, given: Mapping[str, pa.Scalar]) -> Narrowed:
         """Return the files that may hold what a shape asks for: by its conditions, then by look-ups that come first."""
-        taken, scans = self._taken[dataset], entry.asks.get(dataset, ())
+        dataset = taken.pinned.name
+        scans = entry.asks.get(dataset, ())
         asked = tuple(sorted({ask.column for asks in scans for ask in asks}))
         found = Narrowed(taken.pinned.files, entry.datasets[dataset], asked, self._missing(taken.pinned, asked))
         if taken.choice.value.log_pruning and scans:
@@ -191,9 +193,9 @@ class Reading:
         files, rungs = _both(files, matching(pinned, scans, given)), []
         by_log = len(files)
         for name in self.pack.manifest.indexes_of(pinned.name):
-            choice, index = self._index(pinned.name, name)
-            if shape not in choice.value.shapes:
-                continue
+            if shape not in self.policy.index(pinned.name, name).value.shapes:
+                continue  # before the index is opened: to read it takes longer than most look-ups
+            choice, index = self._index(pinned, name)
             kept = None
             try:
                 kept = None if index is None else narrowed_by(index, pinned, scans, given)
@@ -233,14 +235,11 @@ class Reading:
             words = ", ".join(f"{step.column} by {step.dataset}.{step.gives}" for step in steps)
             self.ledger.add("scan", dataset, f"narrowed: {words}", pointer, detail={"shape": shape})
 
-    def _index(self, dataset: str, name: str) -> tuple[Choice[IndexValue], TermIndex | None]:
-        """Return the decision for an index, and the index itself if somebody uses it and it can be read."""
+    def _index(self, pinned: Pinned, name: str) -> tuple[Choice[IndexValue], TermIndex | None]:
+        """Return the decision for an index that a shape uses, and the index itself if it can be read."""
+        manifest, dataset = self.pack.manifest, pinned.name
         if (dataset, name) not in self._indexes:
-            manifest, pinned = self.pack.manifest, self._taken[dataset].pinned
             choice = self.policy.index(dataset, name)
-            if not choice.value.shapes:
-                self._indexes[(dataset, name)] = (choice, None)
-                return choice, None
             columns, path = manifest.index_columns_of(dataset, name), self.lake.index(manifest.pack, dataset, name)
             try:
                 index = open_index(path, columns, pinned, choice.value.memory_bytes)

@@ -8,6 +8,7 @@ no filter down and reads everything.
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,7 +76,8 @@ class Pinned:
     @cached_property
     def files(self) -> tuple[str, ...]:
         """The snapshot's data files."""
-        return tuple(str(self.path / unquote(path)) for path in self.actions["path"].to_pylist())
+        folder = str(self.path)  # joined as text: of a thousand files, paths as objects cost ten milliseconds
+        return tuple(os.path.join(folder, unquote(path)) for path in self.actions["path"].to_pylist())  # noqa: PTH118
 
     @cached_property
     def partitions(self) -> dict[str, pa.Array]:
