@@ -225,7 +225,7 @@ def test_an_index_in_a_store_narrows_tables_partitioned_too(bucket: str) -> None
     table, columns = DeltaTable(str(place)), (Column(name="name", type="string"),)
     pinned, where = Pinned("t", place, 0, table), Stored(bucket, "index/t")
     assert update_index(session(), pinned, columns, where).files_added == 3
-    index = open_index(where, columns)
+    index = open_index(where, columns, pinned, 1 << 20)
     assert index is not None
     narrowed = narrowed_by(index, pinned, [[Ask(column="name", op="=", values=(AskValue(literal="a"),))]], {})
     assert narrowed is not None and len(narrowed) == 2
