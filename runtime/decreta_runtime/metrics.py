@@ -32,11 +32,27 @@ class ScanStats(Struct, frozen=True, kw_only=True):
     """Pages that the page index leaves of the row groups read; of the columns that a filter names alone."""
     pages_total: int | None
     rows_scanned: int | None
+    index_bytes: int | None
+    """Bytes of external indexes read to find the files, beside `bytes_scanned`; None where none was asked."""
+    step_bytes: int | None
+    """Bytes read by look-ups of other tables to find the files; None where none was asked, or left no counters."""
     seconds: float
     scans: dict[str, str]
 
 
-def scan_stats(plan: ExecutionPlan, scans: Mapping[str, Scanned], seconds: float) -> ScanStats:
+class Before(NamedTuple):
+    """What was read to find the files of a statement, before it."""
+
+    index_bytes: int | None = None
+    step_bytes: int | None = None
+
+
+_NOTHING = Before()
+
+
+def scan_stats(
+    plan: ExecutionPlan, scans: Mapping[str, Scanned], seconds: float, before: Before = _NOTHING
+) -> ScanStats:
     """Return the counters of an executed plan; `scans` are the tables it may have read.
 
     A table that a statement reads twice counts twice, in what was read as in what could have been.
@@ -58,6 +74,8 @@ def scan_stats(plan: ExecutionPlan, scans: Mapping[str, Scanned], seconds: float
         pages_read=known.get(f"{_PAGES}.kept"),
         pages_total=known.get(f"{_PAGES}.total"),
         rows_scanned=known.get("output_rows"),
+        index_bytes=before.index_bytes,
+        step_bytes=before.step_bytes,
         seconds=round(seconds, 6),
         scans={name: scanned.path for name, scanned in scans.items()},
     )

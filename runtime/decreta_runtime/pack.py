@@ -28,7 +28,7 @@ from decreta_runtime.guards import choose
 from decreta_runtime.indexing import Indexed, Indexing, states
 from decreta_runtime.lake import Lake, local_path
 from decreta_runtime.load import load
-from decreta_runtime.metrics import ScanStats, read_by, scan_stats
+from decreta_runtime.metrics import Before, ScanStats, read_by, scan_stats
 from decreta_runtime.observe import observe
 from decreta_runtime.pin import Binding, bind_run
 from decreta_runtime.reading import Reading
@@ -170,7 +170,7 @@ class Pack:
             reading.take_for(shape, entry, values)
             return reading.context.sql(sql, param_values=values)
 
-        return self._run(shape, frame, reading, lambda _: tuple(entry.datasets))
+        return self._run(shape, frame, reading, lambda _: tuple(entry.datasets), of_shape=True)
 
     def sql(self, statement: str) -> Answer:
         """Return the rows of one reading SQL statement over the last complete run. Raises DecretaError."""
@@ -280,6 +280,8 @@ class Pack:
         make: Callable[[], DataFrame],
         reading: Reading,
         read: Callable[[DataFrame], Collection[str]],
+        *,
+        of_shape: bool = False,
     ) -> Answer:
         start = time.perf_counter()
         try:
@@ -295,11 +297,12 @@ class Pack:
         for scanned in scans.values():
             scanned.require_files()
         rows = plain(pa.Table.from_batches(batches, None if batches else frame.schema()))
-        stats = scan_stats(frame.execution_plan(), scans, seconds)
+        stats = scan_stats(frame.execution_plan(), scans, seconds, reading.before if of_shape else Before())
         self._note(subject, reading.profile, rows.num_rows, stats)
         return Answer(rows, stats)
 
     def _note(self, shape: str, profile: Choice[SessionValue], rows: int, stats: ScanStats) -> None:
+        before = {"index_bytes": stats.index_bytes, "step_bytes": stats.step_bytes}
         self._ledger.add(
             "query",
             shape,
@@ -310,6 +313,7 @@ class Pack:
             bytes=stats.bytes_scanned,
             files=stats.files_read,
             files_total=stats.files_total,
+            detail={n: v for n, v in before.items() if v is not None} or None,
         )
         if len(self._ledger.rows) >= profile.value.ledger_buffer_rows:
             self._flush()

@@ -22,6 +22,7 @@ from decreta_runtime.guards import choose, words_of
 from decreta_runtime.index import TermIndex, narrowed_by, open_index
 from decreta_runtime.lake import Lake
 from decreta_runtime.load import LoadedPack
+from decreta_runtime.metrics import Before, scan_stats
 from decreta_runtime.narrow import condition_of, matching, scalar_of
 from decreta_runtime.pin import Binding
 from decreta_runtime.record import Ledger
@@ -55,6 +56,9 @@ class Reading:
     views: set[str] = field(default_factory=set)
     _taken: dict[str, _Taken] = field(default_factory=dict)
     _indexes: dict[tuple[str, str], tuple[Choice[IndexValue], TermIndex | None]] = field(default_factory=dict)
+    before: Before = field(default_factory=Before)
+    """What was read to find the files of the last query shape."""
+    _opened: list[TermIndex] = field(default_factory=list)
     _stepped: set[tuple[str, str]] = field(default_factory=set)
 
     def take(self, name: str) -> None:
@@ -75,6 +79,7 @@ class Reading:
 
     def take_for(self, shape: str, entry: QueryEntry, given: Mapping[str, pa.Scalar]) -> None:
         """Have what a shape reads: of each dataset the files that may hold what `given` asks for, and its views."""
+        self.before, read = Before(), sum(index.bytes_read for index in self._opened)
         # What a look-up says is asked of tables that are taken for these very parameters.
         for dataset in sorted(entry.datasets, key=lambda name: name in entry.steps):
             if dataset not in self._taken:
@@ -83,6 +88,9 @@ class Reading:
             files = self._files(shape, dataset, entry, given)
             if files != self.scans[dataset].listed:
                 self._list(taken, files)
+        if self.before.index_bytes is not None:
+            read = sum(index.bytes_read for index in self._opened) - read
+            self.before = self.before._replace(index_bytes=read)
         for view in entry.views:
             if view not in self.views:
                 self.context.register_table(view, self.pack.builder(view)(self.context).into_view())
@@ -175,6 +183,7 @@ class Reading:
                 self._lost(dataset, name, choice, error)
                 continue
             if kept is not None:
+                self.before = self.before._replace(index_bytes=0)  # counted when all have been asked
                 wanted = frozenset(kept)
                 files = tuple(path for path in files if path in wanted)
         return files
@@ -188,7 +197,11 @@ class Reading:
             # A condition that cannot be said leaves more values, never fewer.
             if (condition := condition_of(ask, values)) is not None:
                 frame = frame.filter(condition)
-        batches = frame.select(column(step.gives)).distinct().limit(most + 1).collect()
+        frame = frame.select(column(step.gives)).distinct().limit(most + 1)
+        batches = frame.collect()
+        stats = scan_stats(frame.execution_plan(), {step.dataset: self.scans[step.dataset]}, 0)
+        if stats.bytes_scanned is not None:
+            self.before = self.before._replace(step_bytes=(self.before.step_bytes or 0) + stats.bytes_scanned)
         values = [value.cast(kinds[step.gives]) for batch in batches for value in batch.column(0)]
         return values if len(values) <= most else None
 
@@ -210,8 +223,9 @@ class Reading:
             columns, path = manifest.index_columns_of(dataset, name), self.lake.index(manifest.pack, dataset, name)
             try:
                 index = open_index(path, columns, pinned, choice.value.memory_bytes)
-                if index is not None and index.rows is not None:
-                    index.known  # noqa: B018 - read now, so that a look-up need not
+                if index is not None:
+                    self._opened.append(index)
+                    index.known  # noqa: B018 - read now: it may be unreadable
             except LakeUnusable as error:
                 self._lost(dataset, name, choice, error)
                 return choice, None
