@@ -1,4 +1,4 @@
-"""Measure looking an unclustered key up in 120 files: by the plain provider, natively with bloom filters, by an index.
+"""Measure looking an unclustered key up in 120 files: by peers, natively with bloom filters, by an index.
 
 `python benchmarks/index.py` writes benchmarks/results/index.md. Cold is a new session each time, with opening the table and
 the index; the system's own cache of files stays warm. Times are medians of RUNS; files and bytes are exact.
@@ -15,18 +15,26 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import duckdb
 import pyarrow as pa
 from datafusion import DataFrame, SessionConfig, SessionContext
-from deltalake import BloomFilterProperties, ColumnProperties, DeltaTable, WriterProperties, write_deltalake
+from deltalake import (
+    BloomFilterProperties,
+    ColumnProperties,
+    DeltaTable,
+    QueryBuilder,
+    WriterProperties,
+    write_deltalake,
+)
 
 from decreta_runtime.contract.manifest import Ask, AskValue, Column
-from decreta_runtime.contract.policy import ScanValue
+from decreta_runtime.contract.policy import IndexValue, ScanValue
 from decreta_runtime.index import TermIndex, narrowed_by, open_index, update_index
 from decreta_runtime.metrics import scan_stats
 from decreta_runtime.scan import Pinned, register_scan
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES, ROWS, SYMBOLS, RUNS, MEMORY = 120, 10_000, 60_000, 9, 1 << 26
+FILES, ROWS, SYMBOLS, RUNS, MEMORY, GROUP = 120, 10_000, 60_000, 9, 1 << 26, 1 << 14
 NAME, COLUMNS = (
     Column(name="sym", type="string"),
     (Column(name="sym", type="string"), Column(name="value", type="int64")),
@@ -42,6 +50,7 @@ SCAN = ScanValue(
     step_values=0,
 )
 FEW = 10
+VALUE = IndexValue(build=True, shapes=(), memory_bytes=0, row_group_rows=GROUP, compression="zstd")
 
 
 class Cost(NamedTuple):
@@ -51,8 +60,10 @@ class Cost(NamedTuple):
     warm: float
     files: int | None
     bytes: int | None
-    own_bytes: int
-    """Read of the index itself when it is cold."""
+    own_cold: int
+    """Read of the index itself by the first look-up."""
+    own_warm: int
+    """Read of the index itself by a later one."""
 
 
 def make(path: Path, blooms: bool) -> None:
@@ -84,6 +95,35 @@ def asked(symbols: Sequence[str]) -> list[list[Ask]]:
     return [[Ask(column="sym", op="in", values=tuple(AskValue(literal=s) for s in symbols))]]
 
 
+class Peer:
+    """One peer's way of asking: `open` once, `ask` again and again. It tells no counters."""
+
+    def __init__(self, title: str, path: Path) -> None:
+        self.title, self.path = title, path
+
+    def open(self) -> None:
+        self.table: Any = None
+        if self.title == "DuckDB over the files":
+            files = [uri.removeprefix("file://") for uri in DeltaTable(str(self.path)).file_uris()]
+            self.table = duckdb.connect()
+            self.table.execute(f"CREATE VIEW t AS SELECT * FROM read_parquet({files!r})")
+        elif self.title == "deltalake QueryBuilder":
+            self.table = QueryBuilder().register("t", DeltaTable(str(self.path)))
+        else:
+            self.table = session()
+            self.table.register_parquet("t", str(self.path))
+
+    def ask(self, symbols: Sequence[str]) -> pa.Table:
+        if self.title == "DuckDB over the files":
+            return self.table.execute(statement(symbols)).to_arrow_table()
+        if self.title == "deltalake QueryBuilder":
+            return pa.table(self.table.execute(statement(symbols)).read_all())
+        return self.table.sql(statement(symbols)).to_arrow_table()
+
+
+PEERS = ("DataFusion over the folder", "deltalake QueryBuilder", "DuckDB over the files")
+
+
 class Way:
     """One way of asking: `open` once, `ask` again and again."""
 
@@ -112,17 +152,30 @@ class Way:
         return frame, pa.Table.from_batches(frame.collect(), frame.schema())
 
 
-def measured(way: Way, keys: Sequence[Sequence[str]]) -> tuple[Cost, list[list[Any]]]:
+def times(way: Way | Peer, keys: Sequence[Sequence[str]]) -> tuple[float, float]:
     cold = [timed(lambda s=symbols: (way.open(), way.ask(s))) for symbols in keys]
     for symbols in keys:
         way.ask(symbols)
     warm = [timed(lambda s=symbols: way.ask(s)) for symbols in keys]
-    frame, _ = way.ask(keys[0])
+    return statistics.median(cold), statistics.median(warm)
+
+
+def asked_of_peer(peer: Peer, keys: Sequence[Sequence[str]]) -> tuple[Cost, list[list[Any]]]:
+    cost = Cost(*times(peer, keys), None, None, 0, 0)
+    return cost, [sorted(map(repr, peer.ask(symbols).to_pylist())) for symbols in keys]
+
+
+def measured(way: Way, keys: Sequence[Sequence[str]]) -> tuple[Cost, list[list[Any]]]:
+    cold, warm = times(way, keys)
+    way.open()
+    way.ask(keys[0])
+    own_cold = way.term.bytes_read if way.term is not None else 0
+    frame, _ = way.ask(keys[1])
+    own_warm = way.term.bytes_read - own_cold if way.term is not None else 0
     stats = None if way.plain else scan_stats(frame.execution_plan(), {"t": way.scanned}, 0.0)
-    own = way.term.bytes if way.term is not None else 0
     files, read = (None, plain_bytes(frame)) if stats is None else (stats.files_read, stats.bytes_scanned)
     answers = [sorted(map(repr, way.ask(symbols)[1].to_pylist())) for symbols in keys]
-    return Cost(statistics.median(cold), statistics.median(warm), files, read, own), answers
+    return Cost(cold, warm, files, read, own_cold, own_warm), answers
 
 
 def plain_bytes(frame: DataFrame) -> int:
@@ -147,7 +200,7 @@ def main() -> None:
         make(bare, blooms=False)
         make(bloomed, blooms=True)
         start = time.perf_counter()
-        done = update_index(session(), pinned(bare), (NAME,), index)
+        done = update_index(session(), pinned(bare), (NAME,), index, value=VALUE)
         built = time.perf_counter() - start
         sizes = [pinned(path).bytes for path in (bare, bloomed)]
         draw = random.Random(11)
@@ -165,16 +218,21 @@ def main() -> None:
             lines += [
                 f"## {title}",
                 "",
-                "| way | cold | warm | files opened | bytes of data | bytes of the index, at most |",
+                "| way | cold | warm | files opened | bytes of data | bytes of the index, first and later look-up |",
             ]
             lines += ["|---|---|---|---|---|---|"]
             answers = []
+            for peer in PEERS:
+                cost, answer = asked_of_peer(Peer(peer, bloomed), keys)
+                answers.append(answer)
+                lines.append(f"| {peer} | {cost.cold:.1f} ms | {cost.warm:.1f} ms | not told | not told | |")
             for name, way in ways.items():
                 cost, answer = measured(way, keys)
                 answers.append(answer)
                 files = "all" if cost.files is None else f"{cost.files:,}"
                 lines.append(
-                    f"| {name} | {cost.cold:.1f} ms | {cost.warm:.1f} ms | {files} | {cost.bytes or 0:,} | {cost.own_bytes:,} |"
+                    f"| {name} | {cost.cold:.1f} ms | {cost.warm:.1f} ms | {files} | {cost.bytes or 0:,} "
+                    f"| {cost.own_cold:,}, {cost.own_warm:,} |"
                 )
             assert all(answer == answers[0] for answer in answers)
             lines.append("")
@@ -184,7 +242,7 @@ def main() -> None:
         f"By `python benchmarks/index.py`, {platform.machine()}, Python {platform.python_version()}; {FILES} files of "
         f"{ROWS:,} rows, {SYMBOLS:,} symbols anywhere; medians of {RUNS}, other processes on the machine.",
         f"The data take {sizes[0]:,} bytes, with bloom filters {sizes[1]:,}; the index {done.bytes:,}, built in {built:.1f} s "
-        f"({done.rows:,} rows). Cold opens table and index and asks once. An index read whole stays in memory; asked anew, each look-up reads what its own statistics leave.",
+        f"({done.rows:,} rows). Cold opens table and index and asks once. An index read whole stays in memory; asked anew, each look-up reads the row groups that its term may lie in, of {GROUP:,} rows. Peers read the files with bloom filters.",
         "",
     ]
     out = ROOT / "benchmarks/results/index.md"

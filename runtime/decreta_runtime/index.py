@@ -10,7 +10,6 @@ import bisect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
 from functools import cached_property
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -18,15 +17,17 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.compute as pc
 from datafusion import SessionContext
-from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
 from decreta_runtime.access import said_by
 from decreta_runtime.arrow import arrow_type, empty_batch
 from decreta_runtime.contract.errors import DecretaError, LakeUnusable, WriteConflict
 from decreta_runtime.contract.manifest import Ask, Column
+from decreta_runtime.contract.policy import IndexValue
+from decreta_runtime.groups import Groups
 from decreta_runtime.lake import open_table, writing
-from decreta_runtime.locations import Location, make_ready, missing, open_in, remove, shown, sql_place, told
+from decreta_runtime.locations import Location, make_ready, open_in, remove, shown, sql_place, told
 from decreta_runtime.narrow import prefix_of, scalar_of
 from decreta_runtime.scan import Pinned, quote, sql_type
 
@@ -60,7 +61,7 @@ class TermIndex:
     table: DeltaTable
     path: Location
     memory_bytes: int
-    """What its rows may take as Arrow arrays; a larger index is asked anew by each look-up."""
+    """What its rows may take as Arrow arrays; of a larger index each look-up reads what it asks for."""
 
     @cached_property
     def rows(self) -> pa.Table | None:
@@ -68,20 +69,18 @@ class TermIndex:
 
         Raises LakeUnusable.
         """
-        schema, batches, held = _schema(self.columns, pa.dictionary(pa.int32(), pa.string())), [], 0
-        for batch in self._scan():
-            part = batch.set_column(batch.num_columns - 1, _FILE, batch[_FILE].dictionary_encode()).cast(schema)
-            held += part.nbytes
-            if held > self.memory_bytes:
-                return None
-            batches.append(part)
-        return _sorted(pa.Table.from_batches(batches, schema).unify_dictionaries(), self.columns)
+        if self.bytes > self.memory_bytes:
+            return None
+        with _reading(self.path):
+            rows = self._groups.whole()
+        return _sorted(rows, self.columns) if rows.nbytes <= self.memory_bytes else None
 
     @cached_property
     def known(self) -> frozenset[str]:
         """The data files that the index has read. Raises LakeUnusable."""
-        markers = self._scan(f"{quote(self.columns[0].name)} IS NULL", [_FILE])
-        return frozenset(file for batch in markers for file in batch[_FILE].to_pylist())
+        with _reading(self.path):
+            rows = self._groups.with_nulls() if self.rows is None else self.rows
+            return _files(rows.filter(pc.is_null(rows[self.columns[0].name])))
 
     @property
     def bytes(self) -> int:
@@ -89,45 +88,44 @@ class TermIndex:
         return sum(self._actions["size_bytes"].to_pylist())
 
     @property
+    def bytes_read(self) -> int:
+        """Bytes of its own data files that have been read so far."""
+        return self._groups.bytes_read
+
+    @property
     def count(self) -> int:
         """Its rows, as its log counts them."""
         return sum(self._actions["num_records"].to_pylist())
 
     @property
-    def own_files(self) -> tuple[str, ...]:
+    def own_files(self) -> tuple[Location, ...]:
         """Its own data files."""
-        return tuple(str(self.path / unquote(path)) for path in self._actions["path"].to_pylist())
+        return tuple(self.path / unquote(path) for path in self._actions["path"].to_pylist())
 
     @cached_property
     def _actions(self) -> pa.Table:
         return pa.table(self.table.get_add_actions(flatten=True))
+
+    @cached_property
+    def _groups(self) -> Groups:
+        files = dict(zip(self.own_files, self._actions["size_bytes"].to_pylist(), strict=True))
+        return Groups(files, _schema(self.columns, pa.dictionary(pa.int32(), pa.string())), [_FILE])
 
     def files(self, asks: Sequence[Ask], given: Mapping[str, pa.Scalar]) -> frozenset[str] | None:
         """Return the known files that may hold rows satisfying `asks`; None if they say nothing of its first column.
 
         Raises LakeUnusable.
         """
-        terms = [found for ask in asks if (found := self._terms(ask, given)) is not None]
+        first, *others = self.columns
+        terms = [found for ask in asks if (found := _terms(first, ask, given)) is not None]
         if not terms:
             return None
-        found = self._asked(terms[0]) if self.rows is None else self._slices(self.rows, terms)
-        for ask in asks:
-            found = self._filtered(found, ask, given)
-        return frozenset(found[_FILE].unique().to_pylist())
-
-    def _terms(self, ask: Ask, given: Mapping[str, pa.Scalar]) -> _Terms | None:
-        """Return what a condition on its first column looks up; None if it is no look-up."""
-        first = self.columns[0]
-        if ask.column != first.name or ask.op not in ("=", "in", "like"):
-            return None
-        values = [scalar_of(value, given, arrow_type(first.type)) for value in ask.values]
-        terms = tuple(value for value in values if value is not None)
-        if len(terms) != len(values):
-            return None
-        if ask.op != "like":
-            return _Terms(tuple(term for term in terms if term.is_valid))
-        prefix = prefix_of(terms[0].as_py()) if terms[0].is_valid else None
-        return _Terms(prefix=prefix) if prefix else None
+        with _reading(self.path):
+            found = self._asked(terms) if self.rows is None else self._slices(self.rows, terms)
+            for column in others:
+                for more in (found_ for ask in asks if (found_ := _terms(column, ask, given)) is not None):
+                    found = found.filter(more.mask(found[column.name]))
+            return _files(found)
 
     def _slices(self, rows: pa.Table, asked: Sequence[_Terms]) -> pa.Table:
         """Return the rows of the terms that are fewest."""
@@ -143,40 +141,46 @@ class TermIndex:
         assert self.rows is not None
         return self.rows[self.columns[0].name].combine_chunks()
 
-    def _asked(self, terms: _Terms) -> pa.Table:
-        """Return the rows of some terms by reading no others into memory."""
-        name = quote(self.columns[0].name)
-        if terms.prefix is not None:
-            where = f"{name} LIKE {_quoted(terms.prefix + '%')}"
-        else:
-            where = " OR ".join(f"{name} = {_literal(term)}" for term in terms.values) or "false"
-        return pa.Table.from_batches(self._scan(where), _schema(self.columns))
-
-    def _filtered(self, rows: pa.Table, ask: Ask, given: Mapping[str, pa.Scalar]) -> pa.Table:
-        """Take away rows whose other terms do not satisfy a condition."""
-        column = next((c for c in self.columns[1:] if c.name == ask.column), None)
-        if column is None or ask.op not in ("=", "in"):
-            return rows
-        values = [scalar_of(value, given, arrow_type(column.type)) for value in ask.values]
-        if any(value is None for value in values):
-            return rows
-        wanted = pa.array([value.as_py() for value in values if value is not None], arrow_type(column.type))
-        return rows.filter(pc.is_in(rows[column.name], wanted))
-
-    def _scan(self, predicate: str | None = None, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        names = list(columns) if columns is not None else [*(c.name for c in self.columns), _FILE]
-        schema = _schema(self.columns)
-        wanted = pa.schema([schema.field(name) for name in names])
-        with _reading(self.path):
-            for batch in pa.RecordBatchReader.from_stream(self.table.scan(columns=names, predicate=predicate)):
-                yield batch.select(names).cast(wanted)
+    def _asked(self, asked: Sequence[_Terms]) -> pa.Table:
+        """Return the rows of all the terms, having read few others."""
+        rows = self._groups.where(lambda least, most: all(terms.may_lie(least, most) for terms in asked))
+        for terms in asked:
+            rows = rows.filter(terms.mask(rows[self.columns[0].name]))
+        return rows
 
 
 class _Terms(NamedTuple):
     """What is looked up: values, or what they begin with."""
 
-    values: tuple[pa.Scalar, ...] = ()
+    values: pa.Array
     prefix: str | None = None
+
+    def mask(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Say of each value whether it is looked up; a null is not."""
+        if self.prefix is None:
+            return pc.is_in(column, self.values)
+        return pc.fill_null(pc.starts_with(column, self.prefix), False)
+
+    def may_lie(self, least: Any, most: Any) -> bool:
+        """Whether what is looked up may lie between two values."""
+        if self.prefix is None:
+            return any(least <= value.as_py() <= most for value in self.values)
+        return bool(least[: len(self.prefix)] <= self.prefix <= most)
+
+
+def _terms(column: Column, ask: Ask, given: Mapping[str, pa.Scalar]) -> _Terms | None:
+    """Return what a condition looks up in a column of an index; None if it is no look-up there."""
+    if ask.column != column.name or ask.op not in ("=", "in", "like"):
+        return None
+    kind = arrow_type(column.type)
+    values = [scalar_of(value, given, kind) for value in ask.values]
+    if any(value is None for value in values):
+        return None
+    terms = [value.as_py() for value in values if value is not None and value.is_valid]
+    if ask.op != "like":
+        return _Terms(pa.array(terms, kind))
+    prefix = prefix_of(terms[0]) if terms else ""
+    return _Terms(pa.array([], kind), prefix) if prefix else None
 
 
 def _ranges(first: pa.Array, places: range, terms: _Terms) -> Iterator[tuple[int, int]]:
@@ -190,15 +194,14 @@ def _ranges(first: pa.Array, places: range, terms: _Terms) -> Iterator[tuple[int
         start = bisect.bisect_left(places, prefix, key=key)
         stop = bisect.bisect_right(places, prefix, key=lambda i: str(key(i))[: len(prefix)])
         yield nulls + start, nulls + stop
-    for term in dict.fromkeys(value.as_py() for value in terms.values):
+    for term in dict.fromkeys(terms.values.to_pylist()):
         yield nulls + bisect.bisect_left(places, term, key=key), nulls + bisect.bisect_right(places, term, key=key)
 
 
 def open_index(path: Location, columns: tuple[Column, ...], pinned: Pinned, memory_bytes: int) -> TermIndex | None:
     """Return the index at `path` of the table `pinned`, None if there is none.
 
-    Raises LakeUnusable if its log cannot be read or a file of it is gone, or if it has other columns, is of another
-    form or of another table.
+    Raises LakeUnusable if its log cannot be read, or if it has other columns, is of another form or of another table.
     """
     table = open_table(path)
     if table is None:
@@ -207,7 +210,6 @@ def open_index(path: Location, columns: tuple[Column, ...], pinned: Pinned, memo
     with _reading(path):
         found = pa.schema(table.schema().to_arrow())
         said = table.history(1)[0]
-        lost = missing(path, index.own_files)
     words = None
     if [(f.name, _plain_type(f.type)) for f in found] != [(f.name, f.type) for f in _schema(columns)]:
         words = "it has other columns than the pack declares"
@@ -215,8 +217,6 @@ def open_index(path: Location, columns: tuple[Column, ...], pinned: Pinned, memo
         words = "it was written by another version, or by others"
     elif said.get(_TABLE_ID) != pinned.table_id:
         words = f"it is of a table that was at {pinned.path} before"
-    elif lost is not None:
-        words = f"its file {lost} is gone"
     if words is not None:
         raise LakeUnusable(f"the index at {path} cannot be used: {words}", help=_REBUILD)
     return index
@@ -245,7 +245,13 @@ def relative_files(pinned: Pinned) -> tuple[str, ...]:
 
 
 def update_index(
-    context: SessionContext, pinned: Pinned, columns: tuple[Column, ...], path: Location, *, rebuild: bool = False
+    context: SessionContext,
+    pinned: Pinned,
+    columns: tuple[Column, ...],
+    path: Location,
+    *,
+    value: IndexValue,
+    rebuild: bool = False,
 ) -> Updated:
     """Read the files that the index at `path` does not know, and forget those that the snapshot no longer has.
 
@@ -268,7 +274,7 @@ def update_index(
         if index is None:
             remove(path)
             make_ready(path)
-        kept = index.own_files if index is not None and gone else ()
+        kept = [str(file) for file in index.own_files] if index is not None and gone else ()
         rows = _rows(context, pinned, columns, new, kept, known & now)
         said = {"decreta.dataset": pinned.name, "decreta.dataset_version": str(pinned.version)}
         said |= {_FORM: _FORM_IS, _TABLE_ID: pinned.table_id}
@@ -276,6 +282,10 @@ def update_index(
             str(path) if index is None else index.table,
             pa.RecordBatchReader.from_batches(_schema(columns), rows),
             mode="append" if index is not None and not gone else "overwrite",
+            writer_properties=WriterProperties(
+                max_row_group_size=value.row_group_rows,
+                compression=value.compression.upper(),  # type: ignore[arg-type]
+            ),
             commit_properties=CommitProperties(custom_metadata=said, max_commit_retries=0),
         )
     done = open_index(path, columns, pinned, 0)
@@ -388,16 +398,8 @@ def _plain_type(kind: pa.DataType) -> pa.DataType:
     return pa.string() if pa.types.is_string_view(kind) or pa.types.is_large_string(kind) else kind
 
 
-def _literal(term: pa.Scalar) -> str:
-    """Return a term as SQL writes it; beside a column of its type a quoted one is read as that."""
-    value = term.as_py()
-    if isinstance(value, bool | int):
-        return str(value).lower()
-    return _quoted(value.isoformat() if isinstance(value, date) else str(value))
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+def _files(rows: pa.Table) -> frozenset[str]:
+    return frozenset(rows[_FILE].unique().to_pylist())
 
 
 def _schema(columns: Sequence[Column], file: pa.DataType | None = None) -> pa.Schema:

@@ -57,7 +57,7 @@ class Indexing:
             columns = self.manifest.index_columns_of(pinned.name, name)
             path, start = self.lake.index(self.manifest.pack, pinned.name, name), time.perf_counter()
             try:
-                done = update_index(self.context, pinned, columns, path, rebuild=rebuild)
+                done = update_index(self.context, pinned, columns, path, value=choice.value, rebuild=rebuild)
             except DecretaError as error:
                 self.ledger.add("index", subject, "failed", choice.pointer, detail={"words": error.message})
                 yield Indexed(subject, "failed", choice.pointer, error.message, failed=True)

@@ -6,6 +6,7 @@ store is asked, its clients take from the environment by themselves (`access.py`
 
 from __future__ import annotations
 
+import io
 import os
 import posixpath
 import re
@@ -16,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote as percent_encode
 from urllib.parse import unquote
 
@@ -190,6 +191,40 @@ def read(location: Location) -> bytes | None:
             return bytes(obstore.get(_store(location.bucket), location.key).bytes())
     except FileNotFoundError:
         return None
+
+
+def open_parts(location: Location, size: int) -> Path | io.RawIOBase:
+    """Return what a reader of parts of a file can open; `size` are its bytes, which a store then need not tell."""
+    return location if isinstance(location, Path) else _Parts(location, size)
+
+
+class _Parts(io.RawIOBase):
+    """An object as a file of which each read is one request. Raises LakeUnusable, FileNotFoundError."""
+
+    def __init__(self, location: Stored, size: int) -> None:
+        self._location, self._size, self._at = location, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        return self._at
+
+    def readinto(self, into: Any) -> int:
+        import obstore
+
+        length = min(len(into), self._size - self._at)
+        if length <= 0:
+            return 0
+        with _asking(self._location):
+            part = obstore.get_range(_store(self._location.bucket), self._location.key, start=self._at, length=length)
+        into[: len(part)] = bytes(part)
+        self._at += len(part)
+        return len(part)
 
 
 def put_new(location: Location, data: bytes) -> bool:

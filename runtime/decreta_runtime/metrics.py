@@ -47,6 +47,19 @@ class ScanStats(Struct, frozen=True, kw_only=True):
     ladder: dict[str, Ladder] = {}
     """Dataset → how the statement came down to the rows that it took."""
 
+    @property
+    def index_bytes(self) -> int | None:
+        """Bytes of external indexes read to find the files, beside `bytes_scanned`; None where none was asked."""
+        rungs = [rung for each in self.ladder.values() for rung in (*each.indexes, *each.step_indexes)]
+        found = [rung.bytes_read for rung in rungs if rung.bytes_read is not None]
+        return sum(found) if found else None
+
+    @property
+    def step_bytes(self) -> int | None:
+        """Those of `bytes_scanned` that look-ups of other tables took; None where none was asked, or is unknown."""
+        found = [step.bytes_read for each in self.ladder.values() for step in each.steps]
+        return sum(bytes_ or 0 for bytes_ in found) if found and None not in found else None
+
 
 def scan_stats(
     plan: ExecutionPlan, scans: Mapping[str, Scanned], seconds: float, narrowed: Mapping[str, Narrowed] | None = None

@@ -195,14 +195,19 @@ class Reading:
         for name in self.pack.manifest.indexes_of(pinned.name):
             if shape not in self.policy.index(pinned.name, name).value.shapes:
                 continue  # before the index is opened: to read it takes longer than most look-ups
+            before = self._read_of(pinned.name, name)
             choice, index = self._index(pinned, name)
             kept = None
             try:
                 kept = None if index is None else narrowed_by(index, pinned, scans, given)
             except LakeUnusable as error:
                 self._lost(pinned.name, name, choice, error)
+                index = None
             files = files if kept is None else _both(files, kept)
-            rungs.append(_rung(name, None if kept is None else index, pinned, files))
+            unknown = None if index is None or kept is None else _unknown(index, pinned, files)
+            read = None if index is None else index.bytes_read - before
+            left = None if kept is None else len(files)
+            rungs.append(IndexRung(name=name, files=left, unknown=unknown, bytes_read=read))
         return _Held(files, by_log, tuple(rungs))
 
     def _missing(self, pinned: Pinned, columns: Sequence[str]) -> dict[str, int]:
@@ -235,6 +240,11 @@ class Reading:
             words = ", ".join(f"{step.column} by {step.dataset}.{step.gives}" for step in steps)
             self.ledger.add("scan", dataset, f"narrowed: {words}", pointer, detail={"shape": shape})
 
+    def _read_of(self, dataset: str, name: str) -> int:
+        """Return the bytes of an index's own files that have been read so far; opening it reads some."""
+        _, index = self._indexes.get((dataset, name), (None, None))
+        return 0 if index is None else index.bytes_read
+
     def _index(self, pinned: Pinned, name: str) -> tuple[Choice[IndexValue], TermIndex | None]:
         """Return the decision for an index that a shape uses, and the index itself if it can be read."""
         manifest, dataset = self.pack.manifest, pinned.name
@@ -243,8 +253,8 @@ class Reading:
             columns, path = manifest.index_columns_of(dataset, name), self.lake.index(manifest.pack, dataset, name)
             try:
                 index = open_index(path, columns, pinned, choice.value.memory_bytes)
-                if index is not None and index.rows is not None:
-                    index.known  # noqa: B018 - read now, so that a look-up need not
+                if index is not None:
+                    index.known  # noqa: B018 - read now: it may be unreadable
             except LakeUnusable as error:
                 self._lost(dataset, name, choice, error)
                 return choice, None
@@ -281,10 +291,8 @@ def _both(files: tuple[str, ...], kept: Collection[str]) -> tuple[str, ...]:
     return tuple(path for path in files if path in listed)
 
 
-def _rung(name: str, index: TermIndex | None, pinned: Pinned, left: tuple[str, ...]) -> IndexRung:
-    """Return what an index left of a table's files; None is one that did not serve."""
-    if index is None:
-        return IndexRung(name=name, files=None, unknown=None)
+def _unknown(index: TermIndex, pinned: Pinned, left: tuple[str, ...]) -> int:
+    """Return how many of the files that are left an index does not know."""
     kept = frozenset(left)
     names = (file for path, file in zip(pinned.files, relative_files(pinned), strict=True) if path in kept)
-    return IndexRung(name=name, files=len(left), unknown=sum(file not in index.known for file in names))
+    return sum(file not in index.known for file in names)

@@ -10,7 +10,7 @@ import json
 import multiprocessing
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any, get_args
@@ -97,7 +97,7 @@ class Subject:
         write["target_file_bytes"] = 1
         policy["write_policy_by_dataset"][self.dataset]["otherwise"]["target_file_bytes"] = 1
         policy["index_policy_by_dataset"][self.index]["value"] = {
-            "build": True, "shapes": [self.shape], "memory_bytes": 1 << 26,
+            "build": True, "shapes": [self.shape], "memory_bytes": 1 << 26, "row_group_rows": 1 << 20, "compression": "zstd",
         }  # fmt: skip
         cache = policy["cache_policy_by_view"][self.view]
         cache |= {"value": {"placement": "spill", "pushdown": False}, "requires": [], "otherwise": None}
@@ -175,6 +175,7 @@ def observed(subject: Subject, lake: Path, monkeypatch: pytest.MonkeyPatch) -> d
         flushed = DeltaTable(str(lake / "_decreta/ledger")).version()
         settings = pack.sql("SELECT name, value FROM information_schema.df_settings").rows.to_pylist()
         path = pack.lake.dataset(pack.manifest.pack, subject.dataset)
+    own = groups_of((lake / "_decreta/index" / subject.name).rglob("*.parquet"))
     stats = {k: v for k, v in msgspec.to_builtins(answer.stats).items() if k != "seconds"}
     return {
         "rows": rows_of(lake / subject.name, subject.pack),
@@ -191,6 +192,8 @@ def observed(subject: Subject, lake: Path, monkeypatch: pytest.MonkeyPatch) -> d
         "listed": listed,
         "indexed": sorted(p.name for p in (lake / "_decreta/index").glob("*/*/*")),
         "index held": held,
+        "index groups": len(own),
+        "index compression": sorted({group.column(0).compression for group in own}),
         "flushed": flushed,
         "settings": {row["name"]: row["value"] for row in settings},
         "tables": sorted(path.name for path in (lake / subject.name).iterdir()),
@@ -276,6 +279,11 @@ def layout(path: Path) -> dict[str, Any]:
         "bloom bytes": sum(bloom(chunk) for chunk in chunks),
         "order": pa.table(table.scan().read_all()).to_pylist()[:50],
     }
+
+
+def groups_of(files: Iterable[Path]) -> list[Any]:
+    footers = [pq.ParquetFile(file).metadata for file in files]
+    return [footer.row_group(i) for footer in footers for i in range(footer.num_row_groups)]
 
 
 def bloom(chunk: Any) -> int:
@@ -394,6 +402,8 @@ EFFECTS: dict[tuple[str, str], tuple[Callable[[Subject], Callable[[Policy], None
     ("IndexValue", "build"): (index(build=False), {"indexed"}),
     ("IndexValue", "shapes"): (index(shapes=[]), {"listed"}),
     ("IndexValue", "memory_bytes"): (index(memory_bytes=0), {"index held"}),
+    ("IndexValue", "row_group_rows"): (index(row_group_rows=1_000), {"index groups"}),
+    ("IndexValue", "compression"): (index(compression="uncompressed"), {"index compression"}),
     ("CacheValue", "placement"): (cache(placement="memory"), {"spilled", "spills"}),
     ("CacheValue", "pushdown"): (cache(pushdown=True), {"spill plans"}),
     ("WriteValue", "sort"): (write(sort=[]), {"order", "stats"}),

@@ -118,6 +118,14 @@ def test_many_files_are_evidence_for_an_index_and_the_shape_uses_it(many: Path, 
         kept, total = listed(pack, "definition")
         assert kept == 1 < total
         assert answer.stats.files_read == 1 + listed(pack, "file")[0]
+        index = lake / "_decreta/index/code_graph/definition/by_name"
+        assert 0 < (answer.stats.index_bytes or 0) <= sum(file.stat().st_size for file in index.glob("*.parquet"))
+        detail = json.loads(next(row.detail for row in pack._ledger.rows if row.kind == "query") or "")
+        (rung,) = detail["ladder"]["definition"]["indexes"]
+        assert (rung["files"], rung["bytes_read"]) == (1, answer.stats.index_bytes)
+        assert pack.answer("symbol_lookup", {"name": "f_47_0"}).stats.index_bytes == 0, "it is in memory now"
+        stepped = pack.answer("file_outline", {"path": "m7.py"}).stats
+        assert stepped.index_bytes is None and 0 < (stepped.step_bytes or 0) < (stepped.bytes_scanned or 0)
         assert pack.query("symbol_lookup", name="nowhere").num_rows == 0
         assert listed(pack, "definition")[0] == 0, "what no file has is looked for in none"
         assert guards(pack) == {"definition.by_name": ["holds"]}
@@ -372,7 +380,13 @@ def shop_index(shop: Path) -> Path:
     pack = compiled(shop, "shop")
 
     def build(policy: dict[str, Any]) -> None:
-        value = {"build": True, "shapes": ["sales_of"], "memory_bytes": 1 << 20}
+        value = {
+            "build": True,
+            "shapes": ["sales_of"],
+            "memory_bytes": 1 << 20,
+            "row_group_rows": 1_000,
+            "compression": "zstd",
+        }
         policy["index_policy_by_dataset"]["sale.by_customer"]["value"] = value
 
     edit_policy(pack, build)

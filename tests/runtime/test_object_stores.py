@@ -32,7 +32,7 @@ from tests.runtime.test_scan_paths import LAW, PAIR, Case, cases, ids, same_in, 
 import decreta_runtime
 from decreta_runtime.contract.errors import InputInvalid, LakeUnusable, WriteConflict
 from decreta_runtime.contract.manifest import Ask, AskValue, Column
-from decreta_runtime.contract.policy import Choice
+from decreta_runtime.contract.policy import Choice, IndexValue
 from decreta_runtime.guards import ask
 from decreta_runtime.index import narrowed_by, open_index, update_index
 from decreta_runtime.lake import Lake
@@ -218,20 +218,39 @@ def test_a_file_that_went_from_a_store_is_refused(bucket: str) -> None:
         register_scan(session(), pinned, PAIR, value_of("native"))
 
 
-def test_an_index_in_a_store_narrows_tables_partitioned_too(bucket: str) -> None:
+def requests_of(store: tuple[str, Path], what: str) -> list[str]:
+    return [line for line in store[1].read_text().splitlines() if what in line]
+
+
+def test_an_index_in_a_store_narrows_tables_partitioned_too(store: tuple[str, Path], bucket: str) -> None:
     place = Stored(bucket, "t")
     rows = pa.table({"name": ["a", "b", "c", "a"], "kind": ["x y/%", "x y/%", None, "z"]})
     write_deltalake(str(place), rows, partition_by=["kind"])
     table, columns = DeltaTable(str(place)), (Column(name="name", type="string"),)
     pinned, where = Pinned("t", place, 0, table), Stored(bucket, "index/t")
-    assert update_index(session(), pinned, columns, where).files_added == 3
-    index = open_index(where, columns, pinned, 1 << 20)
-    assert index is not None
-    narrowed = narrowed_by(index, pinned, [[Ask(column="name", op="=", values=(AskValue(literal="a"),))]], {})
-    assert narrowed is not None and len(narrowed) == 2
+    value = IndexValue(build=True, shapes=(), memory_bytes=0, row_group_rows=3, compression="zstd")
+    assert update_index(session(), pinned, columns, where, value=value).files_added == 3
+    asked = [[Ask(column="name", op="=", values=(AskValue(literal="a"),))]]
+    for memory in (1 << 20, 0):
+        index = open_index(where, columns, pinned, memory)
+        assert index is not None and index.bytes_read == 0
+        narrowed = narrowed_by(index, pinned, asked, {})
+        assert narrowed is not None and len(narrowed) == 2
+        assert (index.rows is None) == (memory == 0) and 0 < index.bytes_read <= index.bytes
+    before, read = len(requests_of(store, ".parquet")), index.bytes_read
+    assert narrowed_by(index, pinned, asked, {}) == narrowed
+    assert len(requests_of(store, ".parquet")) - before == 1, "a group of a store is one request"
+    assert 0 < index.bytes_read - read < index.bytes
     write_deltalake(str(place), rows.slice(2, 1), mode="append")
     newer = Pinned("t", place, 1, DeltaTable(str(place)))
-    assert update_index(session(), newer, columns, where).files_added == 1
+    assert update_index(session(), newer, columns, where, value=value).files_added == 1
+    stale = open_index(where, columns, newer, 0)
+    assert stale is not None
+    for own in stale.own_files:
+        obstore.delete(S3Store(bucket), own.key)  # type: ignore[union-attr]
+    with pytest.raises(LakeUnusable, match=r"the index at s3://.* cannot be read"):
+        narrowed_by(stale, newer, asked, {})
+    assert update_index(session(), newer, columns, where, value=value).anew
 
 
 def test_links_are_for_folders(bucket: str, tmp_path: Path) -> None:

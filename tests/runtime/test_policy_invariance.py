@@ -79,6 +79,8 @@ def drawn_value(section: str, given: Decision, draw: Callable[..., Any], columns
         value["compression"] = pick(["snappy", "zstd", "uncompressed"])
     elif section == "index_policy_by_dataset":
         value |= {"build": pick([True, False]), "memory_bytes": pick(LADDERS["index.memory_bytes"])}
+        value["row_group_rows"] = pick(LADDERS["index.row_group_rows"])
+        value["compression"] = pick(["snappy", "zstd", "uncompressed"])
     elif section == "session_profile_by_workload":
         value["source_workers"] = 1
         value["ordered_writes"] = pick([False, True])

@@ -47,9 +47,11 @@ def describe(answer: Answer) -> str:
     s = answer.stats
     read = "unknown" if s.bytes_scanned is None else f"{s.bytes_scanned:,}"
     files = "unknown" if s.files_read is None else f"{s.files_read:,}"
+    before = {"of them by look-ups before": s.step_bytes, "beside them of indexes": s.index_bytes}
+    beside = "".join(f", {size:,} {whose}" for whose, size in before.items() if size is not None)
     return (
         f"{answer.rows.num_rows:,} rows in {s.seconds * 1000:.1f} ms; "
-        f"{read} of {s.bytes_eligible:,} bytes, {files} of {s.files_total:,} files"
+        f"{read} of {s.bytes_eligible:,} bytes{beside}, {files} of {s.files_total:,} files"
     )
 
 

@@ -63,6 +63,9 @@ class IndexValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     shapes: tuple[str, ...]
     memory_bytes: int
     """What its rows may take in memory while a pack is open; a larger index is asked anew by each look-up."""
+    row_group_rows: int
+    """Rows of a row group of its own files: the least that a look-up reads of it."""
+    compression: Literal["snappy", "zstd", "uncompressed"]
 
 
 class CacheValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

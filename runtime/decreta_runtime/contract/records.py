@@ -106,6 +106,9 @@ class IndexRung(Struct, frozen=True, kw_only=True):
     """Files that are left after it; null where it is not there, cannot be read, or says nothing of what is asked."""
     unknown: int | None
     """Those of them that it does not know, which are read for that; null likewise."""
+    bytes_read: int | None
+    """What asking took of its own files, which are no part of the bytes read elsewhere; 0 where it was in memory, null
+    where it is not there or cannot be read."""
 
 
 class StepRung(Struct, frozen=True, kw_only=True):
