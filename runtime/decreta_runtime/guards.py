@@ -15,6 +15,7 @@ from decreta_runtime.contract.manifest import Column
 from decreta_runtime.contract.policy import Choice, Guard, Policy
 from decreta_runtime.locations import is_local
 from decreta_runtime.record import Ledger
+from decreta_runtime.scan import hides_nan
 
 V = TypeVar("V")
 
@@ -67,6 +68,8 @@ def _holds(guard: Guard, table: DeltaTable | None, columns: Sequence[Column], po
         return table.metadata().configuration.get(_COLUMN_MAPPING, "none") == "none"
     if guard == "plain_protocol":
         return _PLAIN.issuperset(table.protocol().reader_features or [])
+    if guard == "no_hidden_nan":
+        return not hides_nan(table, columns)
     if guard == "local_files":
         return is_local(table.table_uri)
     if guard == "schema_as_compiled":

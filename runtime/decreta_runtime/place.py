@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datafusion import SessionContext
-from deltalake import DeltaTable, convert_to_deltalake, write_deltalake
+from deltalake import ColumnProperties, DeltaTable, WriterProperties, convert_to_deltalake, write_deltalake
 
 from decreta_runtime.arrow import empty_batch, exactly, one_batch, schema_of
 from decreta_runtime.contract.errors import PreconditionFailed
@@ -23,6 +23,9 @@ from decreta_runtime.scan import Pinned, register_scan
 Placement = Literal["none", "memory", "spill"]
 _PART = "__append"
 """The column that a spill is partitioned by; no column of a contract begins so."""
+
+_UNTOLD = ColumnProperties(statistics_enabled="NONE")
+"""Floats have no statistics in a spill: they would leave NaN out, and the engine takes values from them."""
 
 
 class Wanted(NamedTuple):
@@ -93,6 +96,7 @@ class Place:
         self._subject = subject or name
         self._places, self._name, self._columns, self._wanted = places, name, columns, wanted
         self._schema = schema_of(columns)
+        self._floats = [field.name for field in self._schema if pa.types.is_floating(field.type)]
         self._kept: list[pa.RecordBatch] = []
         self._size = self._rows = self._total = self._appended = 0
         self._path = places.spill / name
@@ -171,7 +175,13 @@ class Place:
         )
         reader = pa.RecordBatchReader.from_batches(schema, numbered)
         with writing(f"the spill of `{self._name}`"):
-            write_deltalake(str(self._path), reader, mode="append", partition_by=[_PART])
+            write_deltalake(
+                str(self._path),
+                reader,
+                mode="append",
+                partition_by=[_PART],
+                writer_properties=WriterProperties(column_properties=dict.fromkeys(self._floats, _UNTOLD)),
+            )
         self._kept, self._size, self._appended = [], 0, self._appended + 1
 
     def _table(self) -> DeltaTable:
@@ -201,7 +211,8 @@ class PlaceBeside(Place):
         with writing(f"the spill of `{self._name}`"):
             self._path.mkdir(parents=True, exist_ok=True)
             file = self._path / f"{self._rows}.parquet"  # rows only grow, so no name comes twice
-            pq.write_table(pa.Table.from_batches(self._kept, self._schema), file)
+            told = [name for name in self._schema.names if name not in self._floats]
+            pq.write_table(pa.Table.from_batches(self._kept, self._schema), file, write_statistics=told or False)
         self._kept, self._size = [], 0
 
     def _table(self) -> DeltaTable:

@@ -30,7 +30,7 @@ from decreta_runtime.contract.errors import LakeUnusable
 from decreta_runtime.contract.manifest import Column
 from decreta_runtime.contract.policy import ScanValue
 from decreta_runtime.links import ORDINAL, Links
-from decreta_runtime.locations import Location, missing, named, open_in, shown, sql_place
+from decreta_runtime.locations import Location, is_local, missing, named, open_in, shown, sql_place
 
 _NAN = {"float32": pa.scalar(math.nan, pa.float32()), "float64": pa.scalar(math.nan, pa.float64())}
 
@@ -305,6 +305,50 @@ def _meant(column: Column) -> Expr:
     # NaN stands in no statistics, yet the engine counts it as the greatest value: by them it would skip a file that
     # holds one, and take max() from them. It cannot see through a function that gives each value back.
     return functions.nanvl(col(column.name), lit(_NAN[column.type])).alias(column.name)
+
+
+def hides_nan(table: DeltaTable, columns: Sequence[Column]) -> bool:
+    """Whether a file of a table may have NaN beside one other number in one of `columns`.
+
+    Statistics leave NaN out. Where they say that a column has one value in a file and no nulls, the engine takes that
+    value for all of the file's rows, and reads no NaN. Where the log says nothing of a file, its footer is asked.
+    """
+    floats = [column.name for column in columns if column.type in _NAN]
+    if not floats:
+        return False
+    told = pa.table(table.get_add_actions(flatten=True))
+    unknown = pa.nulls(told.num_rows, pa.float64())
+
+    def said(name: str) -> pa.ChunkedArray:
+        return told[name] if name in told.column_names else unknown
+
+    several = pc.fill_null(pc.greater(told["num_records"], 1), fill_value=True)
+    for name in floats:
+        nulls, low, high = said(f"null_count.{name}"), said(f"min.{name}"), said(f"max.{name}")
+        cleared = [pc.fill_null(found, fill_value=False) for found in (pc.greater(nulls, 0), pc.less(low, high))]
+        doubted = pc.and_not(several, pc.or_(*cleared))
+        known = pc.and_(pc.is_valid(nulls), pc.is_valid(low))
+        if pc.any(pc.and_(doubted, known)).as_py():
+            return True
+        paths = told["path"].filter(pc.and_not(doubted, known)).to_pylist()
+        if any(_footer_hides_nan(table.table_uri, unquote(path), name) for path in paths):
+            return True
+    return False
+
+
+def _footer_hides_nan(folder: str, path: str, column: str) -> bool:
+    """Whether a file's footer says of a column what `hides_nan` asks of the log; what cannot be read here may."""
+    if not is_local(folder):
+        return True
+    try:
+        footer = pq.read_metadata(os.path.join(unquote(folder.removeprefix("file://")), path))  # noqa: PTH118
+    except (OSError, pa.ArrowInvalid):
+        return True  # whoever reads the file says what is wrong with it
+    groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
+    chunks = [c for g in groups for c in map(g.column, range(g.num_columns)) if c.path_in_schema == column]
+    said = [chunk.statistics for chunk in chunks if chunk.statistics is not None]
+    bounds = {bound for found in said if found.has_min_max for bound in (found.min, found.max)}
+    return len(bounds) == 1 and not any(found.null_count for found in said)
 
 
 def _read(pinned: Pinned, columns: Sequence[Column]) -> list[pa.RecordBatch]:

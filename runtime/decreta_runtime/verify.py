@@ -22,6 +22,7 @@ _ASKED: dict[str, frozenset[Guard]] = {
             "local_files",
             "no_column_mapping",
             "no_deletion_vectors",
+            "no_hidden_nan",
             "plain_protocol",
             "schema_as_compiled",
             "unpartitioned",

@@ -242,6 +242,7 @@ def test_a_shadow_is_asked_its_guards_and_obeys_none(shop: Path) -> None:
     scan, cache = seen.shadow("scan", "product"), seen.shadow("cache", "paired")
     assert scan["guards"] == {
         "engine_as_probed": True, "no_column_mapping": True, "no_deletion_vectors": True, "schema_as_compiled": False,
+        "no_hidden_nan": True,
         "plain_protocol": True,
         "unpartitioned": True,
     }  # fmt: skip

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import tempfile
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -30,7 +31,8 @@ from decreta_runtime.foreign import delete_by_vector
 from decreta_runtime.guards import ask
 from decreta_runtime.metrics import scan_stats
 from decreta_runtime.narrow import matching
-from decreta_runtime.scan import Pinned, register_scan
+from decreta_runtime.place import Place, PlaceBeside, Places, Wanted
+from decreta_runtime.scan import Pinned, hides_nan, register_scan
 
 EPOCH = datetime(1970, 1, 1)
 TEXTS = [
@@ -176,7 +178,8 @@ def same_in(root: Any, path: str, case: Case, data: st.DataObject, *, partitions
     truth = reference(pinned)
     asked = [data.draw(conditions()) for _ in range(4)]
     for options in data.draw(st.permutations(OPTIONS))[:2]:
-        value, context = value_of(path, **options), session(partitions)
+        sound = path == "delta" or not hides_nan(pinned.table, COLUMNS)
+        value, context = value_of(path, **options) if sound else value_of("delta"), session(partitions)
         scanned = register_scan(context, pinned, COLUMNS, value)
         assert answer(context, f"SELECT count(*), {TOLD} FROM t") == answer(truth, f"SELECT count(*), {TOLD} FROM t")
         for condition, asks, values in asked:
@@ -185,7 +188,7 @@ def same_in(root: Any, path: str, case: Case, data: st.DataObject, *, partitions
             either = f"SELECT count(*) FROM t WHERE ({condition}) OR c2 = 1"
             assert answer(context, either, values) == answer(truth, either, values), (condition, values, options)
             pruned_as_well(pinned, value, asks, values, condition, wanted)
-        assert scanned.of_files == (path != "delta")
+        assert scanned.of_files == (value.path != "delta")
 
 
 def pruned_as_well(
@@ -365,6 +368,42 @@ def test_features_that_change_how_files_are_read_are_met_by_a_guard(
     choice = Choice(value_of("native"), "/somewhere", ("plain_protocol",), value_of("delta"))
     outcomes = ask(choice, DeltaTable(str(tmp_path / "t")), PAIR, None)  # type: ignore[arg-type] # it asks the table alone
     assert outcomes == {"plain_protocol": holds}
+
+
+@pytest.mark.parametrize(
+    ("values", "hidden"),
+    [
+        ([math.nan, 1.5], True),
+        ([1.5, 1.5], True),  # nobody can tell it from the one before without reading it
+        ([math.nan, 1.5, None], False),
+        ([1.0, math.nan, 2.0], False),
+        ([math.nan], False),
+        ([None, None], False),
+        ([1.5], False),
+        ([], False),
+    ],
+)
+def test_nan_that_statistics_hide_is_met_by_a_guard(tmp_path: Path, values: list[float | None], hidden: bool) -> None:
+    """Where statistics say that a column of a file has one value, the engine takes it for all rows, NaN too."""
+    column = (Column(name="c", type="float64", nullable=True),)
+    write_deltalake(str(tmp_path / "t"), pa.table({"c": pa.array(values, pa.float64())}))
+    table = DeltaTable(str(tmp_path / "t"))
+    choice = Choice(value_of("native"), "/somewhere", ("no_hidden_nan",), value_of("delta"))
+    assert ask(choice, table, column, None) == {"no_hidden_nan": not hidden}  # type: ignore[arg-type]
+    context, path = session(1), "delta" if hides_nan(table, column) else "native"
+    _kept = register_scan(context, Pinned("t", tmp_path / "t", 0, table), column, value_of(path))
+    assert repr([row["c"] for row in context.sql("SELECT c FROM t").to_pylist()]) == repr(values)
+
+
+@pytest.mark.parametrize("kind", [Place, PlaceBeside])
+def test_spills_keep_nan_beside_one_other_number(tmp_path: Path, kind: type[Place]) -> None:
+    columns = (Column(name="c", type="float64", nullable=True),)
+    context, wanted = session(1), Wanted("spill", (), None, "/somewhere")
+    places = Places(context, None, 1, tmp_path, None)  # type: ignore[arg-type] # a spill asks neither
+    place = kind(places, "kept", columns, wanted)
+    place.add(pa.record_batch({"c": pa.array([math.nan, 1.5])}))
+    place.finish()
+    assert repr([row["c"] for row in context.sql("SELECT c FROM kept").to_pylist()]) == "[nan, 1.5]"
 
 
 def test_a_table_observed_as_partitioned_is_read_by_links(project: Path, decreta: Command) -> None:

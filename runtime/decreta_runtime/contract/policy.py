@@ -25,6 +25,7 @@ Guard = Literal[
     "no_column_mapping",
     "index_readable",
     "no_deletion_vectors",
+    "no_hidden_nan",
     "plain_protocol",
     "schema_as_compiled",
     "unpartitioned",
