@@ -21,7 +21,8 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from decreta_runtime.contract.errors import LakeUnusable
-from decreta_runtime.lake import Lake, writing
+from decreta_runtime.lake import OWN, Lake, writing
+from decreta_runtime.locations import Location
 
 _LOG = "_delta_log"
 _NEWEST_CHECKPOINT = f"{_LOG}/_last_checkpoint"
@@ -52,13 +53,14 @@ class Digests:
         return (body + f"{_OWN}{hashlib.sha256(body.encode()).hexdigest()}\n").encode()
 
 
-def place(lake: Lake, pack: str, table: Path) -> Path:
+def place(lake: Lake, pack: str, table: Location) -> Path:
     """Return where the list of a table stands that `pack` writes: tables of the lake itself have one a pack."""
-    relative = table.relative_to(lake.root)
-    return lake.own / "digests" / pack / relative.with_name(relative.name + ".sha256")
+    assert lake.folder is not None and isinstance(table, Path)  # nobody asks of a store
+    relative = table.relative_to(lake.folder)
+    return lake.folder / OWN / "digests" / pack / relative.with_name(relative.name + ".sha256")
 
 
-def read(lake: Lake, pack: str, table: Path) -> Digests | None:
+def read(lake: Lake, pack: str, table: Location) -> Digests | None:
     """Return what is known of a table's files, None if nothing is. Raises LakeUnusable if the list has changed."""
     path = place(lake, pack, table)
     try:
@@ -76,12 +78,14 @@ def read(lake: Lake, pack: str, table: Path) -> Digests | None:
 _ANEW = "remove the file; the next run takes digests anew, of the files as they are then"
 
 
-def record(lake: Lake, pack: str, path: Path, table: DeltaTable, committed: int | None = None) -> int:
-    """Take the digest of each file of a table that has none yet; return how many were taken.
+def record(lake: Lake, pack: str, path: Location, table: DeltaTable, committed: int | None = None) -> int:
+    """Take the digest of each file of a table that has none yet; return how many were taken, none in an object store.
 
     `committed` is the oldest version that was committed since the last call, if one was: what the list says of it is of
     a log that somebody has taken back. Raises LakeUnusable.
     """
+    if lake.folder is None or not isinstance(path, Path):
+        return 0
     known = _known(lake, pack, path, table)
     if committed is not None:
         known = {name: digest for name, digest in known.items() if (at := _version(name)) is None or at < committed}
@@ -91,14 +95,16 @@ def record(lake: Lake, pack: str, path: Path, table: DeltaTable, committed: int 
     for name in sorted(wanted - files.keys()):
         if (digest := digest_of(path / name)) is not None:
             files[name], taken = digest, taken + 1
-    relative = path.relative_to(lake.root).as_posix()
+    relative = path.relative_to(lake.folder).as_posix()
     fresh = Digests(relative, str(table.metadata().id), table.version(), files)
     _replace(place(lake, pack, path), fresh.encoded())
     return taken
 
 
-def intact(lake: Lake, pack: str, path: Path, table: DeltaTable) -> bool:
+def intact(lake: Lake, pack: str, path: Location, table: DeltaTable) -> bool:
     """Whether every data file of a table's version that has a digest still holds what was written."""
+    if lake.folder is None or not isinstance(path, Path):
+        return True
     known = _known(lake, pack, path, table)
     return all(known.get(name) in (None, digest_of(path / name)) for name in data_files(table))
 

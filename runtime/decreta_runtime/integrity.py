@@ -27,6 +27,7 @@ from decreta_runtime.guards import choose
 from decreta_runtime.history import removed_twice
 from decreta_runtime.index import open_index
 from decreta_runtime.lake import Lake, open_table
+from decreta_runtime.locations import exists, missing
 from decreta_runtime.origins import Subject, Subjects
 from decreta_runtime.record import Ledger, noted, runs_of_pack
 from decreta_runtime.scan import Pinned, quote, register_scan
@@ -64,7 +65,7 @@ class Verifier:
             self._table(subject, version, run, written.get(subject.name))
             found += subject.found
         for subject in self.subjects.indexes():
-            self._index(subject)
+            self._index(subject, run)
             found += subject.found
         for subject in self._own(recorded):
             found += subject.found
@@ -104,6 +105,7 @@ class Verifier:
         if known is None:
             return
         try:
+            assert isinstance(subject.path, Path)  # digests are of folders
             names = digests.log_files(subject.path)
         except OSError:
             return  # that there is no log is found when the table is opened
@@ -112,6 +114,10 @@ class Verifier:
                 self._compare(subject, name, known.files.get(name), subject.rebuild_table)
 
     def _files(self, subject: Subject, pinned: Pinned) -> None:
+        if not isinstance(pinned.path, Path):  # a table of others in an object store: one listing tells what is there
+            if (gone := missing(pinned.path, pinned.files)) is not None:
+                subject.say("missing", "the log names it, and it is not there", gone)
+            return
         for path, size in zip(pinned.files, pinned.actions["size_bytes"].to_pylist(), strict=True):
             try:
                 there = Path(path).stat().st_size
@@ -153,13 +159,14 @@ class Verifier:
                 place = digests.place(self.lake, self.manifest.pack, subject.path)
                 subject.say("digests_changed", error.message, self.subjects.shown(place), rebuild=error.help)
             return None
-        if known is None and not silent and subject.path.exists():
+        if known is None and not silent and exists(subject.path):
             words = "no digests of its files are recorded"
             subject.say("unrecorded", words, rebuild=self.subjects.record_again())
         return known
 
     def _compare(self, subject: Subject, name: str, wanted: str | None, rebuild: str) -> None:
         path = subject.path / name
+        assert isinstance(path, Path)  # digests are of folders
         if wanted is None:
             self._unrecorded(subject, name)
             return
@@ -182,7 +189,7 @@ class Verifier:
         """Compare rows as files hold them, as the log counts them, and as the run has counted what it wrote."""
         known = "num_records" in pinned.actions.column_names
         counted = pinned.actions["num_records"].to_pylist() if known else [None] * len(pinned.files)
-        for path, said in zip(pinned.files, counted, strict=True):
+        for path, said in zip(pinned.files, counted, strict=True) if isinstance(pinned.path, Path) else ():
             try:
                 held = pq.read_metadata(path).num_rows
             except Exception as error:  # noqa: BLE001 - a broken footer surfaces as several kinds
@@ -221,10 +228,15 @@ class Verifier:
         finally:
             self.context.deregister_table(subject.name)
 
-    def _index(self, subject: Subject) -> None:
+    def _index(self, subject: Subject, run: RunRecord) -> None:
         dataset, _, name = subject.name.rpartition(".")
         try:
-            index = open_index(subject.path, self.manifest.index_columns_of(dataset, name))
+            table = open_table(self.lake.dataset(self.manifest.pack, dataset), run.versions.get(dataset))
+            if table is None:
+                return  # found when the table itself was looked at
+            pinned = Pinned(dataset, self.lake.dataset(self.manifest.pack, dataset), table.version(), table)
+            memory = self.policy.index(dataset, name).value.memory_bytes
+            index = open_index(subject.path, self.manifest.index_columns_of(dataset, name), pinned, memory)
             if index is None:
                 return  # what a build that failed left behind is none, and read by nobody
             self._log(subject, None)
@@ -233,7 +245,7 @@ class Verifier:
                 if known is not None:
                     self._compare(subject, file, known.files.get(file), subject.rebuild_table)
             if not subject.found:
-                assert index.rows is not None
+                index.known  # noqa: B018 - reading it says whether it can be read
         except LakeUnusable as error:
             subject.say("unreadable", error.message)
             self._log(subject, None)
@@ -243,7 +255,7 @@ class Verifier:
         for path in (self.lake.runs, self.lake.ledger):
             subject = self.subjects.of_lake(path)
             self.tables += 1
-            if path.exists():
+            if exists(path):
                 self._log(subject, None)
                 if (table := _opened(subject, None)) is not None:
                     pinned = Pinned(subject.name, path, table.version(), table)

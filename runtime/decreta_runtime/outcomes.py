@@ -23,6 +23,7 @@ from msgspec import Struct
 from decreta_runtime.contract.errors import LakeUnusable
 from decreta_runtime.contract.policy import MaintenanceValue
 from decreta_runtime.contract.records import TableOutcomes
+from decreta_runtime.locations import Location, read
 from decreta_runtime.observe import clustering_depth, hidden_rows
 from decreta_runtime.scan import Pinned
 
@@ -116,14 +117,13 @@ def _mark(table: DeltaTable, name: str) -> int | None:
     return found
 
 
-def _commit(table: Path, version: int) -> list[_Line] | None:
+def _commit(table: Location, version: int) -> list[_Line] | None:
     """Return the actions of a commit, None if the log no longer has it."""
     path = table / "_delta_log" / f"{version:020}.json"
+    data = read(path)
     try:
-        return _LINES.decode_lines(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, msgspec.DecodeError) as error:
+        return None if data is None else _LINES.decode_lines(data)
+    except msgspec.DecodeError as error:
         words = f"the commit {path} cannot be read: {error}"
         raise LakeUnusable(words, help="restore the log from a backup") from None
 
@@ -135,7 +135,7 @@ def _log(pinned: Pinned) -> tuple[int, int | None]:
     if checkpoint is None:
         return pinned.version + 1, 0
     kept = _seconds(pinned.table.metadata().configuration.get(*_LOG_RETENTION))
-    if kept is None:
+    if kept is None or not isinstance(log, Path):
         return pinned.version - checkpoint, None
     oldest, old = time.time() - kept, 0
     try:
@@ -147,11 +147,11 @@ def _log(pinned: Pinned) -> tuple[int, int | None]:
     return pinned.version - checkpoint, old
 
 
-def last_checkpoint(table: Path) -> int | None:
+def last_checkpoint(table: Location) -> int | None:
     """Return the version of the newest checkpoint, None if there is none that the log names."""
     try:
-        return int(json.loads((table / "_delta_log/_last_checkpoint").read_bytes())["version"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return int(json.loads(read(table / "_delta_log/_last_checkpoint") or b"{}")["version"])
+    except (LakeUnusable, ValueError, KeyError, TypeError):
         return None
 
 
@@ -167,13 +167,15 @@ def _unreferenced(pinned: Pinned, hours: int) -> tuple[int | None, int | None]:
     Unknown if the folder cannot be listed, or another deletes from it just now.
     """
     referenced = set(pinned.files)
+    if not isinstance(pinned.path, Path):
+        return None, None
     try:
         found = [(path, entry.stat()) for path, entry in _walk(pinned.path) if path not in referenced]
     except OSError:
         return None, None
     oldest = time.time() - hours * _SECONDS["hour"]
     old = [(path, stat.st_size) for path, stat in found if stat.st_mtime < oldest]
-    young = _removed_since(pinned, oldest) if old else set()
+    young = _removed_since(pinned, pinned.path, oldest) if old else set()
     return sum(stat.st_size for _, stat in found), sum(size for path, size in old if path not in young)
 
 
@@ -188,14 +190,14 @@ def _walk(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
             yield entry.path, entry
 
 
-def _removed_since(pinned: Pinned, oldest: float) -> set[str]:
+def _removed_since(pinned: Pinned, folder: Path, oldest: float) -> set[str]:
     """Return the files that commits removed after a moment: versions within the retention still have them."""
     found: set[str] = set()
     for version in reversed(range(pinned.version + 1)):
-        lines = _commit(pinned.path, version)
-        if lines is None or _written_at(pinned.path, version) < oldest:
+        lines = _commit(folder, version)
+        if lines is None or _written_at(folder, version) < oldest:
             break
-        found |= {str(pinned.path / unquote(line.remove.path)) for line in lines if line.remove is not None}
+        found |= {str(folder / unquote(line.remove.path)) for line in lines if line.remove is not None}
     return found
 
 

@@ -10,9 +10,9 @@ from typing import Literal, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datafusion import SessionContext
-from deltalake import DeltaTable, convert_to_deltalake, write_deltalake
+from deltalake import ColumnProperties, DeltaTable, WriterProperties, convert_to_deltalake, write_deltalake
 
-from decreta_runtime.arrow import empty_batch, exactly, schema_of
+from decreta_runtime.arrow import empty_batch, exactly, one_batch, schema_of
 from decreta_runtime.contract.errors import PreconditionFailed
 from decreta_runtime.contract.manifest import Column
 from decreta_runtime.contract.policy import Choice, Guard, Policy, ScanValue
@@ -23,6 +23,9 @@ from decreta_runtime.scan import Pinned, register_scan
 Placement = Literal["none", "memory", "spill"]
 _PART = "__append"
 """The column that a spill is partitioned by; no column of a contract begins so."""
+
+_UNTOLD = ColumnProperties(statistics_enabled="NONE")
+"""Floats have no statistics in a spill: they would leave NaN out, and the engine takes values from them."""
 
 
 class Wanted(NamedTuple):
@@ -93,6 +96,7 @@ class Place:
         self._subject = subject or name
         self._places, self._name, self._columns, self._wanted = places, name, columns, wanted
         self._schema = schema_of(columns)
+        self._floats = [field.name for field in self._schema if pa.types.is_floating(field.type)]
         self._kept: list[pa.RecordBatch] = []
         self._size = self._rows = self._total = self._appended = 0
         self._path = places.spill / name
@@ -161,16 +165,23 @@ class Place:
 
     def _append(self) -> None:
         # The engine reads files in the order of their paths, and delta-rs names them at random: a folder an append
-        # keeps rows in the order they came in, which repeatable sessions rely on.
+        # keeps rows in the order they came in, and so does one batch, since it permutes several. Repeatable sessions
+        # rely on both.
         part = pa.scalar(f"{self._appended:06}", pa.string())
         schema = self._schema.append(pa.field(_PART, pa.string(), nullable=False))
         numbered = (
             pa.RecordBatch.from_arrays([*batch.columns, pa.repeat(part, batch.num_rows)], schema=schema)
-            for batch in self._kept
+            for batch in one_batch(self._schema, self._kept)
         )
         reader = pa.RecordBatchReader.from_batches(schema, numbered)
         with writing(f"the spill of `{self._name}`"):
-            write_deltalake(str(self._path), reader, mode="append", partition_by=[_PART])
+            write_deltalake(
+                str(self._path),
+                reader,
+                mode="append",
+                partition_by=[_PART],
+                writer_properties=WriterProperties(column_properties=dict.fromkeys(self._floats, _UNTOLD)),
+            )
         self._kept, self._size, self._appended = [], 0, self._appended + 1
 
     def _table(self) -> DeltaTable:
@@ -200,7 +211,8 @@ class PlaceBeside(Place):
         with writing(f"the spill of `{self._name}`"):
             self._path.mkdir(parents=True, exist_ok=True)
             file = self._path / f"{self._rows}.parquet"  # rows only grow, so no name comes twice
-            pq.write_table(pa.Table.from_batches(self._kept, self._schema), file)
+            told = [name for name in self._schema.names if name not in self._floats]
+            pq.write_table(pa.Table.from_batches(self._kept, self._schema), file, write_statistics=told or False)
         self._kept, self._size = [], 0
 
     def _table(self) -> DeltaTable:
@@ -212,5 +224,12 @@ class PlaceBeside(Place):
 def _read_back(pushdown: bool) -> ScanValue:
     """A spill is read by exactly the files that this run has just written itself, and has nothing to prune by."""
     return ScanValue(
-        path="native", log_pruning=False, pushdown=pushdown, page_index=False, bloom_filters=False, columns="all"
+        path="native",
+        log_pruning=False,
+        pushdown=pushdown,
+        page_index=False,
+        bloom_filters=False,
+        columns="all",
+        step_files=0,
+        step_values=0,
     )

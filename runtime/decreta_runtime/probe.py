@@ -50,7 +50,14 @@ _COLUMNS = (
 _OLDER = schema_of(_COLUMNS[:-1])
 _PAIR = (Column(name="id", type="int64"), Column(name="word", type="string"))
 _DELTA = ScanValue(
-    path="delta", log_pruning=False, pushdown=False, page_index=False, bloom_filters=False, columns="all"
+    path="delta",
+    log_pruning=False,
+    pushdown=False,
+    page_index=False,
+    bloom_filters=False,
+    columns="all",
+    step_files=0,
+    step_values=0,
 )
 _NATIVE = msgspec.structs.replace(_DELTA, path="native")
 _LINKED = msgspec.structs.replace(_DELTA, path="linked")
@@ -244,7 +251,7 @@ def _compacted(path: Path) -> dict[str, bool]:
         write_deltalake(str(path), rows, mode="append", commit_properties=marks, configuration=tracked)
     before = _pinned(path)
     with leased(path, 60) as lease:
-        done = rewrite(_job(before, lease))
+        done = rewrite(_job(before, path, lease))
     after = _pinned(path)
     kept = after.table.transaction_version("probe") == before.table.transaction_version("probe")
     changes = pa.table(after.table.load_cdf(starting_version=done.version, ending_version=done.version)).num_rows
@@ -257,7 +264,7 @@ def _compacted(path: Path) -> dict[str, bool]:
     return {"own_compaction": refused and kept and not changes and len(after.files) == 1}
 
 
-def _job(pinned: Pinned, lease: Lease) -> Rewrite:
+def _job(pinned: Pinned, path: Path, lease: Lease) -> Rewrite:
     columns = tuple(msgspec.structs.replace(column, nullable=True) for column in _PAIR)
     value = MaintenanceValue(
         triggers={},
@@ -283,11 +290,12 @@ def _job(pinned: Pinned, lease: Lease) -> Rewrite:
         refresh="whole",
         spill_buffer_bytes=1,
         ledger_buffer_rows=1,
+        ordered_writes=False,
     )
     files = tuple(pinned.actions["path"].to_pylist())
     return Rewrite(
         name="probed",
-        path=pinned.path,
+        path=path,
         version=pinned.version,
         files=files,
         columns=columns,

@@ -34,7 +34,7 @@ from decreta_runtime.execute import Execution, last_readers
 from decreta_runtime.guards import choose
 from decreta_runtime.pin import quarantine_of
 from decreta_runtime.place import Place
-from decreta_runtime.scan import Pinned, register_scan
+from decreta_runtime.scan import Pinned, hides_nan, register_scan
 from decreta_runtime.shadow import note_refresh
 from decreta_runtime.sources import SourceUnits, extract
 from decreta_runtime.units import Changed, changed_units
@@ -148,6 +148,9 @@ class Refresh:
 
         Maintenance puts rows into other files, old ones among new: those come as often as they go, so both are read.
         """
+        columns = self.execution.pack.manifest.read_by_run(name)
+        if hides_nan(base.table, columns) or hides_nan(pinned.table, columns):
+            return None  # its files cannot be read by themselves
         come, gone = frozenset(pinned.files) - frozenset(base.files), frozenset(base.files) - frozenset(pinned.files)
         self._files(name + _COME, pinned, come, name)
         if gone:
@@ -445,6 +448,13 @@ _CHANGE = "_change_type"
 _CAME, _WENT = ["insert", "update_postimage"], ["delete", "update_preimage"]
 """How Delta's change data feed calls rows that come and rows that go."""
 _READ = ScanValue(
-    path="native", log_pruning=False, pushdown=False, page_index=False, bloom_filters=False, columns="all"
+    path="native",
+    log_pruning=False,
+    pushdown=False,
+    page_index=False,
+    bloom_filters=False,
+    columns="all",
+    step_files=0,
+    step_values=0,
 )
 """Files of a snapshot are read to compare their rows: there is nothing to prune by."""

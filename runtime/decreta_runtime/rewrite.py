@@ -27,10 +27,11 @@ from decreta_runtime.arrow import exactly, schema_of
 from decreta_runtime.contract.errors import ContentDiffers, LakeUnusable, WriteConflict
 from decreta_runtime.contract.manifest import Column
 from decreta_runtime.contract.policy import Choice, MaintenanceValue, SessionValue
-from decreta_runtime.lake import open_table, writing
-from decreta_runtime.lease import OWN, Lease
+from decreta_runtime.lake import OWN, open_table, writing
+from decreta_runtime.lease import Lease
+from decreta_runtime.locations import sql_place
 from decreta_runtime.outcomes import COUNTED_AT, REWRITTEN, WRITTEN, Written
-from decreta_runtime.scan import Pinned, quote, sql_type, url_of
+from decreta_runtime.scan import Pinned, quote, sql_type
 from decreta_runtime.session import build_session
 from decreta_runtime.tally import Tally
 from decreta_runtime.write import writer_properties
@@ -101,6 +102,8 @@ def rewrite(job: Rewrite) -> Rewritten:
         raise WriteConflict(f"`{job.name}` was changed by another writer", help="maintain again")
     context = build_session(job.workload, job.profile, Tally(), ())
     context.enable_spark_functions()
+    # By statistics the engine takes one value for a column of a file, and reads no NaN beside it: none are collected.
+    context.sql("SET datafusion.execution.collect_statistics = false")
     scratch = job.path / OWN / f"{_SCRATCH}{job.lease.token}"
     moved: list[Path] = []
     try:
@@ -157,7 +160,7 @@ def _declare(context: SessionContext, table: str, job: Rewrite, files: Sequence[
         if not path.exists():
             raise LakeUnusable(f"the file {path} of `{job.name}` is gone", help="restore it from a backup")
     declared = ", ".join(f"{quote(c.name)} {sql_type(c)}" for c in job.columns)
-    locations = ", ".join(url_of(str(path)) for path in files)
+    locations = ", ".join(sql_place(str(path)) for path in files)
     context.sql(f"CREATE EXTERNAL TABLE {table} ({declared}) STORED AS PARQUET LOCATION ({locations})")
     return content(context, table, job.columns)
 

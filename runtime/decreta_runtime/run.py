@@ -304,7 +304,7 @@ def _begin(
             ledger.add("decision", name, f"{found.action}: {change.kind}", pointer, detail={"words": change.words})
             progress("schema", f"{name}: {change.words}: {found.action}")
     return Execution(
-        pack, policy, lake, identity, context, profile, binding, places, ledger, progress, schemas, workload
+        pack, policy, lake, identity, context, workload, profile, binding, places, ledger, progress, schemas
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from decreta_runtime.adapter import Unit
-from decreta_runtime.lake import Lake, writing
+from decreta_runtime.lake import OWN, Lake, writing
 from decreta_runtime.sources import SourceUnits
 
 
@@ -62,6 +62,8 @@ def keep_listing(lake: Lake, pack: str, source: SourceUnits) -> None:
     Raises LakeUnusable.
     """
     path = _path(lake, pack, source.name, source.fingerprint)
+    if path is None:
+        return
     # A unit's key may be any bytes of a path, its escapes included.
     known = [Known(_text(u.key), u.fingerprint, u.group, u.streams) for u in source.units]
     with writing(f"the listing of `{source.name}`"):
@@ -75,15 +77,16 @@ def keep_listing(lake: Lake, pack: str, source: SourceUnits) -> None:
 def forget_listings(lake: Lake, pack: str, current: Mapping[str, str]) -> None:
     """Remove the listings that no source has any more; `current` is the fingerprint of each."""
     kept = {_path(lake, pack, name, fingerprint) for name, fingerprint in current.items()}
-    folder = lake.units(pack, "")
-    for path in folder.glob("*/*") if folder.exists() else ():
+    folder = _folder(lake, pack)
+    for path in folder.glob("*/*") if folder is not None and folder.exists() else ():
         if path not in kept:
             path.unlink(missing_ok=True)
 
 
 def changed_units(lake: Lake, pack: str, source: SourceUnits, fingerprint: str | None) -> Changed | None:
     """Return what differs from the listing with that fingerprint; None if it cannot be read."""
-    known = None if fingerprint is None else _listed(_path(lake, pack, source.name, fingerprint))
+    path = None if fingerprint is None else _path(lake, pack, source.name, fingerprint)
+    known = None if path is None else _listed(path)
     if known is None:
         return None
     before, keys = {unit.key: unit for unit in known}, {_text(unit.key) for unit in source.units}
@@ -101,8 +104,14 @@ def _listed(path: Path) -> list[Known] | None:
         return None
 
 
-def _path(lake: Lake, pack: str, name: str, fingerprint: str) -> Path:
-    return lake.units(pack, name) / f"{fingerprint.removeprefix('sha256:')}.json"
+def _folder(lake: Lake, pack: str) -> Path | None:
+    """Return where listings lie; in an object store there are none, and a source is read whole."""
+    return None if lake.folder is None else lake.folder / OWN / "units" / pack
+
+
+def _path(lake: Lake, pack: str, name: str, fingerprint: str) -> Path | None:
+    folder = _folder(lake, pack)
+    return None if folder is None else folder / name / f"{fingerprint.removeprefix('sha256:')}.json"
 
 
 def _digest(body: bytes) -> bytes:

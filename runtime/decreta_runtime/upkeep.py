@@ -6,20 +6,19 @@ attempt that did not end. What is rewritten is named by a record of its own, so 
 
 from __future__ import annotations
 
-import time
+import collections
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 
 from msgspec import structs
 
-from decreta_runtime.contract.errors import DecretaError
 from decreta_runtime.contract.manifest import QUARANTINE, RUN_WORKLOAD
 from decreta_runtime.contract.policy import Choice, Policy, SessionValue
 from decreta_runtime.contract.records import RunRecord
 from decreta_runtime.functions import scalar_functions
 from decreta_runtime.guards import choose
-from decreta_runtime.index import update_index
+from decreta_runtime.indexing import Indexing
 from decreta_runtime.lake import Lake, open_table
 from decreta_runtime.load import LoadedPack
 from decreta_runtime.maintain import Maintained, Maintainer
@@ -143,33 +142,15 @@ def _index(
     """Bring the indexes of rewritten tables up to date; until then their new files are read, whatever is asked."""
     manifest = pack.manifest
     wanted = [
-        (done.found.pinned, name)
+        done.found.pinned
         for done in changed
-        if done.found is not None and done.table == done.dataset
-        for name in manifest.indexes_of(done.dataset)
-        if policy.index(done.dataset, name).value.build
+        if done.found is not None
+        and done.table == done.dataset
+        and any(policy.index(done.dataset, name).value.build for name in manifest.indexes_of(done.dataset))
     ]
     if not wanted:
         return
     context = build_session(RUN_WORKLOAD, profile, tally, scalar_functions(pack))
-    for pinned, name in wanted:
-        start, subject, choice = time.perf_counter(), f"{pinned.name}.{name}", policy.index(pinned.name, name)
-        path = lake.index(manifest.pack, pinned.name, name)
-        try:
-            found = update_index(context, pinned, manifest.index_columns_of(pinned.name, name), path)
-        except DecretaError as error:
-            ledger.add("index", subject, "failed", choice.pointer, detail={"why": error.message})
-            continue
-        ledger.add(
-            "index",
-            subject,
-            "updated",
-            choice.pointer,
-            seconds=time.perf_counter() - start,
-            rows=found.rows,
-            bytes=found.bytes,
-            files=found.files_added,
-            files_total=len(pinned.files),
-            table_version=found.version,
-            detail={"removed": found.files_removed},
-        )
+    indexing = Indexing(manifest, policy, lake, ledger, context)
+    for pinned in wanted:
+        collections.deque(indexing.keep(pinned), maxlen=0)

@@ -19,8 +19,10 @@ _ASKED: dict[str, frozenset[Guard]] = {
     "scan": frozenset(
         {
             "engine_as_probed",
+            "local_files",
             "no_column_mapping",
             "no_deletion_vectors",
+            "no_hidden_nan",
             "plain_protocol",
             "schema_as_compiled",
             "unpartitioned",

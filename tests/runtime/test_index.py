@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from datafusion import SessionContext
 from deltalake import DeltaTable, write_deltalake
@@ -17,14 +21,19 @@ from hypothesis import strategies as st
 from tests.conftest import compiled, edit_policy
 
 import decreta_runtime
+from decreta_runtime.arrow import arrow_type
 from decreta_runtime.contract.errors import LakeUnusable
 from decreta_runtime.contract.manifest import Ask, AskValue, Column
+from decreta_runtime.contract.policy import IndexValue
 from decreta_runtime.index import narrowed_by, open_index, relative_files, update_index
 from decreta_runtime.scan import Pinned
 
 TERM = (Column(name="name", type="string", nullable=True),)
 PAIR = (Column(name="kind", type="int64", nullable=True), Column(name="name", type="string", nullable=True))
-NAMES = ["a", "ab", "abc", "b", "é", "zz", "", None]
+MEMORY = 1 << 20
+VALUE = IndexValue(build=True, shapes=(), memory_bytes=0, row_group_rows=3, compression="zstd")
+"""So few rows of a group that terms lie in several."""
+NAMES = ["a", "it's", "ab", "abc", "b", "é", "zz", "", None]
 
 
 def pinned(path: Path, version: int | None = None) -> Pinned:
@@ -44,8 +53,6 @@ def ask(column: str, op: str, *values: Any) -> Ask:
 
 def holding(table: Pinned, condition: Any) -> set[str]:
     """Return the files that hold a matching row, by reading all of them."""
-    import pyarrow.parquet as pq
-
     found = set()
     for name, path in zip(relative_files(table), table.files, strict=True):
         rows = pq.read_table(path).cast(pa.schema([("kind", pa.int64()), ("name", pa.string())]))
@@ -59,6 +66,10 @@ CONDITIONS = [
     (lambda v: [ask("name", "in", v, "b")], lambda v: pc.field("name").isin([v, "b"])),
     (lambda v: [ask("name", "like", v + "%")], lambda v: pc.starts_with(pc.field("name"), v)),
     (lambda v: [ask("name", "=", v), ask("kind", "=", 1)], lambda v: (pc.field("name") == v) & (pc.field("kind") == 1)),
+    (
+        lambda v: [ask("kind", "in", 0, 2), ask("name", "like", v + "%")],
+        lambda v: pc.field("kind").isin([0, 2]) & pc.starts_with(pc.field("name"), v),
+    ),
 ]
 steps = st.lists(
     st.one_of(
@@ -72,6 +83,8 @@ steps = st.lists(
         ),
         st.tuples(st.just("restore"), st.integers(0, 3)),
         st.tuples(st.just("index"), st.none()),
+        st.tuples(st.just("index of an older version"), st.integers(1, 3)),
+        st.tuples(st.just("lose the index's last commit"), st.none()),
         st.tuples(st.just("lose index"), st.none()),
     ),
     max_size=8,
@@ -94,15 +107,23 @@ def take(step: tuple[str, Any], table: Path, index: Path, columns: tuple[Column,
     elif kind == "restore" and what and handle.version():
         handle.restore(max(0, handle.version() - what))
     elif kind == "index":
-        update_index(context, pinned(table), columns, index)
+        update_index(context, pinned(table), columns, index, value=VALUE)
+    elif kind == "index of an older version":
+        old = pinned(table, max(0, handle.version() - what))
+        update_index(context, old, columns, index, value=VALUE)
+    elif kind == "lose the index's last commit":
+        # As a writer leaves it that is killed before it commits: its data lie there and nothing names them.
+        for commit in sorted((index / "_delta_log").glob("*.json"))[-1:]:
+            commit.unlink()
     elif kind == "lose index":
         shutil.rmtree(index, ignore_errors=True)
 
 
+@pytest.mark.parametrize("memory", [MEMORY, 0], ids=["in memory", "asked anew"])
 @pytest.mark.parametrize("columns", [TERM, PAIR], ids=["one", "two"])
-def test_candidates_hold_every_matching_file(columns: tuple[Column, ...]) -> None:
+def test_candidates_hold_every_matching_file(columns: tuple[Column, ...], memory: int) -> None:
     @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(steps=steps, value=st.sampled_from(["a", "ab", "é", "", "nowhere"]))
+    @given(steps=steps, value=st.sampled_from(["a", "ab", "é", "it's", "", "nowhere"]))
     def law(steps: list[tuple[str, Any]], value: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             table, index = Path(folder) / "t", Path(folder) / "i"
@@ -111,7 +132,7 @@ def test_candidates_hold_every_matching_file(columns: tuple[Column, ...]) -> Non
             for step in steps:
                 take(step, table, index, columns, context)
             now = pinned(table)
-            found = open_index(index, columns)
+            found = open_index(index, columns, now, memory)
             for make, condition in CONDITIONS:
                 kept = None if found is None else narrowed_by(found, now, [make(value)], {})
                 names = dict(zip(now.files, relative_files(now), strict=True))
@@ -121,13 +142,66 @@ def test_candidates_hold_every_matching_file(columns: tuple[Column, ...]) -> Non
     law()
 
 
+TERMS: dict[str, list[Any]] = {
+    "string": ["", "a", "a" * 100, "a" * 100 + "b", "é", "\U0010ffff" * 70],
+    "int8": [-128, -1, 0, 5, 127],
+    "int64": [-(1 << 63), -1, 0, 5, (1 << 63) - 1],
+    "bool": [False, True],
+    "date": [date(1582, 1, 1), date(1970, 1, 1), date(2026, 11, 24)],
+    "timestamp": [datetime(1969, 12, 31, 23, 59, 59, 999_999, UTC), datetime(2026, 11, 24, tzinfo=UTC)],
+    "timestamp_local": [datetime(1969, 12, 31, 23, 59, 59, 999_999), datetime(2026, 11, 24)],
+    "decimal(10,2)": [Decimal("-0.01"), Decimal("0.00"), Decimal("99999999.99")],
+    "decimal(38,9)": [Decimal("-99999999999999999999999999999.000000001"), Decimal("0.5"), Decimal(7)],
+}
+
+
+@pytest.mark.parametrize("memory", [MEMORY, 0], ids=["in memory", "asked anew"])
+@pytest.mark.parametrize("kind", TERMS)
+def test_terms_of_every_type(kind: str, memory: int, tmp_path: Path) -> None:
+    """Each value is found in its file and in no other, though texts are long and groups small."""
+    column, values = Column(name="t", type=kind, nullable=True), TERMS[kind]
+    arrow = arrow_type(kind)
+    for value in values:
+        write_deltalake(str(tmp_path / "t"), pa.table({"t": pa.array([value, None], arrow)}), mode="append")
+    now = pinned(tmp_path / "t")
+    update_index(SessionContext(), now, (column,), tmp_path / "i", value=VALUE)
+    found = open_index(tmp_path / "i", (column,), now, memory)
+    assert found is not None
+    assert found.rows is None or memory
+    for value in values:
+        asked = Ask(column="t", op="=", values=(AskValue(parameter="p"),))
+        kept = narrowed_by(found, now, [[asked]], {"p": pa.scalar(value, arrow)})
+        assert kept is not None
+        assert [pq.read_table(path)["t"].to_pylist()[0] for path in kept] == [value]
+
+
+def test_a_look_up_reads_little_of_a_large_index(tmp_path: Path) -> None:
+    """A footer and the group that the term lies in; what a second look-up asks for in vain, nothing."""
+    for i in range(4):
+        rows = pa.table({"name": [f"n{k * 4 + i:06}" for k in range(5_000)]})
+        write_deltalake(str(tmp_path / "t"), rows, mode="append")
+    now = pinned(tmp_path / "t")
+    update_index(SessionContext(), now, TERM, tmp_path / "i", value=msgspec.structs.replace(VALUE, row_group_rows=500))
+    found = open_index(tmp_path / "i", TERM, now, 0)
+    assert found is not None and found.bytes_read == 0
+    kept = narrowed_by(found, now, [[ask("name", "=", "n010002")]], {})
+    assert kept is not None and len(kept) == 1
+    cold = found.bytes_read
+    assert 0 < cold < found.bytes / 3
+    assert narrowed_by(found, now, [[ask("name", "=", "nowhere")]], {}) == ()
+    assert found.bytes_read == cold
+    narrowed_by(found, now, [[ask("name", "=", "n000002")]], {})
+    assert found.bytes_read - cold < cold / 2, "footers are read once"
+
+
 def test_an_index_opens_one_file_of_many(tmp_path: Path) -> None:
     table, index, context = tmp_path / "a table", tmp_path / "index", SessionContext()
     for i in range(12):
         append(table, [(k, f"n{(k * 7 + i) % 60}") for k in range(0, 60, 12)])
-    done = update_index(context, pinned(table), TERM, index)
+    done = update_index(context, pinned(table), TERM, index, value=VALUE)
     assert (done.files_added, done.files_removed, done.rows) == (12, 0, 12 + 60)
-    found, now = open_index(index, TERM), pinned(table)
+    now = pinned(table)
+    found = open_index(index, TERM, now, MEMORY)
     assert found is not None
     kept = narrowed_by(found, now, [[ask("name", "=", "n3")]], {})
     assert kept is not None
@@ -139,19 +213,43 @@ def test_an_index_opens_one_file_of_many(tmp_path: Path) -> None:
     assert narrowed_by(found, now, [[ask("name", "=", None)]], {}) == ()
 
 
+def test_terms_of_several_columns_together(tmp_path: Path) -> None:
+    """What the first column leaves, the others narrow: by values, and by what they begin with."""
+    table, index = tmp_path / "t", tmp_path / "i"
+    for i in range(8):
+        append(table, [(i % 2, f"n{i}_{k}") for k in range(5)])
+    now = pinned(table)
+    update_index(SessionContext(), now, PAIR, index, value=VALUE)
+    for memory in (MEMORY, 0):
+        found = open_index(index, PAIR, now, memory)
+        assert found is not None
+
+        def kept(*asks: Ask, found: Any = found) -> int | None:
+            files = narrowed_by(found, now, [asks], {})
+            return None if files is None else len(files)
+
+        assert kept(ask("kind", "=", 1)) == 4
+        assert kept(ask("kind", "=", 1), ask("name", "=", "n3_2")) == 1
+        assert kept(ask("kind", "=", 1), ask("name", "like", "n3%")) == 1
+        assert kept(ask("kind", "in", 0, 1), ask("name", "like", "n3%")) == 1
+        assert kept(ask("kind", "=", 0), ask("name", "like", "n3%")) == 0
+        assert kept(ask("kind", "=", 1), ask("name", "like", "%3")) == 4, "no prefix"
+        assert kept(ask("name", "=", "n3_2")) is None, "the first column is not asked"
+
+
 def test_an_index_is_brought_up_to_date_by_what_is_new(tmp_path: Path) -> None:
     table, index, context = tmp_path / "t", tmp_path / "i", SessionContext()
     append(table, [(0, "a")])
-    assert update_index(context, pinned(table), TERM, index).files_added == 1
+    assert update_index(context, pinned(table), TERM, index, value=VALUE).files_added == 1
     append(table, [(1, "b")])
     append(table, [(2, None)])
-    done = update_index(context, pinned(table), TERM, index)
+    done = update_index(context, pinned(table), TERM, index, value=VALUE)
     assert (done.files_added, done.files_removed, done.version) == (2, 0, 1)
-    assert update_index(context, pinned(table), TERM, index).version == 1, "nothing new, nothing written"
+    assert update_index(context, pinned(table), TERM, index, value=VALUE).version == 1, "nothing new, nothing written"
     DeltaTable(str(table)).optimize.compact()
-    done = update_index(context, pinned(table), TERM, index)
+    done = update_index(context, pinned(table), TERM, index, value=VALUE)
     assert (done.files_added, done.files_removed, done.rows) == (1, 3, 1 + 3)
-    old = open_index(index, TERM)
+    old = open_index(index, TERM, pinned(table), MEMORY)
     assert old is not None
     assert narrowed_by(old, pinned(table, 2), [[ask("name", "=", "b")]], {}) == pinned(table, 2).files, "unknown: read"
 
@@ -161,7 +259,7 @@ def test_a_partition_column_is_not_indexed(tmp_path: Path) -> None:
     rows = pa.table({"kind": pa.array([1, 2]), "name": ["a", "b"]})
     write_deltalake(str(tmp_path / "t"), rows, partition_by=["name"])
     with pytest.raises(LakeUnusable, match="`name` stands in the log"):
-        update_index(SessionContext(), pinned(tmp_path / "t"), TERM, tmp_path / "i")
+        update_index(SessionContext(), pinned(tmp_path / "t"), TERM, tmp_path / "i", value=VALUE)
 
 
 # -- in runs and look-ups
@@ -173,9 +271,11 @@ def many_files(policy: dict[str, Any]) -> None:
     for value in (write["value"], write["otherwise"]):
         value |= {"target_file_bytes": 1, "row_group_rows": 100, "sort": ["file_id"]}
     policy["maintenance_policy_by_dataset"]["definition"]["value"]["triggers"] = {}  # which would bring them together
-    policy["index_policy_by_dataset"]["definition.by_name"]["value"] = {"build": True, "shapes": ["symbol_lookup"]}
+    policy["index_policy_by_dataset"]["definition.by_name"]["value"] = {
+        "build": True, "shapes": ["symbol_lookup"], "memory_bytes": 1 << 20, "row_group_rows": 1_000, "compression": "zstd",
+    }  # fmt: skip
     policy["index_policy_by_dataset"]["definition.by_name"] |= {
-        "requires": ["index_readable"], "otherwise": {"build": True, "shapes": []},
+        "requires": ["index_readable"], "otherwise": {"build": True, "shapes": [], "memory_bytes": 0, "row_group_rows": 1_000, "compression": "zstd"},
     }  # fmt: skip
 
 

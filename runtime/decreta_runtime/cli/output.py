@@ -16,6 +16,7 @@ import pyarrow.csv
 from rich.console import Console
 from rich.table import Table
 
+from decreta_runtime.cli.picture import picture
 from decreta_runtime.contract.errors import InputInvalid
 from decreta_runtime.pack import Answer
 
@@ -30,7 +31,7 @@ def print_answer(answer: Answer, form: str, stats: bool) -> None:
         return
     print_table(answer.rows, form)
     if stats:
-        print(describe(answer), file=sys.stderr)
+        print("\n".join([describe(answer), *picture(answer.stats.ladder)]), file=sys.stderr)
 
 
 def print_table(rows: pa.Table, form: str) -> None:
@@ -56,9 +57,11 @@ def describe(answer: Answer) -> str:
     s = answer.stats
     read = "unknown" if s.bytes_scanned is None else f"{s.bytes_scanned:,}"
     files = "unknown" if s.files_read is None else f"{s.files_read:,}"
+    before = {"of them by look-ups before": s.step_bytes, "beside them of indexes": s.index_bytes}
+    beside = "".join(f", {size:,} {whose}" for whose, size in before.items() if size is not None)
     return (
         f"{answer.rows.num_rows:,} rows in {s.seconds * 1000:.1f} ms; "
-        f"{read} of {s.bytes_eligible:,} bytes, {files} of {s.files_total:,} files"
+        f"{read} of {s.bytes_eligible:,} bytes{beside}, {files} of {s.files_total:,} files"
     )
 
 
