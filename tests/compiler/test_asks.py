@@ -1,4 +1,4 @@
-"""What a shape asks of its scans is the same whichever side of a comparison its value stands on."""
+"""What a shape asks of its scans is what its conditions say, however they are written."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from decreta.check.asks import conditions
 from decreta.diagnostics import Report
 from decreta.pipeline import compile_pack
 from decreta.project import Project
@@ -27,3 +28,10 @@ def test_a_value_may_stand_first(project: Path, operator: str) -> None:
     asked = Ask(column="span_start", op=operator, values=(AskValue(parameter="at"),))  # type: ignore[arg-type]
     for i in range(2):
         assert compiled.program.checked.queries[f"side_{i}"].asks == {"scope": ((asked,),)}
+
+
+@pytest.mark.parametrize("printed", ["Int64(-5)", "Int32(-5)", "TimestampMicrosecond(-5, None)"])
+def test_a_number_keeps_its_sign(printed: str) -> None:
+    value = AskValue(literal=-5)
+    assert conditions(f"t.c = {printed}") == (Ask(column="c", op="=", values=(value,)),)
+    assert conditions(f"t.c IN ([{printed}])") == (Ask(column="c", op="in", values=(value,)),)

@@ -90,14 +90,20 @@ def _value(node: exp.Expr) -> AskValue | None:
     if isinstance(node, exp.Parameter):
         return AskValue(parameter=node.name)
     if isinstance(node, exp.Int64):
-        return AskValue(literal=int(node.this.name))
+        return _whole(node.this)
     if not isinstance(node, exp.Anonymous) or not node.expressions:
         return None
     kind, first = node.name.lower(), node.expressions[0]
-    if re.fullmatch(r"u?int\d+|timestampmicrosecond", kind) and first.name.lstrip("-").isdigit():
-        return AskValue(literal=int(first.name))
+    if re.fullmatch(r"u?int\d+|timestampmicrosecond", kind):
+        return _whole(first)
     if kind in (*_TEXTS, "date32") and isinstance(first, exp.Column):
         return AskValue(literal=first.name)
     if kind == "decimal128" and isinstance(first, exp.Literal):
         return AskValue(literal=first.name)
     return None
+
+
+def _whole(node: exp.Expr) -> AskValue | None:
+    """Return a whole number with its sign, which the parser holds apart from the digits."""
+    text = node.sql()
+    return AskValue(literal=int(text)) if re.fullmatch(r"-?\d+", text) else None
