@@ -46,6 +46,11 @@ class Engine:
         self._columns[name] = schema
         self._context.register_record_batches(name, [[pa.RecordBatch.from_pylist([], schema=schema)]])
 
+    def kinds(self, name: str) -> dict[str, str]:
+        """Return the spec types of a table's columns; none of a table that is not registered."""
+        found = ((field.name, types.from_arrow(str(field.type))) for field in self._columns.get(name, ()))
+        return {column: kind for column, kind in found if kind is not None}
+
     @contextmanager
     def table(self, name: str, columns: Iterable[Column]) -> Iterator[None]:
         """Have an empty table of that name for the length of a `with`."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from functools import reduce
-from operator import ge, gt, le, lt, or_
+from operator import ge, gt, le, lt
 from typing import Any
 
 import pyarrow as pa
@@ -130,7 +130,7 @@ def condition_of(ask: Ask, values: Sequence[pa.Scalar | None]) -> Expr | None:
         return None
     left = column(ask.column)
     if ask.op in ("=", "in"):
-        return reduce(or_, (left == side for side in sides))
+        return functions.in_list(left, sides)  # one after another with OR, many would overflow the planner's stack
     if ask.op == "like":
         prefix = prefix_of(values[0].as_py() or "") if values[0] is not None else ""
         return functions.starts_with(left, literal(prefix)) if prefix else None

@@ -610,7 +610,7 @@ def small_files(policy: dict[str, Any]) -> None:
     session = policy["session_profile_by_workload"]["batch_ingest"]
     session |= {"requires": [], "otherwise": None}
     session["value"]["settings"]["datafusion.execution.batch_size"] = {"value": "1", "because": "tried"}
-    policy["index_policy_by_dataset"]["definition.by_name"]["value"] = {"build": True, "shapes": ["symbol_lookup"]}
+    policy["index_policy_by_dataset"]["definition.by_name"]["value"] |= {"build": True, "shapes": ["symbol_lookup"]}
 
 
 def test_what_a_run_writes_is_compacted_before_it_is_recorded(

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from decreta_runtime.contract.manifest import Ask, AskValue
-from decreta_runtime.narrow import matching
+from decreta_runtime.narrow import condition_of, matching
 from decreta_runtime.scan import Pinned
 
 TYPES = {
@@ -112,3 +112,11 @@ def test_files_are_left_out(tmp_path: Path) -> None:
     one, two = ([Ask(column="i", op="=", values=(AskValue(literal=v),))] for v in (1, 2))
     assert len(matching(pinned, [one, two], {})) == 2, "each scan of the shape has its files"
     assert len(matching(pinned, [one + two], {})) == 0
+
+
+def test_a_condition_of_very_many_values_can_be_asked() -> None:
+    context, count = SessionContext(), 100_000
+    context.register_record_batches("t", [pa.table({"i": pa.array([1, None, count], pa.int64())}).to_batches()])
+    values = [pa.scalar(i) for i in range(count)]
+    condition = condition_of(Ask(column="i", op="in", values=tuple(AskValue(literal=i) for i in range(count))), values)
+    assert condition is not None and context.table("t").filter(condition).to_pydict() == {"i": [1]}

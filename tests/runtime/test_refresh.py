@@ -99,12 +99,12 @@ def dying(after: int) -> Iterator[None]:
     """Let a run die before the commit to a table that comes after so many."""
     left, write = after, execute.write
 
-    def written(*args: Any) -> Any:
+    def written(*args: Any, **kwargs: Any) -> Any:
         nonlocal left
         if not left:
             raise Killed
         left -= 1
-        return write(*args)
+        return write(*args, **kwargs)
 
     execute.write = written
     try:

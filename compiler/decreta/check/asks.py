@@ -24,21 +24,29 @@ _MIRRORED: dict[type[exp.Expr], type[exp.Expr]] = {
     exp.EQ: exp.EQ, exp.LT: exp.GT, exp.LTE: exp.GTE, exp.GT: exp.LT, exp.GTE: exp.LTE,
 }  # fmt: skip
 _INTEGERS = {"SMALLINT", "INT", "INT32", "BIGINT", "INT64"}
+_KEPT = {
+    "int": r"SMALLINT|INT|INT32|BIGINT|INT64|DECIMAL128\(.*",
+    "decimal": r"DECIMAL128\(.*",
+    "string": r"UTF8(VIEW)?|LARGEUTF8",
+    "date": r"DATE32|TIMESTAMP\(.*",
+    "timestamp": r"TIMESTAMP\(.*",
+}
+"""What a parameter may be cast to and still be the value that was given, by how its type begins in specs."""
 _TEXTS = ("utf8", "utf8view", "largeutf8")
 
 
 def asks(query: CheckedQuery, relations: Mapping[str, CheckedRelation], engine: Engine) -> Asks:
     """Return for each dataset that a shape reads what each of its scans asks; nothing where one scan asks nothing."""
-    if any("\n" in literal.this for literal in query.bound.statement.tree.find_all(exp.Literal)):
-        return {}  # the planner's words are read line by line
     views = {name: relations[name].sql or "" for name in query.views}
+    if not legible(query, relations):
+        return {}
     try:
         scans = engine.scans(query.sql, views)
     except PlanRefused:
         return {}
     found: dict[str, list[tuple[Ask, ...]]] = {}
     for table, condition in scans:
-        found.setdefault(table, []).append(conditions(condition) if condition else ())
+        found.setdefault(table, []).append(conditions(condition, kinds(query, table, engine)) if condition else ())
     return {
         table: tuple(dict.fromkeys(each))
         for table, each in sorted(found.items())
@@ -46,58 +54,82 @@ def asks(query: CheckedQuery, relations: Mapping[str, CheckedRelation], engine: 
     }
 
 
-def conditions(text: str) -> tuple[Ask, ...]:
+def legible(query: CheckedQuery, relations: Mapping[str, CheckedRelation]) -> bool:
+    """Say whether the planner's words for a shape can be read: line by line, with texts that it does not escape."""
+    statements = [query.bound.statement, *(relations[name].bound.statement for name in query.views)]
+    literals = (text for each in statements if each for text in each.tree.find_all(exp.Literal))
+    return not any("\n" in literal.this or '"' in literal.this for literal in literals)
+
+
+def kinds(query: CheckedQuery, table: str, engine: Engine) -> dict[str, str]:
+    """Return the types of a table's columns, and of the parameters with `$` before their names."""
+    return engine.kinds(table) | {f"${name}": kind for name, kind in query.bound.query.parameters.items()}
+
+
+def conditions(text: str, kinds: Mapping[str, str]) -> tuple[Ask, ...]:
     """Return the conjuncts of a filter as the planner prints it, those of a known form."""
     try:
         tree = sqlglot.parse_one(text, dialect=DataFusion)
     except sqlglot.errors.SqlglotError:
         return ()
     parts = list(tree.flatten()) if isinstance(tree, exp.And) else [tree]
-    return tuple(sorted((ask for part in parts if (ask := _condition(part.unnest()))), key=lambda a: (a.column, a.op)))
+    found = (ask for part in parts if (ask := _condition(part.unnest(), kinds)))
+    return tuple(sorted(found, key=lambda a: (a.column, a.op)))
 
 
-def _condition(node: exp.Expr) -> Ask | None:
-    if type(node) in _MIRRORED and _column(node.this) is None:
+def _condition(node: exp.Expr, kinds: Mapping[str, str]) -> Ask | None:
+    if type(node) in _MIRRORED and _column(node.this, kinds) is None:
         node = _MIRRORED[type(node)](this=node.expression, expression=node.this)  # the value is written first
-    column = _column(node.this)
+    column = _column(node.this, kinds)
     if column is None or node.args.get("negate"):
         return None
     if isinstance(node, exp.In):
         listed = node.expressions[0].expressions if len(node.expressions) == 1 else node.expressions
-        return _ask(column, "in", listed)
+        return _ask(column, "in", listed, kinds)
     if isinstance(node, exp.Like):
-        return _ask(column, "like", [node.expression])
+        return _ask(column, "like", [node.expression], kinds)
     operator = _OPERATORS.get(type(node))
-    return _ask(column, operator, [node.expression]) if operator else None
+    return _ask(column, operator, [node.expression], kinds) if operator else None
 
 
-def _ask(column: str, operator: str, sides: Sequence[exp.Expr]) -> Ask | None:
-    values = [_value(side) for side in sides]
+def _ask(column: str, operator: str, sides: Sequence[exp.Expr], kinds: Mapping[str, str]) -> Ask | None:
+    values = [_value(side, kinds) for side in sides]
     known = tuple(value for value in values if value is not None)
     return Ask(column=column, op=operator, values=known) if known and len(known) == len(values) else None  # type: ignore[arg-type]
 
 
-def _column(node: exp.Expr | None) -> str | None:
+def _column(node: exp.Expr | None, kinds: Mapping[str, str]) -> str | None:
     """Return the column of a bare one, or of one that is only made a wider whole number."""
-    if isinstance(node, exp.Cast) and node.to.sql() in _INTEGERS:
+    if isinstance(node, exp.Cast) and node.to.sql() in _INTEGERS and kinds.get(node.this.name, "").startswith("int"):
         node = node.this
     return node.name if isinstance(node, exp.Column) else None
 
 
-def _value(node: exp.Expr) -> AskValue | None:
+def _value(node: exp.Expr, kinds: Mapping[str, str]) -> AskValue | None:
     if isinstance(node, exp.Cast) and isinstance(node.this, exp.Parameter):
-        node = node.this
+        node = node.this if _kept(kinds.get(f"${node.this.name}", ""), node.to.sql().upper()) else node
     if isinstance(node, exp.Parameter):
         return AskValue(parameter=node.name)
     if isinstance(node, exp.Int64):
-        return AskValue(literal=int(node.this.name))
+        return _whole(node.this)
     if not isinstance(node, exp.Anonymous) or not node.expressions:
         return None
     kind, first = node.name.lower(), node.expressions[0]
-    if re.fullmatch(r"u?int\d+|timestampmicrosecond", kind) and first.name.lstrip("-").isdigit():
-        return AskValue(literal=int(first.name))
-    if kind in (*_TEXTS, "date32") and isinstance(first, exp.Column):
+    if re.fullmatch(r"u?int\d+|timestampmicrosecond", kind):
+        return _whole(first)
+    if kind in (*_TEXTS, "date32") and isinstance(first, exp.Column) and '"' not in first.name:
         return AskValue(literal=first.name)
     if kind == "decimal128" and isinstance(first, exp.Literal):
         return AskValue(literal=first.name)
     return None
+
+
+def _whole(node: exp.Expr) -> AskValue | None:
+    """Return a whole number with its sign, which the parser holds apart from the digits."""
+    text = node.sql()
+    return AskValue(literal=int(text)) if re.fullmatch(r"-?\d+", text) else None
+
+
+def _kept(kind: str, to: str) -> bool:
+    """Say whether a value of a type, named as in specs, is the same after a cast to a type as the parser names it."""
+    return any(kind.startswith(name) and re.fullmatch(kept, to) for name, kept in _KEPT.items())

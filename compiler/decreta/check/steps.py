@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlglot import exp
-
-from decreta.check.asks import conditions
+from decreta.check.asks import conditions, kinds, legible
 from decreta.engine import Engine, PlanRefused
 from decreta.model.program import CheckedQuery, CheckedRelation
 from decreta.plans import Meeting
@@ -24,16 +22,17 @@ def steps(query: CheckedQuery, relations: Mapping[str, CheckedRelation], engine:
 
     So no step waits for another.
     """
-    if any("\n" in literal.this for literal in query.bound.statement.tree.find_all(exp.Literal)):
-        return {}  # the planner's words are read line by line
     views = {name: relations[name].sql or "" for name in query.views}
+    if not legible(query, relations):
+        return {}
     try:
         scans, meetings = engine.meetings(query.sql, views)
     except PlanRefused:
         return {}
     found: dict[str, dict[int, list[Step]]] = {}
     for meeting in meetings:
-        if (step := _step(meeting)) is not None and {meeting.table, step.dataset} <= query.datasets.keys():
+        step = _step(meeting, kinds(query, meeting.giver, engine))
+        if step is not None and {meeting.table, step.dataset} <= query.datasets.keys():
             found.setdefault(meeting.table, {}).setdefault(meeting.scan, []).append(step)
     whole = {table: each for table, each in sorted(found.items()) if len(each) == scans.count(table)}
     chosen: dict[str, tuple[Step, ...]] = {}
@@ -45,8 +44,8 @@ def steps(query: CheckedQuery, relations: Mapping[str, CheckedRelation], engine:
     return chosen
 
 
-def _step(meeting: Meeting) -> Step | None:
-    where = conditions(meeting.condition) if meeting.condition else ()
+def _step(meeting: Meeting, kinds: Mapping[str, str]) -> Step | None:
+    where = conditions(meeting.condition, kinds) if meeting.condition else ()
     if meeting.table == meeting.giver or not any(ask.op in _LOOK_UPS for ask in where):
         return None
     return Step(column=meeting.column, dataset=meeting.giver, gives=meeting.gives, where=where)
