@@ -6,7 +6,7 @@ PACKS := code_graph retail
 LAKE ?= .decreta/lake
 SOURCE ?= python=stdlib:$(shell $(PYTHON) -c "import sysconfig; print(sysconfig.get_path('stdlib'))")
 
-.PHONY: help install install-run run generate test faults check probe bless docs bench clean
+.PHONY: help install install-run run generate test faults check probe bless docs bench bench-scans bench-regret clean
 
 help:
 	@echo "make run       read the interpreter's standard library into $(LAKE) and show what it found"
@@ -18,6 +18,8 @@ help:
 	@echo "make docs      write docs/reference and docs/facts.md from models, contract and tables of facts"
 	@echo "make bless     write anew what the corpus of mistakes expects"
 	@echo "make bench     measure beside hand-written code and peers (PEERS=their bin folder); writes benchmarks/results"
+	@echo "make bench-scans   what selective queries read and take, beside peers; QUICK=--quick for a minute's worth"
+	@echo "make bench-regret  how far each query shape is from the best settings that a sweep finds; QUICK=--quick as well"
 
 # A stamp a set of extras: what is installed already is not asked for again.
 $(VENV)/.run: pyproject.toml constraints.txt
@@ -70,6 +72,14 @@ bench: $(VENV)/.test
 	$(BIN)/python benchmarks/compile.py $(PEERS)
 	$(BIN)/python benchmarks/decide.py
 	$(BIN)/python benchmarks/observe.py
+
+# PEERS is the bin folder of an environment with `polars duckdb daft deltalake`: none of them is needed to run decreta.
+bench-scans: $(VENV)/.test
+	$(BIN)/python benchmarks/scans.py $(QUICK) $(PEERS)
+	if [ -e benchmarks/index.py ]; then $(BIN)/python benchmarks/index.py $(PEERS); fi
+
+bench-regret: $(VENV)/.test
+	$(BIN)/python benchmarks/regret.py $(QUICK)
 
 clean:
 	rm -rf $(VENV) .decreta

@@ -22,7 +22,16 @@ from decreta_runtime.narrow import matching
 from decreta_runtime.scan import Pinned, register_scan
 
 COLUMNS = tuple(Column(name=n, type=t) for n, t in (("id", "int64"), ("v", "float64"), ("p", "string")))
-LINKED = ScanValue(path="linked", log_pruning=True, pushdown=True, page_index=True, bloom_filters=True, columns="all")
+LINKED = ScanValue(
+    path="linked",
+    log_pruning=True,
+    pushdown=True,
+    page_index=True,
+    bloom_filters=True,
+    columns="all",
+    step_files=0,
+    step_values=0,
+)
 ONE = "SELECT count(*) AS n, sum(id) AS s FROM t WHERE p = 'S0003' AND id < 1000"
 ALL = "SELECT p, sum(v) AS v FROM t GROUP BY p"
 

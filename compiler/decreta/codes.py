@@ -171,8 +171,9 @@ CODES: dict[str, Code] = {
     "D606": Code(
         "a look-up that reads a whole table",
         "Statistics skip files and pages only where rows are sorted by what is asked for.",
-        "Sort the table by it, or accept the scan.",
+        "Sort the table by it, declare an index of it, or accept the scan.",
     ),
+    "D607": Code("an unused threshold", "To change it changes nothing.", "Ask for it in a rule, or remove it."),
     "D501": Code("a generated file is stale", "The specs say something else.", "Run `decreta generate`."),
     "D502": Code("a generated file was edited", "The next generation would lose it.", "Move the edit to the specs."),
     "D503": Code("a generated file is missing", "The pack would not load.", "Run `decreta generate`."),

@@ -149,9 +149,10 @@ def _read(rules: Mapping[str, RuleText], deciding: set[str], names: set[str]) ->
 
 
 def _moved_inputs(old: PolicyFile, new: PolicyFile) -> Iterator[Cause]:
-    for name in sorted(old.inputs.keys() | new.inputs.keys()):
-        if old.inputs.get(name) != new.inputs.get(name):
-            yield Cause("input", f"{name} {brief(old.inputs.get(name))} → {brief(new.inputs.get(name))}")
+    # One that only one of them has came or went with the rules and decisions that read it: no cause, but what followed.
+    for name in sorted(old.inputs.keys() & new.inputs.keys()):
+        if old.inputs[name] != new.inputs[name]:
+            yield Cause("input", f"{name} {brief(old.inputs[name])} → {brief(new.inputs[name])}")
 
 
 def _named(rules: Mapping[str, RuleText], names: set[str]) -> dict[str, RuleText]:

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-from datafusion import ScalarUDF, SessionConfig, SessionContext, udf
+from datafusion import LogicalPlan, ScalarUDF, SessionConfig, SessionContext, udf
 
+from decreta.plans import Meeting, Meetings
 from decreta_runtime.contract import types
 from decreta_runtime.contract.manifest import Column
 
@@ -99,6 +100,23 @@ class Engine:
 
         `views` are made of their statements, in order. Raises PlanRefused.
         """
+        lines = self._optimized(sql, views).display_indent().split("\n")
+        found = []
+        for before, line in zip(["", *lines], lines, strict=False):
+            if match := re.match(r"\s*TableScan: (\S+)", line):
+                above = re.match(r"\s*Filter: (.*)", before)
+                found.append((match[1].strip('"'), above[1] if above else None))
+        return found
+
+    def meetings(self, sql: str, views: Mapping[str, str]) -> tuple[list[str], list[Meeting]]:
+        """Return the tables that the optimized plan of `sql` scans, and which scans meet a row of another.
+
+        Raises PlanRefused.
+        """
+        tables = [table for table, _ in self.scans(sql, views)]
+        return tables, Meetings(self._optimized(sql, views)).found
+
+    def _optimized(self, sql: str, views: Mapping[str, str]) -> LogicalPlan:
         context = SessionContext(self._config)
         try:
             for name, columns in self._columns.items():
@@ -108,15 +126,9 @@ class Engine:
                 context.register_udf(function)
             for name, statement in views.items():
                 context.register_table(name, context.sql(statement).into_view())
-            lines = context.sql(sql).optimized_logical_plan().display_indent().split("\n")
+            return context.sql(sql).optimized_logical_plan()
         except Exception as error:  # noqa: BLE001 - as above
             raise PlanRefused(_words(error)) from None
-        found = []
-        for before, line in zip(["", *lines], lines, strict=False):
-            if match := re.match(r"\s*TableScan: (\S+)", line):
-                above = re.match(r"\s*Filter: (.*)", before)
-                found.append((match[1].strip('"'), above[1] if above else None))
-        return found
 
     def evaluate(
         self, rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, str], expressions: Sequence[str]

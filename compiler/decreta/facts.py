@@ -92,7 +92,11 @@ VIEW_FACTS = {
 }
 INDEX_FACTS = {
     "index_columns": FactInfo("list<string>", "declared", "the columns whose terms it has"),
-    "serves": FactInfo("list<string>", "lineage", "selective query shapes that look its first column up, in each scan"),
+    "serves": FactInfo(
+        "list<string>",
+        "lineage",
+        "selective query shapes that look its first column up in each scan, or are given it by a look-up",
+    ),
     "served": FactInfo("bool", "lineage", "whether there are such shapes"),
     "leads_sort": FactInfo("bool", "declared", "whether the files are sorted by its first column"),
     **{name: DATASET_FACTS[name] for name in ("bound", "rows", "bytes", "files", "clustering_depth", "partitioned")},

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import decreta_runtime.contract
 from decreta.diagnostics import Diagnostic
 from decreta.project import Project
 from decreta.source import SourceText
@@ -146,7 +147,8 @@ class Stamp:
     def __init__(self, project: Project, pack: str, toolchain: dict[str, str]) -> None:
         self.path = project.cache / f"{pack}.json"
         self.toolchain, self.output = toolchain, project.generated / pack
-        self._inputs = (Path(__file__).parent, project.library(), project.specs / pack)
+        contract = Path(decreta_runtime.contract.__path__[0])
+        self._inputs = (Path(__file__).parent, contract, project.library(), project.specs / pack)
         self.inputs = self._seen(self._inputs)
 
     def holds(self) -> bool:

@@ -21,7 +21,8 @@ from decreta_runtime.contract.integrity import Verification
 from decreta_runtime.contract.kpi import Kpi
 from decreta_runtime.contract.manifest import Manifest
 from decreta_runtime.contract.policy import PolicyFile
-from decreta_runtime.contract.records import LedgerRow, RunRecord, ShadowDetail
+from decreta_runtime.contract.profile import Profile
+from decreta_runtime.contract.records import ComputeDetail, LedgerRow, QueryDetail, RunRecord, ShadowDetail
 
 SPECS: dict[str, Any] = {
     "object": spec.ObjectSpec,
@@ -51,8 +52,11 @@ _ARTEFACTS = {
     "run": RunRecord,
     "ledger": LedgerRow,
     "shadow": ShadowDetail,
+    "query_detail": QueryDetail,
+    "compute_detail": ComputeDetail,
     "kpi": Kpi,
     "verification": Verification,
+    "profile": Profile,
     "observations": Observations,
     "evidence": EvidenceLock,
 }

@@ -11,9 +11,11 @@ VERBS = {
     "sql": "decreta_runtime.cli.sql",
     "show": "decreta_runtime.cli.show",
     "observe": "decreta_runtime.cli.observe",
+    "index": "decreta_runtime.cli.index",
     "verify": "decreta_runtime.cli.verify",
     "ledger": "decreta_runtime.cli.ledger",
     "kpi": "decreta_runtime.cli.kpi",
+    "profile": "decreta_runtime.cli.profile",
     "tour": "decreta_runtime.cli.tour",
     "rollout": "decreta_runtime.cli.rollout",
 }

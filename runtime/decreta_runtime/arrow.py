@@ -46,6 +46,11 @@ def empty_batch(schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
 
 
+def one_batch(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of `batches` as one batch; as few as can be where a column has more text than one may hold."""
+    yield from pa.Table.from_batches(batches, schema).combine_chunks().to_batches()
+
+
 def differences(found: pa.Schema, columns: Iterable[Column]) -> list[str]:
     """Say how `found` falls short of a contract: columns that are missing or of another type. More columns are none."""
     words = []

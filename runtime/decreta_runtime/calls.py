@@ -53,8 +53,11 @@ def require_engine_functions(
 
     Raises IncompatibleEngine, naming the entry, before the session reads anything.
     """
+    views = callers(manifest)
+    if not views:
+        return
     listed = context.sql("SELECT DISTINCT routine_name AS name FROM information_schema.routines").to_pydict()["name"]
-    known, views = set(listed), callers(manifest)
+    known = set(listed)
     for view in views:
         choice = policy.functions(view)
         for name, wanted in choice.value.items():
@@ -63,8 +66,7 @@ def require_engine_functions(
                     f"`{view}` calls `{name}`, which the installed engine does not have ({choice.pointer})",
                     help="install the engine that the pack was compiled for",
                 )
-    if views:
-        ledger.add("step", workload, "functions", pointer_to("udf_requirements_by_view"), detail={"views": len(views)})
+    ledger.add("step", workload, "functions", pointer_to("udf_requirements_by_view"), detail={"views": len(views)})
 
 
 def callers(manifest: Manifest) -> dict[str, tuple[str, ...]]:

@@ -16,7 +16,8 @@ from deltalake.exceptions import DeltaError
 from decreta_runtime.arrow import plain
 from decreta_runtime.contract import types
 from decreta_runtime.contract.errors import InputInvalid, LakeUnusable
-from decreta_runtime.lake import local_path, open_table
+from decreta_runtime.lake import open_table
+from decreta_runtime.locations import located
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _KEY_COLUMNS = 6
@@ -51,7 +52,7 @@ class Described(NamedTuple):
 
 def describe(url: str) -> Described:
     """Read one table's schema, log and rows. Raises InputInvalid if it cannot be bound, LakeUnusable if not read."""
-    path = local_path(url, Path.cwd())
+    path = located(url, Path.cwd())
     table = open_table(path)
     if table is None:
         raise InputInvalid(f"there is no Delta table at {path}", help="name the folder that holds `_delta_log`")

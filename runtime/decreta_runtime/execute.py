@@ -8,18 +8,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 from datafusion import DataFrame, SessionContext
 
 from decreta_runtime.checks import Asked, Sieve, Violation, ask_again, asked_at
-from decreta_runtime.contract.errors import DecretaError, PolicyIncomplete, StatementFailed
+from decreta_runtime.contract.errors import PolicyIncomplete, StatementFailed
 from decreta_runtime.contract.manifest import QUARANTINE, Column, Manifest
 from decreta_runtime.contract.policy import CacheValue, Choice, Policy, SessionValue, WriteValue
+from decreta_runtime.contract.records import ComputeDetail
 from decreta_runtime.digests import intact, record
 from decreta_runtime.evolve import Evolution, key_text
 from decreta_runtime.functions import call_table_function
 from decreta_runtime.guards import choose
-from decreta_runtime.index import update_index
+from decreta_runtime.indexing import Indexing
 from decreta_runtime.lake import Lake
 from decreta_runtime.load import LoadedPack
 from decreta_runtime.maintain import Maintainer
@@ -55,13 +57,13 @@ class Execution:
     lake: Lake
     identity: RunIdentity
     context: SessionContext
+    workload: str
     profile: Choice[SessionValue]
     binding: Binding
     places: Places
     ledger: Ledger
     progress: Callable[[str, str], None]
     schemas: Mapping[str, Evolution]
-    workload: str
     outcomes: dict[str, TableOutcome] = field(default_factory=dict)
     quarantine: dict[str, TableOutcome] = field(default_factory=dict)
     """Dataset -> what was done to the table of the rows that its checks took out."""
@@ -77,38 +79,12 @@ class Execution:
         self.outcomes[pinned.name] = outcome(pinned, action)
 
     def _index(self, pinned: Pinned) -> None:
-        """Bring the indexes of a table up to date that the policy wants built.
-
-        One that cannot be written is noted and holds no run up: readers read every file that it does not know.
-        """
-        manifest = self.pack.manifest
-        for name in manifest.indexes_of(pinned.name):
-            choice, subject = self.policy.index(pinned.name, name), f"{pinned.name}.{name}"
-            if not choice.value.build:
-                continue
-            start, path = time.perf_counter(), self.lake.index(manifest.pack, pinned.name, name)
-            try:
-                done = update_index(self.context, pinned, manifest.index_columns_of(pinned.name, name), path)
-            except DecretaError as error:
-                self.ledger.add(
-                    "index", f"{pinned.name}.{name}", "failed", choice.pointer, detail={"why": error.message}
-                )
-                self.progress("index", f"{pinned.name}.{name} is not up to date: {error.message}")
-                continue
-            self.ledger.add(
-                "index",
-                subject,
-                "updated" if done.files_added or done.files_removed else "unchanged",
-                choice.pointer,
-                seconds=time.perf_counter() - start,
-                rows=done.rows,
-                bytes=done.bytes,
-                files=done.files_added,
-                files_total=len(pinned.files),
-                table_version=done.version,
-                detail={"removed": done.files_removed},
-            )
-            self.progress("index", f"{subject}: {done.files_added} files read, {done.rows:,} rows")
+        """Bring the indexes of a table up to date that the policy wants built; one that fails is noted."""
+        indexing = Indexing(self.pack.manifest, self.policy, self.lake, self.ledger, self.context)
+        for done in indexing.keep(pinned):
+            if done.wanted:
+                failed = " is not up to date" if done.failed else ""
+                self.progress("index", f"{done.subject}{failed}: {done.words}")
 
     def scan(self, pinned: Pinned, columns: tuple[Column, ...], dataset: str) -> None:
         """Make a table readable as the policy says of `dataset`, whose rows or rows set aside it holds."""
@@ -185,9 +161,11 @@ class Execution:
         self.context.deregister_table(rows)
         action = _ACTIONS[part is None, part is not None and part.predicate is None]
         self.register(self._maintained(name, pinned), columns, action)
-        detail = None if aside is None else {"given": sieve.given, "quarantined": sieve.taken_out}
+        apart = {} if aside is None else {"given": sieve.given, "quarantined": sieve.taken_out}
         if part is not None:
-            detail = _rewritten(pinned, part.base) | {"undone": done.undone}
+            apart |= _rewritten(pinned, part.base)
+            apart |= {} if done.undone is None else {"undone": done.undone}
+        detail = self._detail(read, **apart)
         figures = {"rows_read": read.rows, "bytes_scanned": read.bytes, "memory_bytes": done.memory_bytes}
         self._written(outcome(pinned, action), name, done.rows, start, choice, detail, **figures)
         note_write(self.ledger, choice, pinned, done.rows, staged, self.policy)
@@ -238,7 +216,8 @@ class Execution:
         part: Part | None = None,
     ) -> Written:
         path = self.lake.dataset(self.identity.pack, name)
-        done = write(name, path, batches, columns, key, choice.value, self.identity, part)
+        ordered = self.profile.value.ordered_writes
+        done = write(name, path, batches, columns, key, choice.value, self.identity, part, ordered=ordered)
         first = done.pinned.version if done.undone is None else done.undone + 1
         record(self.lake, self.identity.pack, path, done.pinned.table, first)
         return done
@@ -272,8 +251,13 @@ class Execution:
     def _reading(self, frame: DataFrame) -> Reading:
         """Return what an executed statement has read, as far as that is known."""
         in_memory = {name: placed.rows for name, placed in self.kept.items() if placed.placement == "memory"}
-        counted = {scanned.pinned.name for scanned in self.scans if scanned.of_files}
-        return reading(frame, in_memory, counted | (self.kept.keys() - in_memory.keys()))
+        scans = {scanned.pinned.name: scanned for scanned in self.scans}
+        return reading(frame, in_memory, self.kept.keys() - in_memory.keys(), scans)
+
+    def _detail(self, read: Reading, **apart: int) -> dict[str, Any]:
+        """Return what the ledger's row of a statement says of its reading."""
+        found: dict[str, Any] = msgspec.to_builtins(ComputeDetail(workload=self.workload, ladder=read.ladder, **apart))
+        return found
 
     def staging(self, name: str, columns: tuple[Column, ...], choice: Choice[WriteValue]) -> Place:
         """Begin to gather rows that come from outside SQL, where the write policy says."""
@@ -362,7 +346,7 @@ class Execution:
             return
         seconds = time.perf_counter() - start
         self.kept[name] = placed
-        read = Reading(None, None) if frame is None else self._reading(frame)
+        read = Reading(None, None, {}) if frame is None else self._reading(frame)
         self.ledger.add(
             "step",
             name,
@@ -374,6 +358,7 @@ class Execution:
             rows_read=read.rows,
             bytes_scanned=read.bytes,
             memory_bytes=placed.held,
+            detail=None if frame is None else self._detail(read),
         )
         note_cache(self.ledger, name, choice, placed, self.policy)
         self.progress("keep", f"{name}: {placed.rows:,} rows in {placed.placement}")

@@ -13,6 +13,7 @@ from deltalake import DeltaTable
 from decreta_runtime.arrow import differences
 from decreta_runtime.contract.manifest import Column
 from decreta_runtime.contract.policy import Choice, Guard, Policy
+from decreta_runtime.locations import is_local
 from decreta_runtime.record import Ledger
 
 V = TypeVar("V")
@@ -85,6 +86,8 @@ def _holds(guard: Guard, table: DeltaTable | None, columns: Sequence[Column], po
     if guard == "safe_to_rewrite":
         protocol = table.protocol()
         return _REWRITABLE.issuperset({*(protocol.reader_features or ()), *(protocol.writer_features or ())})
+    if guard == "local_files":
+        return is_local(table.table_uri)
     if guard == "schema_as_compiled":
         return _as_compiled(table, columns)
     return not table.metadata().partition_columns

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
 from decreta_runtime.contract.errors import LakeUnusable
+from decreta_runtime.locations import Location, read
 
 
 class _Add(Struct, rename="camel"):
@@ -45,8 +45,8 @@ _LINES = msgspec.json.Decoder(_Line)
 _STATISTICS = msgspec.json.Decoder(_Statistics)
 
 
-def history(table: Path, version: int, files: Collection[str], columns: Collection[str]) -> History:
-    """Walk the log of the table in a folder back from `version` until all is known of `files` and `columns`.
+def history(table: Location, version: int, files: Collection[str], columns: Collection[str]) -> History:
+    """Walk the log of a table back from `version` until all is known of `files` and `columns`.
 
     `files` are the paths of the snapshot as the log writes them, `columns` those that some of them have statistics of.
     Commits before the oldest of the files have left nothing, so nothing older is read. Raises LakeUnusable.
@@ -68,7 +68,7 @@ def history(table: Path, version: int, files: Collection[str], columns: Collecti
     return History(ages, writes)
 
 
-def removed_twice(table: Path, version: int, files: Collection[str]) -> dict[str, tuple[int, int]]:
+def removed_twice(table: Location, version: int, files: Collection[str]) -> dict[str, tuple[int, int]]:
     """Return the files that two commits have taken away, with the two, where the second has left some of `files`.
 
     It took them away once more because it had read a snapshot of before the first, and what it put in their place holds
@@ -88,14 +88,13 @@ def removed_twice(table: Path, version: int, files: Collection[str]) -> dict[str
     return found
 
 
-def _commit(table: Path, version: int) -> list[_Line] | None:
+def _commit(table: Location, version: int) -> list[_Line] | None:
     """Return the actions of a commit, None if the log no longer has it."""
     path = table / "_delta_log" / f"{version:020}.json"
+    data = read(path)
     try:
-        return _LINES.decode_lines(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, msgspec.DecodeError) as error:
+        return None if data is None else _LINES.decode_lines(data)
+    except msgspec.DecodeError as error:
         words = f"the commit {path} cannot be read: {error}"
         raise LakeUnusable(words, help="restore the log from a backup") from None
 

@@ -7,13 +7,12 @@ file that the index does not know is always read: an index that lags behind make
 from __future__ import annotations
 
 import bisect
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote as percent_encode
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -22,18 +21,23 @@ from datafusion import SessionContext
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
-from decreta_runtime.arrow import arrow_type
-from decreta_runtime.contract.errors import LakeUnusable, WriteConflict
+from decreta_runtime.access import said_by
+from decreta_runtime.arrow import arrow_type, empty_batch
+from decreta_runtime.contract.errors import DecretaError, LakeUnusable, WriteConflict
 from decreta_runtime.contract.manifest import Ask, Column
 from decreta_runtime.lake import open_table, writing
+from decreta_runtime.locations import Location, make_ready, missing, open_in, remove, shown, sql_place, told
 from decreta_runtime.narrow import prefix_of, scalar_of
 from decreta_runtime.scan import Pinned, quote, sql_type
 
-_FILE = "file"
+_FILE = "__file"
 """The column of the data file's path, relative to the table; a row without terms says that the file is known."""
-
-
-_ANEW = "the next run builds it anew; until then every file is read"
+_FORM, _FORM_IS = "decreta.index_form", "1"
+"""What a commit says of how its rows are to be read; an index of another form is built anew."""
+_TABLE_ID = "decreta.table_id"
+"""What a commit says of whose files it names: a table made anew at the same place has another id."""
+_REBUILD = "build it anew: `decreta index PACK --lake DIR --rebuild`"
+_OLD, _NEW, _MARKS = "__index_kept", "__indexed", "__index_marks"
 
 
 class Updated(NamedTuple):
@@ -44,6 +48,8 @@ class Updated(NamedTuple):
     files_removed: int
     rows: int
     bytes: int
+    anew: bool
+    """Whether nothing was there, or nothing that could be read."""
 
 
 @dataclass(frozen=True)
@@ -52,75 +58,99 @@ class TermIndex:
 
     columns: tuple[Column, ...]
     table: DeltaTable
+    path: Location
+    memory_bytes: int
+    """What its rows may take as Arrow arrays; a larger index is asked anew by each look-up."""
 
     @cached_property
-    def rows(self) -> pa.Table:
-        """All of its rows, those without terms first, the others by term. Raises LakeUnusable."""
-        schema = _schema(self.columns)
-        try:
-            found = pa.table(self.table.scan())
-            if found.column_names != schema.names:
-                raise LakeUnusable(f"the index has the columns {', '.join(found.column_names)}", help=_ANEW)
-            return _sorted(found.cast(schema), self.columns)
-        except LakeUnusable:
-            raise
-        except Exception as error:  # noqa: BLE001 - the reader raises several kinds, bare Exception among them
-            words = str(error).strip().split("\n")[0]
-            raise LakeUnusable(f"the index cannot be read: {words}", help=_ANEW) from None
+    def rows(self) -> pa.Table | None:
+        """All of its rows, those without terms first, the others by term; None if they take more than they may.
+
+        Raises LakeUnusable.
+        """
+        schema, batches, held = _schema(self.columns, pa.dictionary(pa.int32(), pa.string())), [], 0
+        for batch in self._scan():
+            part = batch.set_column(batch.num_columns - 1, _FILE, batch[_FILE].dictionary_encode()).cast(schema)
+            held += part.nbytes
+            if held > self.memory_bytes:
+                return None
+            batches.append(part)
+        return _sorted(pa.Table.from_batches(batches, schema).unify_dictionaries(), self.columns)
 
     @cached_property
     def known(self) -> frozenset[str]:
-        """The data files that the index has read."""
-        return frozenset(self.rows[_FILE].to_pylist())
+        """The data files that the index has read. Raises LakeUnusable."""
+        markers = self._scan(f"{quote(self.columns[0].name)} IS NULL", [_FILE])
+        return frozenset(file for batch in markers for file in batch[_FILE].to_pylist())
 
     @property
     def bytes(self) -> int:
         """Bytes of its own data files."""
-        return sum(pa.table(self.table.get_add_actions(flatten=True))["size_bytes"].to_pylist())
+        return sum(self._actions["size_bytes"].to_pylist())
 
-    def files(self, asks: Sequence[Ask], given: Mapping[str, pa.Scalar]) -> frozenset[str] | None:
-        """Return the known files that may hold rows satisfying `asks`; None if they say nothing of its first column."""
-        ranges = [found for ask in asks if (found := self._ranges(ask, given)) is not None]
-        if not ranges:
-            return None
-        hits = min(ranges, key=lambda found: sum(stop - start for start, stop in found))
-        slices = [self.rows.slice(start, stop - start) for start, stop in hits]
-        found = pa.concat_tables(slices) if slices else self.rows.slice(0, 0)
-        for ask in asks:
-            found = self._filtered(found, ask, given)
-        return frozenset(found[_FILE].to_pylist())
+    @property
+    def count(self) -> int:
+        """Its rows, as its log counts them."""
+        return sum(self._actions["num_records"].to_pylist())
+
+    @property
+    def own_files(self) -> tuple[str, ...]:
+        """Its own data files."""
+        return tuple(str(self.path / unquote(path)) for path in self._actions["path"].to_pylist())
 
     @cached_property
-    def _first(self) -> pa.Array:
-        return self.rows[self.columns[0].name].combine_chunks()
+    def _actions(self) -> pa.Table:
+        return pa.table(self.table.get_add_actions(flatten=True))
 
-    def _ranges(self, ask: Ask, given: Mapping[str, pa.Scalar]) -> list[tuple[int, int]] | None:
-        """Return where in its rows the terms of a condition on its first column stand."""
+    def files(self, asks: Sequence[Ask], given: Mapping[str, pa.Scalar]) -> frozenset[str] | None:
+        """Return the known files that may hold rows satisfying `asks`; None if they say nothing of its first column.
+
+        Raises LakeUnusable.
+        """
+        terms = [found for ask in asks if (found := self._terms(ask, given)) is not None]
+        if not terms:
+            return None
+        found = self._asked(terms[0]) if self.rows is None else self._slices(self.rows, terms)
+        for ask in asks:
+            found = self._filtered(found, ask, given)
+        return frozenset(found[_FILE].unique().to_pylist())
+
+    def _terms(self, ask: Ask, given: Mapping[str, pa.Scalar]) -> _Terms | None:
+        """Return what a condition on its first column looks up; None if it is no look-up."""
         first = self.columns[0]
         if ask.column != first.name or ask.op not in ("=", "in", "like"):
             return None
         values = [scalar_of(value, given, arrow_type(first.type)) for value in ask.values]
-        if any(value is None for value in values):
+        terms = tuple(value for value in values if value is not None)
+        if len(terms) != len(values):
             return None
-        terms = [value.as_py() for value in values if value is not None]
-        nulls = self._first.null_count
-        places = range(nulls, len(self._first))
-
-        def key(i: int) -> Any:
-            return self._first[i].as_py()
-
         if ask.op != "like":
-            return [
-                (nulls + bisect.bisect_left(places, term, key=key), nulls + bisect.bisect_right(places, term, key=key))
-                for term in dict.fromkeys(terms)
-                if term is not None
-            ]
-        prefix = prefix_of(terms[0]) if terms[0] is not None else None
-        if not prefix:
-            return None
-        start = bisect.bisect_left(places, prefix, key=key)
-        stop = bisect.bisect_right(places, prefix, key=lambda i: str(key(i))[: len(prefix)])
-        return [(nulls + start, nulls + stop)]
+            return _Terms(tuple(term for term in terms if term.is_valid))
+        prefix = prefix_of(terms[0].as_py()) if terms[0].is_valid else None
+        return _Terms(prefix=prefix) if prefix else None
+
+    def _slices(self, rows: pa.Table, asked: Sequence[_Terms]) -> pa.Table:
+        """Return the rows of the terms that are fewest."""
+        first = self._first
+        places = range(first.null_count, len(first))
+        ranges = [list(_ranges(first, places, terms)) for terms in asked]
+        hits = min(ranges, key=lambda found: sum(stop - start for start, stop in found))
+        slices = [rows.slice(start, stop - start) for start, stop in hits]
+        return pa.concat_tables(slices) if slices else rows.slice(0, 0)
+
+    @cached_property
+    def _first(self) -> pa.Array:
+        assert self.rows is not None
+        return self.rows[self.columns[0].name].combine_chunks()
+
+    def _asked(self, terms: _Terms) -> pa.Table:
+        """Return the rows of some terms by reading no others into memory."""
+        name = quote(self.columns[0].name)
+        if terms.prefix is not None:
+            where = f"{name} LIKE {_quoted(terms.prefix + '%')}"
+        else:
+            where = " OR ".join(f"{name} = {_literal(term)}" for term in terms.values) or "false"
+        return pa.Table.from_batches(self._scan(where), _schema(self.columns))
 
     def _filtered(self, rows: pa.Table, ask: Ask, given: Mapping[str, pa.Scalar]) -> pa.Table:
         """Take away rows whose other terms do not satisfy a condition."""
@@ -133,32 +163,80 @@ class TermIndex:
         wanted = pa.array([value.as_py() for value in values if value is not None], arrow_type(column.type))
         return rows.filter(pc.is_in(rows[column.name], wanted))
 
+    def _scan(self, predicate: str | None = None, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        names = list(columns) if columns is not None else [*(c.name for c in self.columns), _FILE]
+        schema = _schema(self.columns)
+        wanted = pa.schema([schema.field(name) for name in names])
+        with _reading(self.path):
+            for batch in pa.RecordBatchReader.from_stream(self.table.scan(columns=names, predicate=predicate)):
+                yield batch.select(names).cast(wanted)
 
-def open_index(path: Path, columns: tuple[Column, ...]) -> TermIndex | None:
-    """Return the index at `path`, None if there is none. Raises LakeUnusable if its log cannot be read."""
+
+class _Terms(NamedTuple):
+    """What is looked up: values, or what they begin with."""
+
+    values: tuple[pa.Scalar, ...] = ()
+    prefix: str | None = None
+
+
+def _ranges(first: pa.Array, places: range, terms: _Terms) -> Iterator[tuple[int, int]]:
+    """Yield where in the sorted `first` the terms stand; `places` are those without null."""
+
+    def key(i: int) -> Any:
+        return first[i].as_py()
+
+    nulls, prefix = places.start, terms.prefix
+    if prefix is not None:
+        start = bisect.bisect_left(places, prefix, key=key)
+        stop = bisect.bisect_right(places, prefix, key=lambda i: str(key(i))[: len(prefix)])
+        yield nulls + start, nulls + stop
+    for term in dict.fromkeys(value.as_py() for value in terms.values):
+        yield nulls + bisect.bisect_left(places, term, key=key), nulls + bisect.bisect_right(places, term, key=key)
+
+
+def open_index(path: Location, columns: tuple[Column, ...], pinned: Pinned, memory_bytes: int) -> TermIndex | None:
+    """Return the index at `path` of the table `pinned`, None if there is none.
+
+    Raises LakeUnusable if its log cannot be read or a file of it is gone, or if it has other columns, is of another
+    form or of another table.
+    """
     table = open_table(path)
-    return None if table is None else TermIndex(columns, table)
-
-
-def _readable(path: Path, columns: tuple[Column, ...]) -> TermIndex | None:
-    try:
-        index = open_index(path, columns)
-        return index if index is not None and index.rows is not None else None
-    except LakeUnusable:
+    if table is None:
         return None
+    index = TermIndex(columns, table, path, memory_bytes)
+    with _reading(path):
+        found = pa.schema(table.schema().to_arrow())
+        said = table.history(1)[0]
+        lost = missing(path, index.own_files)
+    words = None
+    if [(f.name, _plain_type(f.type)) for f in found] != [(f.name, f.type) for f in _schema(columns)]:
+        words = "it has other columns than the pack declares"
+    elif said.get(_FORM) != _FORM_IS:
+        words = "it was written by another version, or by others"
+    elif said.get(_TABLE_ID) != pinned.table_id:
+        words = f"it is of a table that was at {pinned.path} before"
+    elif lost is not None:
+        words = f"its file {lost} is gone"
+    if words is not None:
+        raise LakeUnusable(f"the index at {path} cannot be used: {words}", help=_REBUILD)
+    return index
 
 
 def narrowed_by(
     index: TermIndex, pinned: Pinned, scans: Sequence[Sequence[Ask]], given: Mapping[str, pa.Scalar]
 ) -> tuple[str, ...] | None:
-    """Return the snapshot's files that may hold rows for one of `scans`; None where the index does not serve all."""
+    """Return the snapshot's files that may hold rows for one of `scans`; None where the index does not serve all.
+
+    Raises LakeUnusable.
+    """
     found: set[str] = set()
     for asks in scans:
         if (files := index.files(asks, given)) is None:
             return None
         found |= files
-    kept = found | (set(relative_files(pinned)) - index.known)
-    return tuple(path for path, name in zip(pinned.files, relative_files(pinned), strict=True) if name in kept)
+    names = relative_files(pinned)
+    kept = found | (set(names) - index.known)
+    return tuple(path for path, name in zip(pinned.files, names, strict=True) if name in kept)
 
 
 def relative_files(pinned: Pinned) -> tuple[str, ...]:
@@ -167,76 +245,166 @@ def relative_files(pinned: Pinned) -> tuple[str, ...]:
 
 
 def update_index(
-    context: SessionContext,
-    pinned: Pinned,
-    columns: tuple[Column, ...],
-    path: Path,
+    context: SessionContext, pinned: Pinned, columns: tuple[Column, ...], path: Location, *, rebuild: bool = False
 ) -> Updated:
     """Read the files that the index at `path` does not know, and forget those that the snapshot no longer has.
 
-    One commit: an append while files only came, else the whole index anew; so too where what is there cannot be read,
-    or is of other columns. Raises LakeUnusable, WriteConflict.
+    One commit: an append while files only came, else the whole index anew. What cannot be read, and with `rebuild`
+    whatever is there, is thrown away first. Raises LakeUnusable, WriteConflict.
     """
-    if apart := {c.name for c in columns} & set(pinned.table.metadata().partition_columns):
-        words = f"`{min(apart)}` stands in the log, by which files are listed anyway, and not in the files"
-        raise LakeUnusable(words, help="index a column that is no partition column")
-    index = _readable(path, columns)
-    now, known = set(relative_files(pinned)), index.known if index is not None else frozenset()
+    try:
+        index = None if rebuild else open_index(path, columns, pinned, 0)
+        known = index.known if index is not None else frozenset()
+    except LakeUnusable:
+        index, known = None, frozenset()
+    now = set(relative_files(pinned))
     new, gone = sorted(now - known), known - now
-    rows = _read(context, pinned, columns, new)
     if index is not None and not new and not gone:
-        return Updated(index.table.version(), 0, 0, index.rows.num_rows, index.bytes)
-    mode = "append" if index is not None and not gone else "overwrite"
-    if index is not None and gone:
-        kept = index.rows.filter(pc.is_in(index.rows[_FILE], pa.array(sorted(known & now), pa.string())))
-        rows = pa.concat_tables([kept, rows])
-    rows = _sorted(rows, columns)
-    said = {"decreta.dataset": pinned.name, "decreta.dataset_version": str(pinned.version)}
-    properties = CommitProperties(custom_metadata=said, max_commit_retries=0)
-    if index is None:
-        shutil.rmtree(path, ignore_errors=True)  # nothing is lost: an index is made from its dataset
+        return Updated(index.table.version(), 0, 0, index.count, index.bytes, False)
+    _require_own_columns(pinned, columns)
+    for place in (pinned.path, path):
+        open_in(context, place)
+    with _writing(path):
+        if index is None:
+            remove(path)
+            make_ready(path)
+        kept = index.own_files if index is not None and gone else ()
+        rows = _rows(context, pinned, columns, new, kept, known & now)
+        said = {"decreta.dataset": pinned.name, "decreta.dataset_version": str(pinned.version)}
+        said |= {_FORM: _FORM_IS, _TABLE_ID: pinned.table_id}
+        write_deltalake(
+            str(path) if index is None else index.table,
+            pa.RecordBatchReader.from_batches(_schema(columns), rows),
+            mode="append" if index is not None and not gone else "overwrite",
+            commit_properties=CommitProperties(custom_metadata=said, max_commit_retries=0),
+        )
+    done = open_index(path, columns, pinned, 0)
+    assert done is not None  # it has just been committed
+    return Updated(done.table.version(), len(new), len(gone), done.count, done.bytes, index is None)
+
+
+def _require_own_columns(pinned: Pinned, columns: Sequence[Column]) -> None:
+    """Raise LakeUnusable if the columns do not stand in the data files under their names: they would read as null."""
+    about = pinned.table.metadata()
+    parted = [column.name for column in columns if column.name in about.partition_columns]
+    if parted:
+        words = f"`{parted[0]}` stands in the log, by which files are listed anyway, and not in the files"
+        raise LakeUnusable(
+            f"`{pinned.name}` cannot be indexed: {words}", help="index a column that is no partition column"
+        )
+    if about.configuration.get("delta.columnMapping.mode", "none") != "none":
+        words = "its files name columns otherwise than the table"
+        raise LakeUnusable(f"`{pinned.name}` cannot be indexed: {words}", help="take the index out of the spec")
+
+
+def _rows(
+    context: SessionContext,
+    pinned: Pinned,
+    columns: tuple[Column, ...],
+    new: Sequence[str],
+    kept: Sequence[str],
+    known: frozenset[str],
+) -> Iterator[pa.RecordBatch]:
+    """Yield by term, as the engine sorts them: each distinct term of each new file and a row without terms for it.
+
+    Of the index's own files `kept` those rows come with them that are of files still `known`.
+    """
+    terms, schema = ", ".join(quote(c.name) for c in columns), _schema(columns)
+    markers = pa.table({_FILE: pa.array(new, pa.string())})
+    context.register_record_batches(_MARKS, [markers.to_batches() or [empty_batch(markers.schema)]])
+    none = ", ".join(f"CAST(NULL AS {sql_type(c)}) AS {quote(c.name)}" for c in columns)
+    parts = [f"SELECT {none}, {_FILE} FROM {_MARKS}"]
+    if new:
+        _list(context, _NEW, columns, [str(pinned.path / file) for file in new])
+        # The function alone is computed where the file is read; in an expression the engine may deal rows out before.
+        named = f"SELECT DISTINCT {terms}, input_file_name() AS {_FILE} FROM {_NEW}"
+        parts.append(f"SELECT {terms}, '/' || {_FILE} AS {_FILE} FROM ({named})")
+    if kept:
+        _list(context, _OLD, (*columns, Column(name=_FILE, type="string")), kept)
+        parts.append(f"SELECT {terms}, {_FILE} FROM {_OLD}")
+    order = ", ".join(f"{quote(c.name)} NULLS FIRST" for c in columns)
+    names = {shown(pinned.path) + file: file for file in new}
+    try:
+        for batch in context.sql(f"{' UNION ALL '.join(parts)} ORDER BY {order}").execute_stream():
+            rows = batch.to_pyarrow()
+            found = rows[_FILE].cast(pa.string()).dictionary_encode()
+            texts = found.dictionary.to_pylist()
+            files = pa.array([_named(pinned.path, text, names, known | {*new}) for text in texts], pa.string())
+            rows = rows.set_column(rows.num_columns - 1, _FILE, files.take(found.indices)).cast(schema)
+            yield rows.filter(pc.is_valid(rows[_FILE]))
+    finally:
+        for table in (_MARKS, *([_NEW] if new else ()), *([_OLD] if kept else ())):
+            context.deregister_table(table)
+
+
+def _list(context: SessionContext, name: str, columns: Sequence[Column], files: Sequence[str]) -> None:
+    """Make Parquet files a table."""
+    declared = ", ".join(f"{quote(c.name)} {sql_type(c)}" for c in columns)
+    listed = ", ".join(map(sql_place, files))
+    context.sql(f"CREATE EXTERNAL TABLE {name} ({declared}) STORED AS PARQUET LOCATION ({listed})")
+
+
+@contextmanager
+def _reading(path: Location) -> Iterator[None]:
+    """Turn what the reader says about an index that fails into LakeUnusable."""
+    try:
+        yield
+    except DecretaError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the reader raises several kinds, bare Exception among them
+        raise LakeUnusable(f"the index at {path} cannot be read: {said_by(error)}", help=_REBUILD) from None
+
+
+@contextmanager
+def _writing(path: Location) -> Iterator[None]:
+    """Turn what goes wrong while an index is built into an error of ours: its data stay right without it."""
     try:
         with writing(f"the index at {path}"):
-            target = path if index is None else index.table
-            write_deltalake(target, rows, mode=mode, commit_properties=properties)  # type: ignore[call-overload]
+            yield
+    except DecretaError:
+        raise
     except CommitFailedError as error:
         words = str(error).split("\n")[0]
-        raise WriteConflict(f"the index at {path} was changed by another writer: {words}", help="run again") from None
-    done = open_index(path, columns)
-    assert done is not None
-    return Updated(done.table.version(), len(new), len(gone), done.rows.num_rows, done.bytes)
+        raise WriteConflict(f"the index at {path} was changed by another writer: {words}", help=_REBUILD) from None
+    except Exception as error:  # noqa: BLE001 - the engine raises bare Exception
+        words = said_by(error).removeprefix("DataFusion error: ")
+        raise LakeUnusable(f"the index at {path} cannot be built: {words}", help=_REBUILD) from None
 
 
-def _read(context: SessionContext, pinned: Pinned, columns: tuple[Column, ...], files: Sequence[str]) -> pa.Table:
-    """Return each distinct term of each file, and a row without terms for every file."""
-    schema = _schema(columns)
-    markers = pa.table({**{c.name: pa.nulls(len(files), arrow_type(c.type)) for c in columns}, _FILE: list(files)})
-    if not files:
-        return markers.cast(schema)
-    table = "__indexed"
-    declared = ", ".join(f"{quote(c.name)} {sql_type(c)}" for c in columns)
-    listed = ", ".join(f"'file://{percent_encode(str(pinned.path / file), safe='/')}'" for file in files)
-    context.sql(f"CREATE EXTERNAL TABLE {table} ({declared}) STORED AS PARQUET LOCATION ({listed})")
-    try:
-        terms = ", ".join(quote(c.name) for c in columns)
-        frame = context.sql(f"SELECT DISTINCT {terms}, input_file_name() AS {_FILE} FROM {table}")
-        found = pa.Table.from_batches([b.to_pyarrow() for b in frame.execute_stream()], None) if files else markers
-    finally:
-        context.deregister_table(table)
-    names = {str(pinned.path / file).lstrip("/"): file for file in files}
-    paths = [names[_plain(path)] for path in found[_FILE].to_pylist()]
-    found = found.set_column(found.num_columns - 1, _FILE, pa.array(paths, pa.string()))
-    return pa.concat_tables([markers.cast(schema), found.cast(schema)])
+def _named(location: Location, text: str, names: Mapping[str, str], known: frozenset[str]) -> str | None:
+    """Return a data file as the log names it; `text` is its path as the engine has it behind `/`, or such a name.
+
+    None of a file that was known and is gone.
+    """
+    if not text.startswith("/"):
+        return text if text in known else None
+    path = text.removeprefix("/")
+    found = names.get(path.removeprefix("file://").lstrip("/")) or names.get(told(location, path))
+    if found is None:
+        raise ValueError(f"the engine names a file that nobody asked for: {path}")
+    return found
 
 
-def _plain(path: str) -> str:
-    """Return a path as the engine tells it, without scheme and encoding."""
-    return unquote(path.removeprefix("file://")).lstrip("/")
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    """Return a type as columns declare it, whatever way of holding texts the reader prefers."""
+    return pa.string() if pa.types.is_string_view(kind) or pa.types.is_large_string(kind) else kind
 
 
-def _schema(columns: Sequence[Column]) -> pa.Schema:
+def _literal(term: pa.Scalar) -> str:
+    """Return a term as SQL writes it; beside a column of its type a quoted one is read as that."""
+    value = term.as_py()
+    if isinstance(value, bool | int):
+        return str(value).lower()
+    return _quoted(value.isoformat() if isinstance(value, date) else str(value))
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _schema(columns: Sequence[Column], file: pa.DataType | None = None) -> pa.Schema:
     terms = [pa.field(c.name, arrow_type(c.type)) for c in columns]
-    return pa.schema([*terms, pa.field(_FILE, pa.string())])
+    return pa.schema([*terms, pa.field(_FILE, file or pa.string())])
 
 
 def _sorted(rows: pa.Table, columns: Sequence[Column]) -> pa.Table:

@@ -6,15 +6,16 @@ finding says what is wrong, where the rows come from, and what a person does to 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow.parquet as pq
 from datafusion import SessionContext
 from deltalake import DeltaTable
+from msgspec import Struct
 
 from decreta_runtime import digests
 from decreta_runtime.contract.errors import DecretaError, LakeUnusable
@@ -26,9 +27,19 @@ from decreta_runtime.guards import choose
 from decreta_runtime.history import removed_twice
 from decreta_runtime.index import open_index
 from decreta_runtime.lake import Lake, open_table
+from decreta_runtime.locations import exists, missing
 from decreta_runtime.origins import Subject, Subjects
 from decreta_runtime.record import Ledger, noted, runs_of_pack
 from decreta_runtime.scan import Pinned, quote, register_scan
+
+
+class _Write(Struct):
+    """What the ledger says of a write over a part of a table alone."""
+
+    files_rewritten: int | None = None
+
+
+_WRITES = msgspec.json.Decoder(_Write)
 
 
 @dataclass
@@ -45,6 +56,7 @@ class Verifier:
 
     def __post_init__(self) -> None:
         self.subjects = Subjects(self.manifest, self.policy, self.lake)
+        self.pinned: dict[str, Pinned] = {}
 
     def verify(self, run: RunRecord, recorded: list[RunRecord]) -> Verification:
         """Return what is found of the tables that `run` names, of their indexes, and of the lake's own tables."""
@@ -76,7 +88,7 @@ class Verifier:
         table = _opened(subject, version)
         if table is None:
             return
-        pinned = Pinned(subject.name, subject.path, version, table)
+        pinned = self.pinned[subject.name] = Pinned(subject.name, subject.path, version, table)
         known = run.sources.get(subject.name, "").partition("@")[0]
         if not own and known and pinned.table_id != known:
             subject.say("changed", "it is another table than the one that the last run read")
@@ -91,7 +103,7 @@ class Verifier:
     def _log(self, subject: Subject, version: int | None) -> None:
         """Compare the files of the log, before the engine is asked to read it; `version` is the last that counts."""
         known = self._known(subject)
-        if known is None:
+        if known is None or not isinstance(subject.path, Path):
             return
         try:
             names = digests.log_files(subject.path)
@@ -102,6 +114,10 @@ class Verifier:
                 self._compare(subject, name, known.files.get(name), subject.rebuild_table)
 
     def _files(self, subject: Subject, pinned: Pinned) -> None:
+        if not isinstance(pinned.path, Path):
+            if (lost := missing(pinned.path, pinned.files)) is not None:
+                subject.say("missing", "the log names it, and it is not there", self.subjects.shown(lost))
+            return
         for path, size in zip(pinned.files, pinned.actions["size_bytes"].to_pylist(), strict=True):
             try:
                 there = Path(path).stat().st_size
@@ -136,6 +152,8 @@ class Verifier:
                 self._unrecorded(subject, name)
 
     def _known(self, subject: Subject, silent: bool = False) -> digests.Digests | None:
+        if not isinstance(subject.path, Path):
+            return None  # of an object store none are taken
         try:
             known = digests.read(self.lake, self.manifest.pack, subject.path)
         except LakeUnusable as error:
@@ -153,6 +171,7 @@ class Verifier:
         if wanted is None:
             self._unrecorded(subject, name)
             return
+        assert isinstance(path, Path)  # of nothing else are digests known
         try:
             found = digests.digest_of(path)
         except LakeUnusable as error:
@@ -172,7 +191,8 @@ class Verifier:
         """Compare rows as files hold them, as the log counts them, and as the run has counted what it wrote."""
         known = "num_records" in pinned.actions.column_names
         counted = pinned.actions["num_records"].to_pylist() if known else [None] * len(pinned.files)
-        for path, said in zip(pinned.files, counted, strict=True):
+        local = isinstance(pinned.path, Path)  # in an object store each footer is a request
+        for path, said in zip(pinned.files, counted, strict=True) if local else ():
             try:
                 held = pq.read_metadata(path).num_rows
             except Exception as error:  # noqa: BLE001 - a broken footer surfaces as several kinds
@@ -213,8 +233,11 @@ class Verifier:
 
     def _index(self, subject: Subject) -> None:
         dataset, _, name = subject.name.rpartition(".")
+        if dataset not in self.pinned:
+            return  # what its dataset lacks is told of that
         try:
-            index = open_index(subject.path, self.manifest.index_columns_of(dataset, name))
+            columns = self.manifest.index_columns_of(dataset, name)
+            index = open_index(subject.path, columns, self.pinned[dataset], 0)
             if index is None:
                 return  # what a build that failed left behind is none, and read by nobody
             self._log(subject, None)
@@ -223,7 +246,7 @@ class Verifier:
                 if known is not None:
                     self._compare(subject, file, known.files.get(file), subject.rebuild_table)
             if not subject.found:
-                assert index.rows is not None
+                assert index.known is not None
         except LakeUnusable as error:
             subject.say("unreadable", error.message)
             self._log(subject, None)
@@ -233,7 +256,7 @@ class Verifier:
         for path in (self.lake.runs, self.lake.ledger):
             subject = self.subjects.of_lake(path)
             self.tables += 1
-            if path.exists():
+            if exists(path):
                 self._log(subject, None)
                 if (table := _opened(subject, None)) is not None:
                     pinned = Pinned(subject.name, path, table.version(), table)
@@ -307,7 +330,7 @@ def _key_counts(context: SessionContext, table: str, key: Key) -> tuple[int, int
 
 
 def _of_a_part(row: dict[str, Any]) -> bool:
-    return row["detail"] is not None and "files_rewritten" in json.loads(row["detail"])
+    return row["detail"] is not None and _WRITES.decode(row["detail"]).files_rewritten is not None
 
 
 def _first_line(error: BaseException) -> str:

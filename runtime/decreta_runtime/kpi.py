@@ -6,11 +6,19 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from decimal import ROUND_DOWN, Decimal
 
-from decreta_runtime.contract.kpi import KPI_FORMAT, DecisionCounts, DerivationPoint, Kpi, Part, Share
+from decreta_runtime.contract.kpi import KPI_FORMAT, DecisionCounts, DerivationPoint, Kpi, Part, Pruning, Share
 from decreta_runtime.contract.policy import DOMAINS, Decision, Policy
 from decreta_runtime.contract.records import DECIDED
+from decreta_runtime.ladder import effectiveness
 from decreta_runtime.lake import Lake
-from decreta_runtime.record import Action, actions_under, runs_under, writes_under
+from decreta_runtime.record import (
+    Action,
+    Lookup,
+    actions_under,
+    lookups_under,
+    runs_under,
+    writes_under,
+)
 
 
 def key_figures(pack: str, policy: Policy, lake: Lake) -> Kpi:
@@ -32,6 +40,7 @@ def key_figures(pack: str, policy: Policy, lake: Lake) -> Kpi:
         runtime_policy_derivation_points=sum(point.count for point in points) if actions else None,
         inference_decisions_with_confidence=_with_confidence([d for _, d in decisions]),
         writes_using_outcome_based_maintenance=_maintained(writes_under(lake, pack, policy.digest)),
+        pruning_effectiveness_score=_pruning(lookups_under(lake, pack, policy.digest)),
         derivation_points=tuple(points),
         decisions=_counted(decisions),
     )
@@ -50,6 +59,23 @@ def _derived(policy: Policy, actions: Counter[Action]) -> list[DerivationPoint]:
         if action.kind in DECIDED if action.pointer is None else action.pointer in unresolved:
             found.append(DerivationPoint(**action._asdict(), count=count))
     return sorted(found, key=lambda p: (p.kind, p.subject, p.action, p.pointer or ""))
+
+
+def _pruning(lookups: Sequence[Lookup]) -> dict[str, Pruning] | None:
+    """Return by workload class what look-ups avoided of what they could; None without a look-up."""
+    found = {}
+    for workload in sorted({each.detail.workload for each in lookups}):
+        asked = [each.detail.ladder.values() for each in lookups if each.detail.workload == workload]
+        whole = effectiveness(ladder for ladders in asked for ladder in ladders)
+        score = whole.score if whole else None
+        found[workload] = Pruning(
+            queries=len(asked),
+            known=sum(effectiveness(ladders) is not None for ladders in asked),
+            bytes_avoided=whole.avoided if whole else 0,
+            bytes_avoidable=whole.avoidable if whole else 0,
+            score=None if score is None else str(score),
+        )
+    return found or None
 
 
 def _with_confidence(decisions: Sequence[Decision]) -> Share:

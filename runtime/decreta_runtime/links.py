@@ -26,6 +26,7 @@ class Links:
 
     def __init__(self, files: Sequence[str], partitions: Mapping[str, pa.Array]) -> None:
         """Link `files`; `partitions` has the value of each partition column, file by file. Raises LakeUnusable."""
+        self._files = tuple(files)
         self._firsts, ordinals = _numbered(partitions, len(files))
         self._partitions = partitions
         self._values: dict[str, pa.Array] = {}
@@ -37,6 +38,10 @@ class Links:
             for i, (file, part) in enumerate(zip(files, ordinals, strict=True)):
                 # Named by position: data files may share a name, or have one that the engine takes for a pattern.
                 (self.folder / f"{ORDINAL}={part}" / f"{i:09}.parquet").symlink_to(file)
+
+    def file_of(self, link: str) -> str:
+        """Return the data file that a link stands for."""
+        return self._files[int(Path(link).stem)]
 
     def values_of(self, column: str, kind: pa.DataType) -> ScalarUDF:
         """Return the function from an ordinal to the value of a partition column.

@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 import pyarrow as pa
 
 from decreta_runtime.contract import types
-from decreta_runtime.contract.errors import DecretaError
+from decreta_runtime.contract.errors import DecretaError, PreconditionFailed
 from decreta_runtime.contract.manifest import Ask, Column, Manifest
 from decreta_runtime.contract.policy import Choice, MaintenanceValue, Policy, SessionValue
 from decreta_runtime.contract.records import (
@@ -131,29 +132,30 @@ class Maintainer:
 
     def _act(self, due: Due, done: _Done) -> None:
         """Do what is due under the table's lease, on a fresh look at it. Raises DecretaError."""
-        pinned = done.pinned
-        with leased(pinned.path, due.value.lease_seconds) as lease:
-            tidy(pinned.path)
+        pinned, folder = done.pinned, done.pinned.path
+        if not isinstance(folder, Path):
+            words = f"`{pinned.name}` lies in an object store, where tables are not maintained"
+            raise PreconditionFailed(words, help="let whoever owns the table maintain it")
+        with leased(folder, due.value.lease_seconds) as lease:
+            tidy(folder)
             if due.actions & _REWRITES:
-                self._rewrite(due, done, lease)
+                self._rewrite(due, done, folder, lease)
             if chores := due.actions - _REWRITES:
                 # The version that the write made stays: until a run names the one that is read now, it may be needed.
-                keep = pinned_versions(self.lake, pinned.path) | {pinned.version}
-                asked = Chores(
-                    pinned.name, pinned.path, tuple(sorted(chores)), frozenset(keep), due.value.retention_hours
-                )
+                keep = pinned_versions(self.lake, folder) | {pinned.version}
+                asked = Chores(pinned.name, folder, tuple(sorted(chores)), frozenset(keep), due.value.retention_hours)
                 kept: Kept = within(due.value.time_limit_seconds, keep_house, asked)
                 done.actions += kept.done
                 done.kept, done.why = kept, done.why or kept.why
 
-    def _rewrite(self, due: Due, done: _Done, lease: Lease) -> None:
+    def _rewrite(self, due: Due, done: _Done, folder: Path, lease: Lease) -> None:
         pinned, columns = done.pinned, columns_of(done.pinned)
         if isinstance(columns, str):
             done.why = columns
             return
         job = Rewrite(
             name=pinned.name,
-            path=pinned.path,
+            path=folder,
             version=pinned.version,
             files=due.picked.files,
             columns=columns,

@@ -6,20 +6,24 @@ that do not bound a value (floats: NaN stands in no bound), it is kept. The valu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from functools import reduce
+from operator import ge, gt, le, lt, or_
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from datafusion import Expr, column, functions, literal
 
 from decreta_runtime.contract.manifest import Ask, AskValue
 from decreta_runtime.scan import Pinned
 
 _MILLISECOND = 1000
 """Microseconds. The log cuts timestamps down to milliseconds, so that a greatest value may lie so much higher."""
+
+_COMPARED = {"<": lt, "<=": le, ">": gt, ">=": ge}
 
 
 def matching(pinned: Pinned, scans: Iterable[Iterable[Ask]], given: Mapping[str, pa.Scalar]) -> tuple[str, ...]:
@@ -51,6 +55,15 @@ def _bounds(pinned: Pinned, column: str) -> tuple[Any, Any]:
     if exact is None:
         return _bound(pinned.actions, f"min.{column}"), _bound(pinned.actions, f"max.{column}")
     return (None, None) if pa.types.is_floating(exact.type) else (exact, exact)
+
+
+def unbounded(pinned: Pinned, column: str) -> int:
+    """Return in how many files of the snapshot nothing bounds a column's values in the log; nulls alone are bounds."""
+    least, most = _bounds(pinned, column)
+    if least is None or most is None:
+        return len(pinned.files)
+    known = pc.or_(pc.and_(pc.is_valid(least), pc.is_valid(most)), _all_null(pinned, column))
+    return len(pinned.files) - (pc.sum(known).as_py() or 0)
 
 
 def _within(op: str, least: pa.ChunkedArray, most: pa.ChunkedArray, value: pa.Scalar) -> Any:
@@ -108,6 +121,21 @@ def _scalar(value: AskValue, given: Mapping[str, pa.Scalar], kind: pa.DataType) 
     elif pa.types.is_timestamp(kind):
         return pa.scalar(literal, pa.timestamp("us", kind.tz)).cast(kind)
     return pa.scalar(literal, kind)
+
+
+def condition_of(ask: Ask, values: Sequence[pa.Scalar | None]) -> Expr | None:
+    """Return a condition as the engine takes it, or a weaker one; None if one of its values is none."""
+    sides = [literal(value) for value in values if value is not None]
+    if len(sides) != len(values):
+        return None
+    left = column(ask.column)
+    if ask.op in ("=", "in"):
+        return reduce(or_, (left == side for side in sides))
+    if ask.op == "like":
+        prefix = prefix_of(values[0].as_py() or "") if values[0] is not None else ""
+        return functions.starts_with(left, literal(prefix)) if prefix else None
+    compared: Expr = _COMPARED[ask.op](left, sides[0])
+    return compared
 
 
 def prefix_of(pattern: str) -> str:

@@ -155,13 +155,18 @@ class _Statistics(NamedTuple):
         ranges = [(low, high) for n, k, low, high in self._said() if n != k]
         if self.files < len(self.rows) or any(None in both for both in ranges):
             return None
-        starts, ends = sorted(low for low, _ in ranges), sorted(_past(high) for _, high in ranges)
-        deepest = over = 0
-        for opened, start in enumerate(starts):
-            while ends[over] < start:
-                over += 1
-            deepest = max(deepest, opened + 1 - over)
-        return deepest
+        return depth(ranges)
+
+
+def depth(ranges: Sequence[tuple[Any, Any]]) -> int:
+    """Return the most of some ranges that hold one value: the clustering depth of what they bound."""
+    starts, ends = sorted(low for low, _ in ranges), sorted(_past(high) for _, high in ranges)
+    deepest = over = 0
+    for opened, start in enumerate(starts):
+        while ends[over] < start:
+            over += 1
+        deepest = max(deepest, opened + 1 - over)
+    return deepest
 
 
 def _past(high: Any) -> Any:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from decreta_runtime.contract.integrity import Finding, FindingKind, Origin
 from decreta_runtime.contract.manifest import QUARANTINE, Manifest
 from decreta_runtime.contract.policy import Policy
 from decreta_runtime.contract.records import RunRecord
-from decreta_runtime.lake import Lake, local_path
+from decreta_runtime.lake import Lake
+from decreta_runtime.locations import Location, exists, located
 
 
 @dataclass
@@ -18,7 +18,7 @@ class Subject:
     """A table that is looked at, and what is found of it."""
 
     name: str
-    path: Path
+    path: Location
     origin: Origin
     rebuild_file: str
     """What a person does about one data file of it."""
@@ -59,11 +59,11 @@ class Subjects:
                 path = self.lake.index(self.manifest.pack, dataset, name)
                 by = f"the index `{name}` over {', '.join(entry.columns)}"
                 again = f"remove {path}: every file is read until the next run with changes builds it anew"
-                if path.exists():
+                if exists(path):
                     origin = Origin(kind="index", made_by=by, inputs=(dataset,))
                     yield Subject(f"{dataset}.{name}", path, origin, again, again)
 
-    def of_lake(self, path: Path) -> Subject:
+    def of_lake(self, path: Location) -> Subject:
         """Return the table of runs, or the ledger."""
         again = f"restore {path} from a backup"
         if path == self.lake.ledger:
@@ -73,10 +73,9 @@ class Subjects:
         origin = Origin(kind="lake", made_by="the runs of all packs, and readers")
         return Subject(path.name, path, origin, again, again)
 
-    def shown(self, path: Path | str) -> str:
+    def shown(self, path: Location | str) -> str:
         """Return a path as findings name it: relative to the lake, where it lies in it."""
-        path = Path(path)
-        return path.relative_to(self.lake.root).as_posix() if path.is_relative_to(self.lake.root) else str(path)
+        return str(path).removeprefix(f"{self.lake.root}/")
 
     def record_again(self) -> str:
         """Say how a digest that lacks comes to be."""
@@ -97,9 +96,9 @@ class Subjects:
         others = "restore it from its owner's backup: the pack reads this table and does not write it"
         origin = Origin(kind="bound", made_by="others, at a place that the environment or the caller binds")
         _, _, place = run.sources.get(name, "").partition("@")
-        return Subject(name, local_path(place, self.lake.root), origin, others, others)
+        return Subject(name, located(place, self.lake.root), origin, others, others)
 
-    def _again(self, path: Path) -> tuple[str, str]:
+    def _again(self, path: Location) -> tuple[str, str]:
         """Return what to do about one file of a table, and about a table as a whole."""
         run = f"{self._run()} with the sources of before writes it anew"
         return f"move the file out of the lake, then {run}", f"move {path} out of the lake, then {run}"

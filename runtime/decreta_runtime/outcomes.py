@@ -23,6 +23,7 @@ from msgspec import Struct
 from decreta_runtime.contract.errors import LakeUnusable
 from decreta_runtime.contract.policy import MaintenanceValue
 from decreta_runtime.contract.records import TableOutcomes
+from decreta_runtime.locations import Location, read
 from decreta_runtime.observe import clustering_depth, hidden_rows
 from decreta_runtime.scan import Pinned
 
@@ -97,12 +98,13 @@ def measure(pinned: Pinned, value: MaintenanceValue) -> TableOutcomes:
 def lifetime(pinned: Pinned) -> Written:
     """Return the bytes written and rewritten over a table's life; where the log has gone, at least so many written.
 
-    Counted on from where maintenance has counted last.
+    Counted on from where maintenance has counted last. In an object store, where each commit is a request and nothing
+    is maintained, at least so many.
     """
     counted_at = _mark(pinned.table, COUNTED_AT)
     start = 0 if counted_at is None else counted_at + 1
-    written, complete = _mark(pinned.table, WRITTEN) or 0, True
-    for version in range(start, pinned.version + 1):
+    written, complete = _mark(pinned.table, WRITTEN) or 0, isinstance(pinned.path, Path)
+    for version in range(start, pinned.version + 1) if complete else ():
         lines = _commit(pinned.path, version)
         complete = complete and lines is not None
         written += sum(line.add.size for line in lines or () if line.add is not None and line.add.data_change)
@@ -116,14 +118,13 @@ def _mark(table: DeltaTable, name: str) -> int | None:
     return found
 
 
-def _commit(table: Path, version: int) -> list[_Line] | None:
+def _commit(table: Location, version: int) -> list[_Line] | None:
     """Return the actions of a commit, None if the log no longer has it."""
     path = table / "_delta_log" / f"{version:020}.json"
+    data = read(path)
     try:
-        return _LINES.decode_lines(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, msgspec.DecodeError) as error:
+        return None if data is None else _LINES.decode_lines(data)
+    except msgspec.DecodeError as error:
         words = f"the commit {path} cannot be read: {error}"
         raise LakeUnusable(words, help="restore the log from a backup") from None
 
@@ -132,6 +133,8 @@ def _log(pinned: Pinned) -> tuple[int, int | None]:
     """Return the commits since the last checkpoint, and how many before it the table's retention no longer keeps."""
     log = pinned.path / "_delta_log"
     checkpoint = last_checkpoint(pinned.path)
+    if not isinstance(log, Path):
+        return pinned.version + 1 if checkpoint is None else pinned.version - checkpoint, None
     if checkpoint is None:
         return pinned.version + 1, 0
     kept = _seconds(pinned.table.metadata().configuration.get(*_LOG_RETENTION))
@@ -147,11 +150,11 @@ def _log(pinned: Pinned) -> tuple[int, int | None]:
     return pinned.version - checkpoint, old
 
 
-def last_checkpoint(table: Path) -> int | None:
+def last_checkpoint(table: Location) -> int | None:
     """Return the version of the newest checkpoint, None if there is none that the log names."""
     try:
-        return int(json.loads((table / "_delta_log/_last_checkpoint").read_bytes())["version"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return int(json.loads(read(table / "_delta_log/_last_checkpoint") or b"null")["version"])
+    except (LakeUnusable, ValueError, KeyError, TypeError):
         return None
 
 
@@ -164,16 +167,18 @@ def _seconds(interval: str) -> int | None:
 def _unreferenced(pinned: Pinned, hours: int) -> tuple[int | None, int | None]:
     """Return the bytes of files that the version does not have, and of those that nothing within `hours` has.
 
-    Unknown if the folder cannot be listed, or another deletes from it just now.
+    Unknown if it is no folder or cannot be listed, or another deletes from it just now.
     """
-    referenced = set(pinned.files)
+    referenced, folder = set(pinned.files), pinned.path
+    if not isinstance(folder, Path):
+        return None, None
     try:
-        found = [(path, entry.stat()) for path, entry in _walk(pinned.path) if path not in referenced]
+        found = [(path, entry.stat()) for path, entry in _walk(folder) if path not in referenced]
     except OSError:
         return None, None
     oldest = time.time() - hours * _SECONDS["hour"]
     old = [(path, stat.st_size) for path, stat in found if stat.st_mtime < oldest]
-    young = _removed_since(pinned, oldest) if old else set()
+    young = _removed_since(folder, pinned.version, oldest) if old else set()
     return sum(stat.st_size for _, stat in found), sum(size for path, size in old if path not in young)
 
 
@@ -188,14 +193,14 @@ def _walk(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
             yield entry.path, entry
 
 
-def _removed_since(pinned: Pinned, oldest: float) -> set[str]:
+def _removed_since(table: Path, last: int, oldest: float) -> set[str]:
     """Return the files that commits removed after a moment: versions within the retention still have them."""
     found: set[str] = set()
-    for version in reversed(range(pinned.version + 1)):
-        lines = _commit(pinned.path, version)
-        if lines is None or _written_at(pinned.path, version) < oldest:
+    for version in reversed(range(last + 1)):
+        lines = _commit(table, version)
+        if lines is None or _written_at(table, version) < oldest:
             break
-        found |= {str(pinned.path / unquote(line.remove.path)) for line in lines if line.remove is not None}
+        found |= {str(table / unquote(line.remove.path)) for line in lines if line.remove is not None}
     return found
 
 

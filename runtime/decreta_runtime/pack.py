@@ -14,9 +14,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 from datafusion import DataFrame, SQLOptions
 
+from decreta_runtime.access import said_by
 from decreta_runtime.arrow import arrow_type, plain
 from decreta_runtime.calls import require_engine_functions
 from decreta_runtime.contract.errors import DecretaError, InputInvalid, LakeUnusable
@@ -24,21 +26,25 @@ from decreta_runtime.contract.evidence import Observations
 from decreta_runtime.contract.integrity import Verification
 from decreta_runtime.contract.manifest import QUARANTINE, RUN_WORKLOAD, SQL_WORKLOAD, QueryEntry
 from decreta_runtime.contract.policy import Choice, SessionValue
+from decreta_runtime.contract.records import QueryDetail
+from decreta_runtime.digests import record_all
 from decreta_runtime.functions import scalar_functions
 from decreta_runtime.guards import choose
+from decreta_runtime.indexing import Indexed, Indexing, states
 from decreta_runtime.integrity import Verifier, complete_runs
-from decreta_runtime.lake import Lake, local_path
+from decreta_runtime.lake import Lake
 from decreta_runtime.ledger import query_ledger, register_ledger
 from decreta_runtime.load import load
+from decreta_runtime.locations import located
 from decreta_runtime.metrics import ScanStats, read_by, scan_stats
 from decreta_runtime.observe import observe
 from decreta_runtime.pin import Binding, bind_run
-from decreta_runtime.pins import ReaderPin, pin, pin_seconds
+from decreta_runtime.pins import ReaderPin, pin_run, pin_seconds
 from decreta_runtime.reading import Reading
 from decreta_runtime.record import Ledger, last_run
 from decreta_runtime.refresh import Days
 from decreta_runtime.run import RunResult, run
-from decreta_runtime.scan import quote
+from decreta_runtime.scan import Pinned, quote
 from decreta_runtime.selection import needed
 from decreta_runtime.session import build_session
 from decreta_runtime.shadow import note_session
@@ -77,7 +83,7 @@ class Pack:
         self.manifest = self._pack.manifest
         # A relative lake of the environment starts where `generated/` stands.
         start = Path(folder).absolute().parent.parent
-        self.lake = Lake(lake) if lake else Lake(str(local_path(self.policy.lake().value, start)))
+        self.lake = Lake(lake) if lake else Lake(str(located(self.policy.lake().value, start)))
         self._ledger = Ledger(self.manifest.pack, self.policy.digest)
         self._binding: Binding | None = None
         self._readings: dict[str, Reading] = {}
@@ -119,6 +125,9 @@ class Pack:
         anything against.
         """
         self.lake.check_readable()
+        if data and not isinstance(self.lake.root, Path):
+            words = f"of the lake at {self.lake.root} no digests are kept: it lies in an object store"
+            raise InputInvalid(words, help="verify it without `--data`; stores check what they keep themselves")
         recorded = complete_runs(self.lake, self.manifest.pack)
         if not recorded:
             raise LakeUnusable(
@@ -209,7 +218,7 @@ class Pack:
             if name in bound:
                 if len(found) != 1:
                     raise InputInvalid(f"the table `{name}` is bound to {len(found)} places", help="name one")
-                given[name] = [str(local_path(found[0], Path.cwd()))]
+                given[name] = [str(located(found[0], Path.cwd()))]
         return given
 
     def check_workload(self, workload: str) -> None:
@@ -235,7 +244,7 @@ class Pack:
             reading.take_for(shape, entry, values)
             return reading.context.sql(sql, param_values=values)
 
-        return self._run(shape, frame, reading, lambda _: tuple(entry.datasets))
+        return self._run(shape, frame, reading, lambda _: tuple(entry.datasets), entry)
 
     def sql(self, statement: str) -> Answer:
         """Return the rows of one reading SQL statement over the last complete run. Raises DecretaError."""
@@ -287,6 +296,38 @@ class Pack:
         """Return what is seen of the last complete run's tables, and of relations in the newest `runs` of them."""
         return observe(self.manifest, self.policy.environment, self.lake, self._bound(), runs)
 
+    def pinned(self, dataset: str) -> Pinned:
+        """Return the version of a dataset that readers of this pack see."""
+        return self._bound()[dataset]
+
+    def index(self, dataset: str | None = None, *, rebuild: bool = False) -> list[Indexed]:
+        """Bring external indexes up to date with the last complete run's tables, or build them anew.
+
+        Of one dataset or of all, under the pack's lock; what was done goes to the ledger. Raises DecretaError.
+        """
+        if dataset is not None and dataset not in self.manifest.datasets():
+            raise InputInvalid(f"there is no dataset `{dataset}`", help=_nearest(dataset, {*self.manifest.datasets()}))
+        verify(self._pack, self.policy)
+        self.lake.check_readable()
+        with self.lake.locked(self.manifest.pack):
+            tally, ledger = self._tally.anew(), Ledger(self.manifest.pack, self.policy.digest)
+            binding = bind_run(self.manifest, self.lake, last_run(self.lake, self.manifest.pack), tally)
+            profile = choose(self.policy.session(RUN_WORKLOAD), RUN_WORKLOAD, None, self.policy, ledger)
+            context = build_session(RUN_WORKLOAD, profile, tally, ())
+            indexing = Indexing(self.manifest, self.policy, self.lake, ledger, context)
+            names = self.manifest.datasets() if dataset is None else (dataset,)
+            found = [done for name in names for done in indexing.keep(binding[name], rebuild=rebuild)]
+            record_all(self.lake, self.manifest, ())
+            ledger.write(self.lake)
+        self._forget()  # sessions of this pack have opened the indexes that were
+        return found
+
+    def index_states(self) -> list[Indexed]:
+        """Say how each external index stands to the tables of the last complete run. Raises DecretaError."""
+        bound = self._bound()
+        names = self.manifest.datasets()
+        return [state for name in names for state in states(self.manifest, self.policy, self.lake, bound[name])]
+
     def versions(self) -> dict[str, int]:
         """Return the table versions that readers of this pack see."""
         return self._bound().versions()
@@ -298,9 +339,8 @@ class Pack:
             with self.lake.failures():
                 run_record = last_run(self.lake, self.manifest.pack)
                 self._binding = bind_run(self.manifest, self.lake, run_record, self._tally)
-                if self.lake.writable():
-                    tables = (*self._binding.tables(), *self._binding.quarantine.values())
-                    self._pin = pin(self.lake, tables, pin_seconds(self.manifest, self.policy))
+                if run_record is not None and self.lake.writable():
+                    self._pin = pin_run(self.lake, run_record, pin_seconds(self.manifest, self.policy))
         if self._pin is not None:
             self._pin.renew()
         return self._binding
@@ -323,6 +363,7 @@ class Pack:
         make: Callable[[], DataFrame],
         reading: Reading,
         read: Callable[[DataFrame], Collection[str]],
+        entry: QueryEntry | None = None,
     ) -> Answer:
         start = time.perf_counter()
         try:
@@ -331,18 +372,22 @@ class Pack:
         except DecretaError:
             raise
         except Exception as error:  # noqa: BLE001 - the binding raises bare Exception
-            words = str(error).strip().split("\n")[0].removeprefix("DataFusion error: ")
+            words = said_by(error).removeprefix("DataFusion error: ")
             raise InputInvalid(f"the engine says: {words}", help="correct the statement or its parameters") from None
         seconds = time.perf_counter() - start
         scans = {name: reading.scans[name] for name in read(frame)}
         for scanned in scans.values():
             scanned.require_files()
         rows = plain(pa.Table.from_batches(batches, None if batches else frame.schema()))
-        stats = scan_stats(frame.execution_plan(), scans, seconds)
-        self._note(subject, reading.profile, rows.num_rows, stats)
+        stats = scan_stats(frame.execution_plan(), scans, seconds, reading.narrowed if entry else None)
+        workload = entry.workload if entry else SQL_WORKLOAD
+        detail = QueryDetail(workload=workload, shape=entry is not None, ladder=stats.ladder)
+        self._note(subject, reading.profile, rows.num_rows, stats, detail)
         return Answer(rows, stats)
 
-    def _note(self, shape: str, profile: Choice[SessionValue], rows: int, stats: ScanStats) -> None:
+    def _note(
+        self, shape: str, profile: Choice[SessionValue], rows: int, stats: ScanStats, detail: QueryDetail
+    ) -> None:
         self._ledger.add(
             "query",
             shape,
@@ -353,6 +398,7 @@ class Pack:
             bytes=stats.bytes_scanned,
             files=stats.files_read,
             files_total=stats.files_total,
+            detail=msgspec.to_builtins(detail),
         )
         if len(self._ledger.rows) >= profile.value.ledger_buffer_rows:
             self._flush()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from decreta_runtime.contract.errors import LakeUnusable
 from decreta_runtime.contract.manifest import QUARANTINE, Manifest
 from decreta_runtime.contract.policy import Policy
 from decreta_runtime.contract.records import RunRecord
-from decreta_runtime.lake import Lake, local_path, open_table
+from decreta_runtime.lake import Lake, open_table
+from decreta_runtime.locations import Location, located
 from decreta_runtime.scan import Pinned
 from decreta_runtime.tally import Tally
 
@@ -16,13 +18,21 @@ from decreta_runtime.tally import Tally
 class Binding:
     """Names of a pack and the table versions they stand for. Made once for a run or an open pack."""
 
-    def __init__(self, tables: dict[str, Pinned], quarantine: dict[str, Pinned] | None = None) -> None:
-        self._tables = tables
+    def __init__(
+        self,
+        tables: dict[str, Pinned],
+        quarantine: dict[str, Pinned] | None = None,
+        recorded: Mapping[str, Callable[[], Pinned]] | None = None,
+    ) -> None:
+        """Bind `tables`, and those `recorded`, whose logs are read when they are first asked for."""
+        self._tables, self._recorded = tables, recorded or {}
         self.quarantine = quarantine or {}
         """Dataset -> the table of the rows that its checks took out."""
 
     def __getitem__(self, name: str) -> Pinned:
-        """Return the pinned table of a name. Raises KeyError."""
+        """Return the pinned table of a name. Raises KeyError, and LakeUnusable of a recorded one that is gone."""
+        if name not in self._tables:
+            self._tables[name] = self._recorded[name]()
         return self._tables[name]
 
     def put(self, pinned: Pinned) -> None:
@@ -31,7 +41,7 @@ class Binding:
 
     def tables(self) -> tuple[Pinned, ...]:
         """Return all pinned tables by name."""
-        return tuple(pinned for _, pinned in sorted(self._tables.items()))
+        return tuple(self[name] for name in sorted({*self._tables, *self._recorded}))
 
     def versions(self) -> dict[str, int]:
         """Return the version of each table, by name."""
@@ -58,14 +68,20 @@ def bind_inputs(manifest: Manifest, policy: Policy, lake: Lake, given: Mapping[s
 
 
 def bind_run(manifest: Manifest, lake: Lake, run: RunRecord | None, tally: Tally) -> Binding:
-    """Return the binding of a reader: the versions that the last complete run names. Raises LakeUnusable."""
+    """Return the binding of a reader: the versions that the last complete run names. Raises LakeUnusable.
+
+    A look-up reads one or two tables of a pack: the logs of the others are not read for it.
+    """
     tally.once("binding")
     if run is None:
         raise LakeUnusable(
             f"the lake at {lake.root} has no complete run of `{manifest.pack}`",
             help="run the pack first: `decreta run`",
         )
-    return Binding({p.name: p for p in tables_of(manifest, lake, run)}, quarantine_of(manifest, lake, run))
+    for name in manifest.datasets():
+        _require_recorded(name, run)
+    recorded = {name: partial(_recorded, name, manifest, lake, run) for name in manifest.datasets()}
+    return Binding({}, quarantine_of(manifest, lake, run), recorded)
 
 
 def tables_of(manifest: Manifest, lake: Lake, run: RunRecord) -> list[Pinned]:
@@ -96,14 +112,14 @@ def whole_tables(manifest: Manifest, lake: Lake, run: RunRecord) -> tuple[list[P
 
 def _recorded(name: str, manifest: Manifest, lake: Lake, run: RunRecord) -> Pinned:
     """Return the version of a table that a run names. Raises LakeUnusable if it is not there, or not that table."""
-    if name not in run.versions:
-        raise LakeUnusable(f"the last run has no table `{name}`", help="the pack has changed since: run it again")
+    _require_recorded(name, run)
     entry = manifest.objects.get(name)
     if entry is None or entry.table is None:
-        known, place, path = "", None, lake.dataset(manifest.pack, name)
+        known, place = "", None
+        path: Location = lake.dataset(manifest.pack, name)
     else:
         known, _, place = run.sources.get(name, "").partition("@")
-        path = local_path(place, lake.root)
+        path = located(place, lake.root)
     table = open_table(path, run.versions[name])
     if table is None:
         raise LakeUnusable(f"the table `{name}` at {path} is gone", help="restore it, or run the pack again")
@@ -113,6 +129,11 @@ def _recorded(name: str, manifest: Manifest, lake: Lake, run: RunRecord) -> Pinn
             f"`{name}` at {path} is another table than the one that the last run read", help="run the pack again"
         )
     return pinned
+
+
+def _require_recorded(name: str, run: RunRecord) -> None:
+    if name not in run.versions:
+        raise LakeUnusable(f"the last run has no table `{name}`", help="the pack has changed since: run it again")
 
 
 def _aside(name: str, manifest: Manifest, lake: Lake, run: RunRecord) -> Pinned | None:

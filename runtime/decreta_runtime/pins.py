@@ -2,7 +2,8 @@
 
 A reader leaves a small file in the lake that says which versions it reads and until when. It renews it while it asks,
 and takes it away when it closes; one that has died is forgotten when its time is up. A lake that cannot be written to
-takes no pins: its readers are protected by the retention alone.
+takes no pins: its readers are protected by the retention alone. So are those of a lake in an object store, whose tables
+nobody maintains.
 """
 
 from __future__ import annotations
@@ -18,16 +19,17 @@ from pathlib import Path
 from decreta_runtime.contract.manifest import QUARANTINE, Manifest
 from decreta_runtime.contract.policy import Policy
 from decreta_runtime.contract.records import RunRecord
-from decreta_runtime.lake import Lake, local_path
+from decreta_runtime.lake import Lake
+from decreta_runtime.locations import Location, located
 from decreta_runtime.record import last_runs
 from decreta_runtime.scan import Pinned
 
 
 @dataclass
 class ReaderPin:
-    """A reader's mark in the lake; nothing if the lake cannot be written to."""
+    """A reader's mark in the lake; nothing if the lake cannot be written to, or has no folder."""
 
-    place: Path
+    place: Path | None
     versions: dict[str, int]
     seconds: int
     until: float = field(default=0.0, init=False)
@@ -35,7 +37,7 @@ class ReaderPin:
     def renew(self) -> None:
         """Say that the versions are being read for some time more, if the half of that has passed."""
         now = time.time()
-        if self.until - now > self.seconds >> 1:
+        if self.place is None or self.until - now > self.seconds >> 1:
             return
         self.until = now + self.seconds
         with contextlib.suppress(OSError):
@@ -47,12 +49,24 @@ class ReaderPin:
     def release(self) -> None:
         """Take the mark away."""
         with contextlib.suppress(OSError):
-            self.place.unlink(missing_ok=True)
+            if self.place is not None:
+                self.place.unlink(missing_ok=True)
 
 
 def pin(lake: Lake, tables: Iterable[Pinned], seconds: int) -> ReaderPin:
     """Leave a mark for the versions that a reader has open."""
-    mark = ReaderPin(_folder(lake) / f"{uuid.uuid4().hex}.json", {str(p.path): p.version for p in tables}, seconds)
+    return _mark(lake, ((table.path, table.version) for table in tables), seconds)
+
+
+def pin_run(lake: Lake, run: RunRecord, seconds: int) -> ReaderPin:
+    """Leave a mark for the versions that a run names; no table is opened for it."""
+    return _mark(lake, _named(lake, run), seconds)
+
+
+def _mark(lake: Lake, versions: Iterable[tuple[Location, int]], seconds: int) -> ReaderPin:
+    folder = _folder(lake)
+    place = None if folder is None else folder / f"{uuid.uuid4().hex}.json"
+    mark = ReaderPin(place, {str(path): version for path, version in versions}, seconds)
     mark.renew()
     return mark
 
@@ -73,24 +87,25 @@ def pin_seconds(manifest: Manifest, policy: Policy) -> int:
     return max(policy.maintenance(name).value.pin_seconds for name in manifest.datasets())
 
 
-def pinned_versions(lake: Lake, table: Path) -> set[int]:
+def pinned_versions(lake: Lake, table: Location) -> set[int]:
     """Return the versions of a table that runs and readers of this lake hold. Raises LakeUnusable."""
     found = {versions[str(table)] for versions in _read(lake) if str(table) in versions}
     return found | {version for run in last_runs(lake) for path, version in _named(lake, run) if path == table}
 
 
-def _named(lake: Lake, run: RunRecord) -> Iterable[tuple[Path, int]]:
+def _named(lake: Lake, run: RunRecord) -> Iterable[tuple[Location, int]]:
     """Yield the place and version of each table that a run names."""
     for name, version in run.versions.items():
         _, at, place = run.sources.get(name, "").partition("@")
-        yield local_path(place, lake.root) if at else lake.dataset(run.pack, name), version
+        yield located(place, lake.root) if at else lake.dataset(run.pack, name), version
     for name, version in run.quarantine.items():
         yield lake.dataset(run.pack, name + QUARANTINE), version
 
 
 def _read(lake: Lake) -> Iterable[dict[str, int]]:
     """Yield what readers have marked, and take away what nobody has renewed in time."""
-    for place in _folder(lake).glob("*.json"):
+    folder = _folder(lake)
+    for place in () if folder is None else folder.glob("*.json"):
         try:
             found = json.loads(place.read_bytes())
             if time.time() < found["until"]:
@@ -103,5 +118,6 @@ def _read(lake: Lake) -> Iterable[dict[str, int]]:
         place.unlink(missing_ok=True)
 
 
-def _folder(lake: Lake) -> Path:
-    return lake.own / "pins"
+def _folder(lake: Lake) -> Path | None:
+    folder = lake.own / "pins"
+    return folder if isinstance(folder, Path) else None

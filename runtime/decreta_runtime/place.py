@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from datafusion import SessionContext
 from deltalake import DeltaTable, convert_to_deltalake, write_deltalake
 
-from decreta_runtime.arrow import empty_batch, exactly, schema_of
+from decreta_runtime.arrow import empty_batch, exactly, one_batch, schema_of
 from decreta_runtime.contract.errors import PreconditionFailed
 from decreta_runtime.contract.manifest import Column
 from decreta_runtime.contract.policy import Choice, Guard, Policy, ScanValue
@@ -161,12 +161,13 @@ class Place:
 
     def _append(self) -> None:
         # The engine reads files in the order of their paths, and delta-rs names them at random: a folder an append
-        # keeps rows in the order they came in, which repeatable sessions rely on.
+        # keeps rows in the order they came in, and so does one batch, since it permutes several. Repeatable sessions
+        # rely on both.
         part = pa.scalar(f"{self._appended:06}", pa.string())
         schema = self._schema.append(pa.field(_PART, pa.string(), nullable=False))
         numbered = (
             pa.RecordBatch.from_arrays([*batch.columns, pa.repeat(part, batch.num_rows)], schema=schema)
-            for batch in self._kept
+            for batch in one_batch(self._schema, self._kept)
         )
         reader = pa.RecordBatchReader.from_batches(schema, numbered)
         with writing(f"the spill of `{self._name}`"):
@@ -212,5 +213,12 @@ class PlaceBeside(Place):
 def _read_back(pushdown: bool) -> ScanValue:
     """A spill is read by exactly the files that this run has just written itself, and has nothing to prune by."""
     return ScanValue(
-        path="native", log_pruning=False, pushdown=pushdown, page_index=False, bloom_filters=False, columns="all"
+        path="native",
+        log_pruning=False,
+        pushdown=pushdown,
+        page_index=False,
+        bloom_filters=False,
+        columns="all",
+        step_files=0,
+        step_values=0,
     )

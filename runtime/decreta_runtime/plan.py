@@ -10,6 +10,7 @@ from decreta_runtime.contract.manifest import QUARANTINE, RUN_WORKLOAD
 from decreta_runtime.contract.policy import Choice
 from decreta_runtime.evolve import evolution
 from decreta_runtime.lake import open_table
+from decreta_runtime.locations import exists
 from decreta_runtime.pack import Pack
 from decreta_runtime.record import last_run
 
@@ -38,6 +39,8 @@ def plan(pack: Pack, workload: str = RUN_WORKLOAD) -> list[dict[str, Any]]:
         values = [policy.validation(name, check.name).value for check in manifest.checks_of(name)]
         if any(value.on_violation == "quarantine" for value in values):
             steps.append(_step("write", name + QUARANTINE, policy.write(name)))
+    for name in manifest.datasets():
+        steps += [_step("index", f"{name}.{index}", policy.index(name, index)) for index in manifest.indexes_of(name)]
     steps += _schemas(pack)
     for name, checks in manifest.checks().items():
         steps += [_step("check", f"{name}.{check.name}", policy.validation(name, check.name)) for check in checks]
@@ -56,7 +59,7 @@ def _refreshed(pack: Pack, name: str) -> dict[str, Any]:
 def _schemas(pack: Pack) -> list[dict[str, Any]]:
     """Return a step for each dataset whose table differs from its contract, refused ones too."""
     steps = []
-    last = last_run(pack.lake, pack.manifest.pack) if pack.lake.root.exists() else None
+    last = last_run(pack.lake, pack.manifest.pack) if exists(pack.lake.root) else None
     for name in pack.manifest.datasets() if last is not None else ():
         entry = pack.manifest.objects.get(name)
         if last is None or name not in last.versions or (entry is not None and entry.table is not None):

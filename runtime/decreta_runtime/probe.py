@@ -50,7 +50,14 @@ _COLUMNS = (
 _OLDER = schema_of(_COLUMNS[:-1])
 _PAIR = (Column(name="id", type="int64"), Column(name="word", type="string"))
 _DELTA = ScanValue(
-    path="delta", log_pruning=False, pushdown=False, page_index=False, bloom_filters=False, columns="all"
+    path="delta",
+    log_pruning=False,
+    pushdown=False,
+    page_index=False,
+    bloom_filters=False,
+    columns="all",
+    step_files=0,
+    step_values=0,
 )
 _NATIVE = msgspec.structs.replace(_DELTA, path="native")
 _LINKED = msgspec.structs.replace(_DELTA, path="linked")
@@ -283,11 +290,14 @@ def _job(pinned: Pinned, lease: Lease) -> Rewrite:
         refresh="whole",
         spill_buffer_bytes=1,
         ledger_buffer_rows=1,
+        ordered_writes=False,
     )
+    folder = pinned.path
+    assert isinstance(folder, Path)  # made here
     files = tuple(pinned.actions["path"].to_pylist())
     return Rewrite(
         name="probed",
-        path=pinned.path,
+        path=folder,
         version=pinned.version,
         files=files,
         columns=columns,

@@ -11,7 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,8 +21,9 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from decreta_runtime import digests
 from decreta_runtime.contract.errors import LakeUnusable, WriteConflict
-from decreta_runtime.contract.records import Kind, LedgerRow, RunRecord
+from decreta_runtime.contract.records import Kind, LedgerRow, QueryDetail, RunRecord
 from decreta_runtime.lake import Lake, open_table, writing
+from decreta_runtime.locations import Location
 
 _APPEND = "decreta.append"
 """What a commit to runs or ledger is known by, once an answer has been lost."""
@@ -49,6 +50,7 @@ RUNS = pa.schema(
         pa.field("sessions", pa.int32(), nullable=False),
     ]
 )
+_DETAILS = msgspec.json.Decoder(QueryDetail)
 _AS_JSON = ("versions", "quarantine", "sources", "stale")
 _LEDGER_VERSIONS = (
     (
@@ -168,6 +170,29 @@ def noted(lake: Lake, pack: str, *kinds: Kind) -> list[dict[str, Any]]:
     return [] if table is None else _records(table, f"pack = '{pack}' AND kind IN ({listed})")
 
 
+class Lookup(NamedTuple):
+    """One query shape that was asked, as the ledger has it."""
+
+    shape: str
+    at: datetime
+    seconds: float
+    bytes: int | None
+    detail: QueryDetail
+
+
+def lookups_under(lake: Lake, pack: str, policy_digest: str) -> list[Lookup]:
+    """Return the look-ups by query shapes under one policy, the first one first; an earlier version left no ladder."""
+    table = open_table(lake.ledger)
+    predicate = f"pack = '{pack}' AND policy_digest = '{policy_digest}' AND kind = 'query'"
+    rows = [] if table is None else _records(table, predicate)
+    found = [
+        Lookup(row["subject"], row["at"], row["seconds"], row["bytes"], _DETAILS.decode(row["detail"]))
+        for row in rows
+        if row["detail"] is not None
+    ]
+    return sorted((each for each in found if each.detail.shape), key=lambda each: each.at)
+
+
 class Action(NamedTuple):
     """What makes rows of the ledger the same action."""
 
@@ -268,7 +293,7 @@ def note_digests(lake: Lake, pack: str) -> None:
 def _append(
     lake: Lake,
     pack: str,
-    path: Path,
+    path: Location,
     rows: pa.Table,
     marks: list[Transaction],
     look_first: Callable[[DeltaTable], None] = lambda table: None,
@@ -288,7 +313,7 @@ def _append(
             with writing(f"the table {path}"):
                 # Merged, because a lake that an earlier version began lacks columns that have come since.
                 write_deltalake(
-                    path if table is None else table,
+                    str(path) if table is None else table,
                     rows,
                     mode="append",
                     schema_mode="merge",
@@ -309,7 +334,7 @@ def _append(
         return
 
 
-def _has(path: Path, append: str, before: int) -> bool:
+def _has(path: Location, append: str, before: int) -> bool:
     """Whether a commit after the version `before` is this append."""
     try:
         table = open_table(path)
@@ -320,7 +345,7 @@ def _has(path: Path, append: str, before: int) -> bool:
         return False
 
 
-def _digest_append(lake: Lake, pack: str, path: Path, since: int) -> None:
+def _digest_append(lake: Lake, pack: str, path: Location, since: int) -> None:
     # What has been committed is so, whether or not its digests can be noted: the next run notes those that lack.
     with contextlib.suppress(LakeUnusable, DeltaError):
         if (table := open_table(path)) is not None:

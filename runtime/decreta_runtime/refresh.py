@@ -430,7 +430,8 @@ class Refresh:
         if done == "written":
             written = next(row for row in reversed(ledger.rows) if (row.kind, row.subject) == ("write", name))
             figures = {"rows": written.rows, "table_version": written.table_version}
-            detail |= json.loads(written.detail or "{}")
+            said = json.loads(written.detail or "{}")
+            detail |= {name: said[name] for name in _OF_A_PART if name in said}
         ledger.add("refresh", name, what, choice.pointer, detail=detail, **figures)
 
 
@@ -441,10 +442,19 @@ def _day(unit: Unit) -> Any:
         return None
 
 
+_OF_A_PART = ("files_rewritten", "files_added", "undone")
+"""What the row of a write says of a part of a table."""
 _CHANGE = "_change_type"
 _CAME, _WENT = ["insert", "update_postimage"], ["delete", "update_preimage"]
 """How Delta's change data feed calls rows that come and rows that go."""
 _READ = ScanValue(
-    path="native", log_pruning=False, pushdown=False, page_index=False, bloom_filters=False, columns="all"
+    path="native",
+    log_pruning=False,
+    pushdown=False,
+    page_index=False,
+    bloom_filters=False,
+    columns="all",
+    step_files=0,
+    step_values=0,
 )
 """Files of a snapshot are read to compare their rows: there is nothing to prune by."""

@@ -29,8 +29,9 @@ from decreta_runtime.contract.manifest import Column
 from decreta_runtime.contract.policy import Choice, MaintenanceValue, SessionValue
 from decreta_runtime.lake import open_table, writing
 from decreta_runtime.lease import OWN, Lease
+from decreta_runtime.locations import sql_place
 from decreta_runtime.outcomes import COUNTED_AT, REWRITTEN, WRITTEN, Written
-from decreta_runtime.scan import Pinned, quote, sql_type, url_of
+from decreta_runtime.scan import Pinned, quote, sql_type
 from decreta_runtime.session import build_session
 from decreta_runtime.tally import Tally
 from decreta_runtime.write import writer_properties
@@ -157,7 +158,7 @@ def _declare(context: SessionContext, table: str, job: Rewrite, files: Sequence[
         if not path.exists():
             raise LakeUnusable(f"the file {path} of `{job.name}` is gone", help="restore it from a backup")
     declared = ", ".join(f"{quote(c.name)} {sql_type(c)}" for c in job.columns)
-    locations = ", ".join(url_of(str(path)) for path in files)
+    locations = ", ".join(sql_place(str(path)) for path in files)
     context.sql(f"CREATE EXTERNAL TABLE {table} ({declared}) STORED AS PARQUET LOCATION ({locations})")
     return content(context, table, job.columns)
 

@@ -9,26 +9,47 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from urllib.parse import quote as percent_encode
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from datafusion import Expr, SessionContext, col, functions, lit
 from deltalake import DeltaTable
 
+from decreta_runtime.access import said_by
 from decreta_runtime.arrow import arrow_type, empty_batch, require, schema_of
 from decreta_runtime.contract import types
 from decreta_runtime.contract.errors import LakeUnusable
 from decreta_runtime.contract.manifest import Column
 from decreta_runtime.contract.policy import ScanValue
 from decreta_runtime.links import ORDINAL, Links
+from decreta_runtime.locations import Location, missing, named, open_in, shown, sql_place
 
 _NAN = {"float32": pa.scalar(math.nan, pa.float32()), "float64": pa.scalar(math.nan, pa.float64())}
+
+
+class Footer(NamedTuple):
+    """What the footer of one data file says: its rows and row groups, and the bytes of each column."""
+
+    file: str
+    rows: int
+    row_groups: int
+    sizes: Counter[str]
+
+
+class RowGroups(NamedTuple):
+    """What the footers of a table's files say of one column."""
+
+    total: int
+    ranges: list[tuple[Any, Any]]
+    """Least and greatest value of each row group that has other values than null."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +57,7 @@ class Pinned:
     """One version of one Delta table."""
 
     name: str
-    path: Path
+    path: Location
     version: int
     table: DeltaTable
     place: str | None = None
@@ -55,7 +76,8 @@ class Pinned:
     @cached_property
     def files(self) -> tuple[str, ...]:
         """The snapshot's data files."""
-        return tuple(str(self.path / unquote(path)) for path in self.actions["path"].to_pylist())
+        folder = str(self.path)  # joined as text: of a thousand files, paths as objects cost ten milliseconds
+        return tuple(os.path.join(folder, unquote(path)) for path in self.actions["path"].to_pylist())  # noqa: PTH118
 
     @cached_property
     def partitions(self) -> dict[str, pa.Array]:
@@ -77,12 +99,12 @@ class Pinned:
         """Bytes of all data files."""
         return sum(self.actions["size_bytes"].to_pylist())
 
-    @property
+    @cached_property
     def rows(self) -> int | None:
         """Rows by the files' statistics; None if a file has none, or if deleted rows would count."""
         known = "num_records" in self.actions.column_names
         counts = self.actions["num_records"].to_pylist() if known else [None] * len(self.files)
-        if None in counts or "deletionVectors" in (self.table.protocol().reader_features or []):
+        if None in counts or not self.tight:
             return None
         return sum(counts)
 
@@ -93,18 +115,77 @@ class Pinned:
         return len(self.files) - self.actions["num_records"].null_count if known else 0
 
     @cached_property
+    def tight(self) -> bool | None:
+        """Whether statistics bound no rows but those that are there; None if a deletion vector cannot be read."""
+        if "deletionVectors" not in (self.table.protocol().reader_features or []):
+            return True
+        try:
+            return not self.table.deletion_vectors().read_all().num_rows
+        except Exception:  # noqa: BLE001 - the reader raises several kinds
+            return None
+
+    @cached_property
+    def entries(self) -> dict[str, tuple[int, int | None]]:
+        """Bytes and rows of each data file, as the log has them."""
+        known = "num_records" in self.actions.column_names
+        rows = self.actions["num_records"].to_pylist() if known else [None] * len(self.files)
+        return dict(zip(self.files, zip(self.actions["size_bytes"].to_pylist(), rows, strict=True), strict=True))
+
+    @cached_property
+    def sample(self) -> Footer | None:
+        """The footer of the largest data file, which stands for all of them; None if it cannot be read.
+
+        Nor in an object store: a look-up there would ask for it first.
+        """
+        if not self.files or not isinstance(self.path, Path):
+            return None
+        try:
+            path = max(zip(self.actions["size_bytes"].to_pylist(), self.files, strict=True))[1]
+            footer = pq.read_metadata(path)
+        except (OSError, pa.ArrowInvalid):
+            return None
+        sizes: Counter[str] = Counter()
+        for group in map(footer.row_group, range(footer.num_row_groups)):
+            for chunk in map(group.column, range(group.num_columns)):
+                sizes[chunk.path_in_schema.partition(".")[0]] += chunk.total_compressed_size
+        return Footer(path, footer.num_rows, footer.num_row_groups, sizes)
+
+    def row_groups(self, column: str) -> RowGroups | None:
+        """Read of each data file's footer what bounds a column; None if something does not, or is no bound.
+
+        None in an object store, where each footer is a request.
+        """
+        if not isinstance(self.path, Path):
+            return None
+        ranges, total = [], 0
+        try:
+            for group in (f.row_group(i) for f in map(pq.read_metadata, self.files) for i in range(f.num_row_groups)):
+                total += 1
+                names = [group.column(i).path_in_schema for i in range(group.num_columns)]
+                chunk = group.column(names.index(column))
+                said = chunk.statistics
+                if said is not None and said.has_null_count and said.null_count == chunk.num_values:
+                    continue
+                if said is None or not said.has_min_max or isinstance(said.min, float):
+                    return None
+                ranges.append((said.min, said.max))
+        except (OSError, ValueError, pa.ArrowException):
+            return None
+        return RowGroups(total, ranges)
+
+    @cached_property
     def schema(self) -> pa.Schema:
         """The table's columns, as Arrow has them."""
         return pa.schema(self.table.schema().to_arrow())
 
     def require_files(self, files: Sequence[str] | None = None) -> None:
         """Raise LakeUnusable if a data file, or one of `files`, is gone: the engine would skip it without a word."""
-        for path in self.files if files is None else files:
-            if not os.path.exists(path):  # noqa: PTH110 - asked for each file of each look-up
-                raise LakeUnusable(
-                    f"the file {path} of `{self.name}` version {self.version} is gone",
-                    help="restore it from a backup, or run the pack again to write the table anew",
-                )
+        path = missing(self.path, self.files if files is None else files)
+        if path is not None:
+            raise LakeUnusable(
+                f"the file {path} of `{self.name}` version {self.version} is gone",
+                help="restore it from a backup, or run the pack again to write the table anew",
+            )
 
 
 @dataclass(frozen=True)
@@ -121,6 +202,8 @@ class Scanned:
     """Bytes of the rows that the session holds in memory for it; none of a scan of files."""
     listed: tuple[str, ...]
     """The files that the scan names: all of the snapshot, or those that may hold what is asked for."""
+    value: ScanValue
+    """What the policy says of it."""
     links: Links | None = None
     """What a linked scan reads by. They go with this object, so it is kept for as long as the table is read."""
 
@@ -128,6 +211,10 @@ class Scanned:
     def of_files(self) -> bool:
         """Whether the engine reads the files itself, so that its plans count what was read."""
         return reads_files(self.path)
+
+    def file_of(self, path: str) -> str:
+        """Return the data file of which the engine writes `path` in its metrics."""
+        return named(self.pinned.path, path) if self.links is None else self.links.file_of(path)
 
     def require_files(self) -> None:
         """Raise LakeUnusable if a file went after it was registered. Asked after reading, it holds for the reading."""
@@ -155,9 +242,11 @@ def register_scan(
     """
     subject = f"the table `{pinned.name}` at {pinned.path}"
     require(pinned.schema, columns, subject)
-    files, folder, held, links = pinned.files if listed is None else listed, pinned.path, 0, None
+    files, held, links = pinned.files if listed is None else listed, 0, None
+    folder: Location = pinned.path
     if reads_files(value.path) and files:
         pinned.require_files(files)
+        open_in(context, folder)
         if value.path == "linked":
             links = _linked(context, pinned, columns, value, files)
             folder = links.folder
@@ -167,14 +256,13 @@ def register_scan(
         batches = _read(pinned, columns) if files else []
         held = sum(batch.nbytes for batch in batches)
         context.register_record_batches(pinned.name, [batches or [empty_batch(schema_of(columns))]])
-    within = str(folder).strip("/") + "/"
-    return Scanned(value.path, pinned, len(pinned.files), pinned.bytes, within, held, files, links)
+    return Scanned(value.path, pinned, len(pinned.files), pinned.bytes, shown(folder), held, files, value, links)
 
 
 def _native(
     context: SessionContext, pinned: Pinned, columns: Sequence[Column], value: ScanValue, files: Sequence[str]
 ) -> None:
-    locations = ", ".join(url_of(path) for path in files)
+    locations = ", ".join(sql_place(path) for path in files)
     _declare(context, pinned.name, columns, f"LOCATION ({locations})", value)
     if any(column.type in _NAN for column in columns):
         _show(context, pinned.name, [_meant(column) for column in columns])
@@ -188,7 +276,7 @@ def _linked(
     links = Links([pinned.files[i] for i in at.to_pylist()], {n: v.take(at) for n, v in pinned.partitions.items()})
     own = [column for column in columns if column.name not in pinned.partitions]
     # The engine takes the name of a partition column as it stands: quoted, it finds no such column.
-    place = f"PARTITIONED BY ({ORDINAL}) LOCATION {url_of(str(links.folder) + '/')}"
+    place = f"PARTITIONED BY ({ORDINAL}) LOCATION {sql_place(str(links.folder) + '/')}"
     _declare(context, pinned.name, [*own, Column(name=ORDINAL, type="int32")], place, value)
     values = {c.name: links.values_of(c.name, arrow_type(c.type)) for c in columns if c.name in pinned.partitions}
     shown = [values[c.name](col(ORDINAL)).alias(c.name) if c.name in values else _meant(c) for c in columns]
@@ -230,17 +318,12 @@ def _read(pinned: Pinned, columns: Sequence[Column]) -> list[pa.RecordBatch]:
     try:
         rows: list[pa.RecordBatch] = pa.table(pinned.table.scan(columns=[c.name for c in columns])).to_batches()
     except Exception as error:  # noqa: BLE001 - the reader raises several kinds, bare Exception among them
-        words = str(error).strip().split("\n")[0]
+        words = said_by(error)
         raise LakeUnusable(
             f"`{pinned.name}` version {pinned.version} at {pinned.path} cannot be read: {words}",
             help="restore its files from a backup, or run the pack again to write the table anew",
         ) from None
     return rows
-
-
-def url_of(path: str) -> str:
-    """Return a path as a URL in SQL: in a path `*`, `?` and `[` are patterns, and one without a match is no table."""
-    return f"'file://{percent_encode(path, safe='/')}'"
 
 
 def quote(name: str) -> str:

@@ -17,6 +17,7 @@ from decreta_runtime.contract.policy import (
     CacheValue,
     Choice,
     Guard,
+    IndexValue,
     MaintenanceValue,
     Policy,
     RefreshValue,
@@ -105,6 +106,15 @@ def note_refresh(
     """Note how the decision would have brought an object or relation up to date."""
     if choice.shadow is not None:
         _note(ledger, "refresh", name, choice, ask(choice.shadow, table, contract, policy, alike), {})
+
+
+def note_index(ledger: Ledger, subject: str, choice: Choice[IndexValue], pinned: Pinned) -> None:
+    """Note how many files of a table the decision would have kept an index of; its guard is met by readers alone."""
+    if choice.shadow is None:
+        return
+    files = len(pinned.files)
+    was, would = (files if value.build else 0 for value in (choice.value, choice.shadow.value))
+    _note(ledger, "index", subject, choice, {}, {"files": _pair(was, would)})
 
 
 def note_session(ledger: Ledger, workload: str, choice: Choice[SessionValue], policy: Policy) -> None:

@@ -79,7 +79,8 @@ def list_units(
 def split_root(given: str) -> tuple[str, str]:
     """Return ROOT and PATH of `[ROOT:]PATH`; ROOT is `main` when it is not given."""
     root, colon, path = given.partition(":")
-    return (root, path) if colon and root.isidentifier() else ("main", given)
+    named = colon and root.isidentifier() and not path.startswith("//")  # of a URL it is the scheme
+    return (root, path) if named else ("main", given)
 
 
 def extract(

@@ -19,6 +19,7 @@ _ASKED: dict[str, frozenset[Guard]] = {
     "scan": frozenset(
         {
             "engine_as_probed",
+            "local_files",
             "no_column_mapping",
             "no_deletion_vectors",
             "plain_protocol",
@@ -41,7 +42,14 @@ _ASKED: dict[str, frozenset[Guard]] = {
     ),
     "index": frozenset({"index_readable"}),
     "maintenance": frozenset(
-        {"engine_as_probed", "no_column_mapping", "no_deletion_vectors", "safe_to_rewrite", "unpartitioned"}
+        {
+            "engine_as_probed",
+            "local_files",
+            "no_column_mapping",
+            "no_deletion_vectors",
+            "safe_to_rewrite",
+            "unpartitioned",
+        }
     ),
     "session": frozenset({"engine_as_probed"}),
 }

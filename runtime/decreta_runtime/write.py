@@ -7,7 +7,6 @@ an attempt that came to nothing, or of others: it is undone first, so that no ro
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -23,12 +22,13 @@ from deltalake import (
 )
 from deltalake.exceptions import CommitFailedError
 
-from decreta_runtime.arrow import exactly, schema_of
+from decreta_runtime.arrow import exactly, one_batch, schema_of
 from decreta_runtime.contract.errors import DecretaError, StatementFailed, WriteConflict
 from decreta_runtime.contract.manifest import Column
 from decreta_runtime.contract.policy import MaintenanceValue, WriteValue
 from decreta_runtime.evolve import KEY_PROPERTY
 from decreta_runtime.lake import open_table, writing
+from decreta_runtime.locations import Location, missing
 from decreta_runtime.scan import Pinned
 
 _RUN_KEY = "decreta.run_key"
@@ -80,7 +80,7 @@ class Written(NamedTuple):
     """The version that was undone before: of an attempt that no run's record names."""
 
 
-def already_written(name: str, path: Path, identity: RunIdentity) -> Pinned | None:
+def already_written(name: str, path: Location, identity: RunIdentity) -> Pinned | None:
     """Return the version that an earlier attempt at this very run has committed whole, None if there is none.
 
     The engine records application transactions but does not enforce them, so the writer looks first.
@@ -91,24 +91,26 @@ def already_written(name: str, path: Path, identity: RunIdentity) -> Pinned | No
     for commit in table.history(limit=1):
         if commit.get(_RUN_KEY) == identity.run_key:
             pinned = Pinned(name, path, table.version(), table)
-            return pinned if all(Path(file).exists() for file in pinned.files) else None
+            return pinned if missing(path, pinned.files) is None else None
     return None
 
 
 def write(
     name: str,
-    path: Path,
+    path: Location,
     rows: Iterable[pa.RecordBatch],
     columns: tuple[Column, ...],
     key: str,
     value: WriteValue,
     identity: RunIdentity,
     part: Part | None = None,
+    *,
+    ordered: bool = False,
 ) -> Written:
     """Replace the table at `path`, or a part of it, by `rows`; return what was written.
 
-    `rows` are sorted as `value` says before they come here; if they raise, nothing is
-    committed. Raises WriteConflict if another writer was faster,
+    `rows` are sorted as `value` says before they come here; `ordered` gathers them, so that they keep their order to
+    the last row. If they raise, nothing is committed. Raises WriteConflict if another writer was faster,
     LakeUnusable if the place cannot be written, SchemaMismatch and CheckViolated if rows are not as the contract says.
     """
     schema = schema_of(columns)
@@ -119,7 +121,8 @@ def write(
         nonlocal counted, size
         # A lazy result handed over as it is can hang the writer (`engine-facts` 13); a generator cannot.
         try:
-            for batch in exactly(rows, schema, name):
+            exact = exactly(rows, schema, name)
+            for batch in one_batch(schema, exact) if ordered else exact:
                 counted += batch.num_rows
                 size += batch.nbytes
                 yield batch
@@ -135,7 +138,7 @@ def write(
     reader = pa.RecordBatchReader.from_batches(schema, stream())
     try:
         with writing(f"`{name}` at {path}"):
-            _commit(path if table is None else table, reader, value, identity.commit(name, key), part)
+            _commit(str(path) if table is None else table, reader, value, identity.commit(name, key), part)
     except CommitFailedError as error:
         if (ours := already_written(name, path, identity)) is not None:
             return Written(ours, counted, size)
@@ -148,7 +151,7 @@ def write(
     return Written(Pinned(name, path, version, _reopened(path, version)), counted, size, undone)
 
 
-def _on_base(name: str, path: Path, table: DeltaTable, base: Pinned) -> tuple[DeltaTable, int | None]:
+def _on_base(name: str, path: Location, table: DeltaTable, base: Pinned) -> tuple[DeltaTable, int | None]:
     """Return a handle whose snapshot has exactly the files of `base`, and the version undone for it, if one was."""
     if table.version() == base.version or _files(table) == _files(base.table):
         return table, None
@@ -173,14 +176,14 @@ def _files(table: DeltaTable) -> frozenset[str]:
     return frozenset(table.file_uris())
 
 
-def _reopened(path: Path, version: int) -> DeltaTable:
+def _reopened(path: Location, version: int) -> DeltaTable:
     table = open_table(path, version)
     assert table is not None  # it has just been committed
     return table
 
 
 def _commit(
-    target: Path | DeltaTable,
+    target: str | DeltaTable,
     reader: pa.RecordBatchReader,
     value: WriteValue,
     properties: CommitProperties,

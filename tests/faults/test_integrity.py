@@ -312,7 +312,7 @@ def test_what_a_dead_attempt_left_is_taken_over_only_if_it_is_as_it_was_written(
     flip(path, random.Random(9))
     with decreta_runtime.open(str(pack), lake=str(lake)) as opened:
         result = opened.run({"python": str(source)})
-    assert (result.tables["definition"].action, result.tables["file"].action) == ("written", "kept")
+    assert (result.tables["definition"].action, result.tables["file"].action) == ("replaced", "kept")
     assert not found(pack, lake)
 
 

@@ -122,10 +122,8 @@ def test_a_read_only_lake_can_be_read_but_not_run(code_graph: Path, source: Path
     (code / "new.py").write_text("x = 1\n")
     subprocess.run(["chmod", "-R", "a+rX,a-w", str(others)], check=True)
     # Permission bits do not bind root: become nobody, after loading what nobody may not be allowed to read.
-    become = "import os, sys, pydoc, decreta_runtime.pack, decreta_runtime.cli.run, decreta_runtime.cli.query;"
-    become += (
-        "import decreta_runtime.cli.output, decreta_runtime.__main__ as program, decreta_runtime.guards as guards;"
-    )
+    become = "import os, sys, pydoc, decreta_runtime.pack, decreta_runtime.cli.run, decreta_runtime.cli.query,"
+    become += "decreta_runtime.profile, decreta_runtime.cli.profile, decreta_runtime.cli.picture; import decreta_runtime.cli.output, decreta_runtime.__main__ as program, decreta_runtime.guards as guards;"
     become += "guards.installed_engine(); os.geteuid() or os.setuid(65534); program.main()"
     env = {**os.environ, "PYTHONPATH": str(ROOT / "runtime")}
 
@@ -136,6 +134,9 @@ def test_a_read_only_lake_can_be_read_but_not_run(code_graph: Path, source: Path
     found = as_other("query", "symbol_lookup", "--param", "name=run", "--format", "json")
     assert found.returncode == 0, found.stderr
     assert json.loads(found.stdout)
+    told = as_other("profile")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "nothing to tell" in told.stdout
     ran = as_other("run", "--source", f"python={code}")
     assert ran.returncode == 2, ran.stderr
     assert "error[R106]" in ran.stderr and "Traceback" not in ran.stderr

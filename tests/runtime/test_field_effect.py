@@ -25,6 +25,7 @@ from tests.packs.retail.conftest import generate
 
 import decreta_runtime
 from decreta_runtime import checks, place, sources
+from decreta_runtime import write as writer
 from decreta_runtime.contract import policy as contract
 from decreta_runtime.contract.errors import PolicyIncomplete
 
@@ -59,6 +60,8 @@ ELSEWHERE = {
     ("Bindings", "tables"): "test_policy.py::test_a_bound_table_is_where_its_binding_says",
     ("TableBinding", "uri"): "test_policy.py::test_a_bound_table_is_where_its_binding_says",
     ("Capabilities", "engine"): "test_policy.py::test_another_engine_turns_every_scan_to_delta",
+    ("ScanValue", "step_files"): "test_field_effect.py::test_each_field_of_steps_has_an_effect",
+    ("ScanValue", "step_values"): "test_field_effect.py::test_each_field_of_steps_has_an_effect",
     ("Decision", "value"): "test_field_effect.py::test_each_field_has_an_effect",
     ("Decision", "baseline"): "test_rollout.py::test_three_modes_of_the_code_graph",
     ("Decision", "mode"): "test_rollout.py::test_three_modes_of_the_code_graph",
@@ -110,7 +113,9 @@ class Subject:
         policy["maintenance_policy_by_dataset"][self.dataset]["value"][
             "triggers"
         ] = {}  # files stay as they are written
-        policy["index_policy_by_dataset"][self.index]["value"] = {"build": True, "shapes": [self.shape]}
+        policy["index_policy_by_dataset"][self.index]["value"] = {
+            "build": True, "shapes": [self.shape], "memory_bytes": 1 << 26,
+        }  # fmt: skip
         cache = policy["cache_policy_by_view"][self.view]
         cache |= {"value": {"placement": "spill", "pushdown": False}, "requires": [], "otherwise": None}
 
@@ -163,6 +168,7 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Subject]:
 def observed(subject: Subject, lake: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Run a pack and ask its shape; return everything that an observer from outside sees of it."""
     processes, spilled, chunks = set[int](), set[str](), list[int]()
+    given = spy_on_writes(monkeypatch)
     dealt, plans, asked = spy_on_dealing(monkeypatch), spy_on_spills(monkeypatch), spy_on_checks(monkeypatch)
     with decreta_runtime.open(str(subject.pack), lake=str(lake)) as pack:
 
@@ -178,6 +184,8 @@ def observed(subject: Subject, lake: Path, monkeypatch: pytest.MonkeyPatch) -> d
             pack.query(subject.shape, **subject.arguments)
         reading = pack._readings["interactive_query"]
         listed = len(reading.scans[subject.dataset].listed)
+        found = [index for _, index in reading._indexes.values() if index is not None]
+        held = sum(index.rows.nbytes for index in found if index.rows is not None)
         pack.query(*WIDE[subject.name][1:2], **WIDE[subject.name][2])
         columns = reading.context.table(WIDE[subject.name][0]).schema().names
         plan = reading.context.sql(f"SELECT * FROM {subject.dataset}").optimized_logical_plan().display_indent()
@@ -190,6 +198,7 @@ def observed(subject: Subject, lake: Path, monkeypatch: pytest.MonkeyPatch) -> d
         "processes": max(processes),
         "dealt": dealt.get("ahead"),
         "chunks": sum(chunks),
+        "several batches": max(given) > 1,
         "spills": len(spilled),
         "spilled": sorted({name.split("/")[0] for name in spilled}),
         "spill plans": plans,
@@ -198,6 +207,7 @@ def observed(subject: Subject, lake: Path, monkeypatch: pytest.MonkeyPatch) -> d
         "stats": stats,
         "listed": listed,
         "indexed": sorted(p.name for p in (lake / "_decreta/index").glob("*/*/*")),
+        "index held": held,
         "flushed": flushed,
         "settings": {row["name"]: row["value"] for row in settings},
         "tables": sorted(path.name for path in (lake / subject.name).iterdir()),
@@ -220,6 +230,24 @@ def spy_on_dealing(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         return wait(running, *args, **kwargs)
 
     monkeypatch.setattr(sources.futures, "wait", spying)
+    return found
+
+
+def spy_on_writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Note how many batches the writer is given for each commit."""
+    found: list[int] = []
+    commit = writer.write_deltalake
+
+    def spying(target: Any, reader: Any, **kwargs: Any) -> Any:
+        def counted() -> Iterator[Any]:
+            for batch in reader:
+                found[-1] += 1
+                yield batch
+
+        found.append(0)
+        return commit(target, pa.RecordBatchReader.from_batches(reader.schema, counted()), **kwargs)
+
+    monkeypatch.setattr(writer, "write_deltalake", spying)
     return found
 
 
@@ -382,6 +410,7 @@ EFFECTS: dict[tuple[str, str], tuple[Callable[[Subject], Callable[[Policy], None
     ("ScanValue", "log_pruning"): (scan(log_pruning=False), {"listed"}),
     ("IndexValue", "build"): (index(build=False), {"indexed"}),
     ("IndexValue", "shapes"): (index(shapes=[]), {"listed"}),
+    ("IndexValue", "memory_bytes"): (index(memory_bytes=0), {"index held"}),
     ("CacheValue", "placement"): (cache(placement="memory"), {"spilled", "spills"}),
     ("CacheValue", "pushdown"): (cache(pushdown=True), {"spill plans"}),
     ("WriteValue", "sort"): (write(sort=[]), {"order", "stats"}),
@@ -399,6 +428,7 @@ EFFECTS: dict[tuple[str, str], tuple[Callable[[Subject], Callable[[Policy], None
     ("SessionValue", "source_chunks_per_worker"): (session("batch_ingest", source_chunks_per_worker=1), {"chunks"}),
     ("SessionValue", "source_chunks_ahead"): (session("batch_ingest", source_chunks_ahead=1), {"dealt"}),
     ("SessionValue", "spill_buffer_bytes"): (small_buffer, {"spills"}),
+    ("SessionValue", "ordered_writes"): (session("batch_ingest", ordered_writes=True), {"several batches"}),
     ("SessionValue", "ledger_buffer_rows"): (session("interactive_query", ledger_buffer_rows=10), {"flushed"}),
 }
 """Field → the change of it, and what of it must be seen from outside."""
@@ -420,6 +450,43 @@ def test_each_field_has_an_effect(
     changed = {key for key in before if before[key] != after[key]}
     assert "rows" not in changed, "a cost decision never changes a row"
     assert changed & expected, (changed, {key: (before[key], after[key]) for key in expected})
+
+
+STEPPED: dict[str, tuple[str, dict[str, Any], str, list[str]]] = {
+    "code_graph": ("file_outline", {"path": "m7.py"}, "definition", ["file_id"]),
+    "retail": (
+        "market_share",
+        {"nation": "BRAZIL", "region": "AMERICA", "type": "ECONOMY ANODIZED STEEL"},
+        "lineitem",
+        ["l_partkey"],
+    ),
+}
+
+
+@pytest.mark.parametrize("pack", sorted(SUBJECTS))
+@pytest.mark.parametrize("field", ["step_files", "step_values"])
+def test_each_field_of_steps_has_an_effect(subjects: dict[str, Subject], pack: str, field: str, tmp_path: Path) -> None:
+    subject = subjects[pack]
+    shape, arguments, dataset, sort = STEPPED[pack]
+    seen = []
+    for i, change in enumerate(({}, {field: 0 if field == "step_values" else 1 << 30})):
+        for path, content in subject.committed.items():
+            path.write_bytes(content)
+
+        def stand(policy: Policy, change: dict[str, int] = change) -> None:
+            for name, value in {"sort": sort, "target_file_bytes": 1, "row_group_rows": 500}.items():
+                for side in ("value", "otherwise"):
+                    policy["write_policy_by_dataset"][dataset][side][name] = value
+            policy["scan_policy_by_dataset"][dataset]["value"] |= {"step_files": 2, "step_values": 1_000, **change}
+
+        edit_policy(subject.pack, stand)
+        with decreta_runtime.open(str(subject.pack), lake=str(tmp_path / f"lake{i}")) as opened:
+            opened.run(subject.sources)
+            rows = opened.query(shape, **arguments).to_pylist()
+            reading = opened._readings[opened.manifest.queries[shape].workload]
+            seen.append((rows, len(reading.scans[dataset].listed)))
+    assert seen[0][0] == seen[1][0]
+    assert seen[0][1] < seen[1][1]
 
 
 @pytest.mark.parametrize("pack", sorted(SUBJECTS))

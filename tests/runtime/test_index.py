@@ -24,7 +24,8 @@ from decreta_runtime.scan import Pinned
 
 TERM = (Column(name="name", type="string", nullable=True),)
 PAIR = (Column(name="kind", type="int64", nullable=True), Column(name="name", type="string", nullable=True))
-NAMES = ["a", "ab", "abc", "b", "é", "zz", "", None]
+MEMORY = 1 << 20
+NAMES = ["a", "it's", "ab", "abc", "b", "é", "zz", "", None]
 
 
 def pinned(path: Path, version: int | None = None) -> Pinned:
@@ -99,10 +100,11 @@ def take(step: tuple[str, Any], table: Path, index: Path, columns: tuple[Column,
         shutil.rmtree(index, ignore_errors=True)
 
 
+@pytest.mark.parametrize("memory", [MEMORY, 0], ids=["in memory", "asked anew"])
 @pytest.mark.parametrize("columns", [TERM, PAIR], ids=["one", "two"])
-def test_candidates_hold_every_matching_file(columns: tuple[Column, ...]) -> None:
+def test_candidates_hold_every_matching_file(columns: tuple[Column, ...], memory: int) -> None:
     @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(steps=steps, value=st.sampled_from(["a", "ab", "é", "", "nowhere"]))
+    @given(steps=steps, value=st.sampled_from(["a", "ab", "é", "it's", "", "nowhere"]))
     def law(steps: list[tuple[str, Any]], value: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             table, index = Path(folder) / "t", Path(folder) / "i"
@@ -111,7 +113,7 @@ def test_candidates_hold_every_matching_file(columns: tuple[Column, ...]) -> Non
             for step in steps:
                 take(step, table, index, columns, context)
             now = pinned(table)
-            found = open_index(index, columns)
+            found = open_index(index, columns, now, memory)
             for make, condition in CONDITIONS:
                 kept = None if found is None else narrowed_by(found, now, [make(value)], {})
                 names = dict(zip(now.files, relative_files(now), strict=True))
@@ -127,7 +129,8 @@ def test_an_index_opens_one_file_of_many(tmp_path: Path) -> None:
         append(table, [(k, f"n{(k * 7 + i) % 60}") for k in range(0, 60, 12)])
     done = update_index(context, pinned(table), TERM, index)
     assert (done.files_added, done.files_removed, done.rows) == (12, 0, 12 + 60)
-    found, now = open_index(index, TERM), pinned(table)
+    now = pinned(table)
+    found = open_index(index, TERM, now, MEMORY)
     assert found is not None
     kept = narrowed_by(found, now, [[ask("name", "=", "n3")]], {})
     assert kept is not None
@@ -151,7 +154,7 @@ def test_an_index_is_brought_up_to_date_by_what_is_new(tmp_path: Path) -> None:
     DeltaTable(str(table)).optimize.compact()
     done = update_index(context, pinned(table), TERM, index)
     assert (done.files_added, done.files_removed, done.rows) == (1, 3, 1 + 3)
-    old = open_index(index, TERM)
+    old = open_index(index, TERM, pinned(table), MEMORY)
     assert old is not None
     assert narrowed_by(old, pinned(table, 2), [[ask("name", "=", "b")]], {}) == pinned(table, 2).files, "unknown: read"
 
@@ -173,9 +176,11 @@ def many_files(policy: dict[str, Any]) -> None:
     for value in (write["value"], write["otherwise"]):
         value |= {"target_file_bytes": 1, "row_group_rows": 100, "sort": ["file_id"]}
     policy["maintenance_policy_by_dataset"]["definition"]["value"]["triggers"] = {}  # which would bring them together
-    policy["index_policy_by_dataset"]["definition.by_name"]["value"] = {"build": True, "shapes": ["symbol_lookup"]}
+    policy["index_policy_by_dataset"]["definition.by_name"]["value"] = {
+        "build": True, "shapes": ["symbol_lookup"], "memory_bytes": 1 << 20,
+    }  # fmt: skip
     policy["index_policy_by_dataset"]["definition.by_name"] |= {
-        "requires": ["index_readable"], "otherwise": {"build": True, "shapes": []},
+        "requires": ["index_readable"], "otherwise": {"build": True, "shapes": [], "memory_bytes": 0},
     }  # fmt: skip
 
 

@@ -68,6 +68,7 @@ def drawn_value(section: str, given: Decision, draw: Callable[..., Any], columns
         value["columns"] = pick(["required", "all"])
         for name in ("log_pruning", "pushdown", "page_index", "bloom_filters"):
             value[name] = pick([True, False])
+        value |= {"step_files": pick([0, 2, 8]), "step_values": pick([0, 1, 32])}
     elif section == "cache_policy_by_view" and value["placement"] != "none":
         value |= {"placement": pick(["memory", "spill"]), "pushdown": pick([True, False])}
     elif section == "write_policy_by_dataset":
@@ -82,7 +83,7 @@ def drawn_value(section: str, given: Decision, draw: Callable[..., Any], columns
         # Without the guard that it stands under, a decision may only be the whole.
         value |= {"kind": pick(["stale", "full"]), "at_most_groups": pick([0, 1, 2000])}
     elif section == "index_policy_by_dataset":
-        value["build"] = pick([True, False])
+        value |= {"build": pick([True, False]), "memory_bytes": pick(LADDERS["index.memory_bytes"])}
     elif section == "maintenance_policy_by_dataset":
         value["sort"] = draw(st.lists(st.sampled_from(columns), min_size=1, max_size=2, unique=True))
         value["bloom_columns"] = draw(st.lists(st.sampled_from(columns), max_size=2, unique=True))
@@ -92,6 +93,7 @@ def drawn_value(section: str, given: Decision, draw: Callable[..., Any], columns
         value["triggers"] = pick([{}, ALWAYS])
     elif section == "session_profile_by_workload":
         value["source_workers"] = 1
+        value["ordered_writes"] = pick([False, True])
         value["spill_buffer_bytes"] = pick([1, *LADDERS["session.spill_buffer_bytes"]])
         chosen = {name: dict(setting) for name, setting in value["settings"].items()}
         for name, choices in SETTINGS.items():

@@ -136,7 +136,7 @@ def test_a_decision_is_told_to_people(folder: Path) -> None:
     assert any("scan.min_selective_readers is 1" in line and line.split()[0] == "false" for line in lines)
     assert "  `scan.selective` would decide if selective_readers were at least 1 (is 0)" in lines
     assert "  `scan.baseline` would take over if readers were less than 1 (is 4)" in lines
-    assert "  not tried: scan.baseline@2" in lines
+    assert "  not tried: scan.baseline@3" in lines
     assert not any("committed policy" in line for line in lines)
 
 

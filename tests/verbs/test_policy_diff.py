@@ -127,7 +127,7 @@ def test_rollout_declarations_rules_and_subjects_are_causes(folder: Path) -> Non
     (folder / "specs/demo/rules/mine.toml").write_text(
         '[[rule]]\nid = "scan.whole"\nversion = 9\nwhen = "readers >= $scan.min_readers"\n'
         'then = { path = "delta", log_pruning = false, pushdown = false, page_index = false, bloom_filters = false, '
-        'columns = "all" }\n'
+        'columns = "all", step_files = 0, step_values = 0 }\n'
         'because = "Others read it so."\n'
     )
     path = folder / "specs/demo/relations/paired.yaml"

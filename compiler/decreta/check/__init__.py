@@ -22,6 +22,7 @@ from decreta.check.recursion import check_recursion, plan_recursive
 from decreta.check.rows import Flow, Rows
 from decreta.check.rules import apply_rules
 from decreta.check.scope import Scoped, scope
+from decreta.check.steps import steps
 from decreta.diagnostics import Hint, Report, did_you_mean
 from decreta.engine import Engine, PlannedColumn, PlanRefused
 from decreta.indexes import indexes
@@ -98,6 +99,7 @@ class _Checker:
         if self.report.failed:
             return None
         shapes = {name: replace(q, asks=asks(q, relations, self.engine)) for name, q in shapes.items()}
+        shapes = {name: replace(q, steps=steps(q, relations, self.engine)) for name, q in shapes.items()}
         program = Checked(resolved, checked_objects, relations, shapes, self.bound.order)
         apply_rules(program, self.bound, self.report)
         return None if self.report.failed else program

@@ -38,7 +38,7 @@ def asks(query: CheckedQuery, relations: Mapping[str, CheckedRelation], engine: 
         return {}
     found: dict[str, list[tuple[Ask, ...]]] = {}
     for table, condition in scans:
-        found.setdefault(table, []).append(_conditions(condition) if condition else ())
+        found.setdefault(table, []).append(conditions(condition) if condition else ())
     return {
         table: tuple(dict.fromkeys(each))
         for table, each in sorted(found.items())
@@ -46,7 +46,7 @@ def asks(query: CheckedQuery, relations: Mapping[str, CheckedRelation], engine: 
     }
 
 
-def _conditions(text: str) -> tuple[Ask, ...]:
+def conditions(text: str) -> tuple[Ask, ...]:
     """Return the conjuncts of a filter as the planner prints it, those of a known form."""
     try:
         tree = sqlglot.parse_one(text, dialect=DataFusion)

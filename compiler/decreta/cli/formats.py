@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +20,8 @@ from decreta.patches import patch
 from decreta.project import Project
 from decreta.source import Span
 
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s\"'@]*(?=@)")
+"""What stands before the host in a URL: it is not repeated where more people read than in the file."""
 FORMATS = ("text", "json", "github", "sarif")
 
 
@@ -68,6 +71,7 @@ def _excerpt(span: Span, project: Project) -> list[str]:
         return []
     stop = span.end_column if span.end_line == span.line else len(line) + 1
     width = max(1, min(stop, len(line) + 1) - span.column)
+    line = _CREDENTIALS.sub(lambda found: "*" * len(found[0]), line)
     gutter = f"{span.line:>5} | "
     return [gutter + line, " " * (len(gutter) - 2) + "| " + " " * (span.column - 1) + "^" * width]
 

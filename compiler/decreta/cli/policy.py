@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from decreta.compare import Comparison, Difference
 
 HELP = "compare two policies: decisions that changed, and what moved them"
-_SHOWN = 100
+_SHOWN = 240
 """Characters of a change in a line of text; JSON has all of it."""
 
 

@@ -21,9 +21,11 @@ VERBS = {
     "query": "decreta_runtime.cli.query",
     "sql": "decreta_runtime.cli.sql",
     "show": "decreta_runtime.cli.show",
+    "index": "decreta_runtime.cli.index",
     "verify": "decreta_runtime.cli.verify",
     "ledger": "decreta_runtime.cli.ledger",
     "kpi": "decreta_runtime.cli.kpi",
+    "profile": "decreta_runtime.cli.profile",
     "tour": "decreta_runtime.cli.tour",
     "rollout": "decreta_runtime.cli.rollout",
 }

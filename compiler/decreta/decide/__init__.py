@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 from decreta.decide.environment import Environment, read_environment
 from decreta.decide.functions import requirements
-from decreta.decide.rules import check_domains, decide_domain, rule_texts
+from decreta.decide.rules import check_domains, check_thresholds, decide_domain, rule_texts
 from decreta.decide.validation import validation
 from decreta.diagnostics import Report
 from decreta.engine import Engine
 from decreta.facts import gather
-from decreta.model.program import Checked, Decided
+from decreta.model.program import Checked, Decided, Written
+from decreta.model.spec import DecisionSpec
 from decreta_runtime.contract.manifest import FORMAT
 from decreta_runtime.contract.policy import (
     DOMAINS,
@@ -27,10 +28,12 @@ def decide(checked: Checked, report: Report) -> Decided | None:
     """Return the pack with its policies, or None after reporting rules and environments that do not fit."""
     engine, resolved = Engine(), checked.resolved
     policies: dict[str, PolicyFile] = {}
+    declared: list[Written[DecisionSpec]] = []
     for name, written in sorted(checked.resolved.environments.items()):
         environment = read_environment(name, written, checked.resolved, report)
         if environment is None:
             continue
+        declared += environment.declared()
         check_domains(checked.resolved.rules, environment, report)
         base = gather(checked, resolved.evidence.get(name), resolved.rules.worth)
         functions = requirements(checked, environment, report)
@@ -41,7 +44,10 @@ def decide(checked: Checked, report: Report) -> Decided | None:
             )
         if not report.failed:
             policies[name] = _policy(name, checked, environment, sections, functions)
-    return None if report.failed else Decided(checked, policies)
+    if report.failed:
+        return None
+    check_thresholds(resolved.rules, declared, resolved.header.spec.name, report)
+    return Decided(checked, policies)
 
 
 def _policy(

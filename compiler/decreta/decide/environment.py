@@ -15,6 +15,8 @@ from decreta.source import Span
 from decreta_runtime.contract.capabilities import FEATURES, CapabilityFile, FunctionSeen
 from decreta_runtime.contract.policy import DOMAINS, Bindings, Exemption, SourceBinding, TableBinding
 
+_WITH_CREDENTIALS = re.compile(r"[a-z][a-z0-9+.-]*://[^/]*@")
+
 
 class Unit(NamedTuple):
     """What an input counts, and where that is written."""
@@ -208,6 +210,7 @@ def _rungs(ladder: list[int | str]) -> str:
 
 def _bindings(written: Written[EnvironmentSpec], resolved: Resolved, report: Report) -> Bindings:
     spec = written.spec
+    _check_places(written, report)
     sources: dict[str, SourceBinding] = {}
     tables: dict[str, TableBinding] = {}
     for name, obj in resolved.objects.items():
@@ -228,6 +231,15 @@ def _bindings(written: Written[EnvironmentSpec], resolved: Resolved, report: Rep
             roots = tuple(binding.roots) if binding else ()
             sources[obj.source.name] = SourceBinding(roots=roots, options=options)
     return Bindings(lake=spec.lake, sources=sources, tables=tables)
+
+
+def _check_places(written: Written[EnvironmentSpec], report: Report) -> None:
+    """Report places that are written with credentials: the policy carries places as they stand."""
+    tables = [(binding.table, ("bindings", name, "table")) for name, binding in written.spec.bindings.items()]
+    for place, path in [(written.spec.lake, ("lake",)), *tables]:
+        if place is not None and _WITH_CREDENTIALS.match(place):
+            help = "write s3://BUCKET/PATH; the credentials stand in the environment of who runs it"
+            report.error("D203", "a place is named without credentials", written.place(*path), help=help)
 
 
 def _plain(value: Any) -> Any:

@@ -79,6 +79,9 @@ class _Reader:
             if None in kinds:
                 return None
             self._fits(inner, kinds[0], kinds[1])
+            if inner.left.unnest() == inner.right.unnest():
+                help = "compare it with a threshold"
+                self._error("D401", f"`{print_inline(inner.left)}` is compared with itself", node, help=help)
         elif isinstance(inner, exp.Column):
             if self._operand(inner, used, read) not in ("bool", None):
                 self._error("D401", f"`{print_inline(inner)}` is no condition", inner, help="compare it with something")

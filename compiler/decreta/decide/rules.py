@@ -23,7 +23,7 @@ from decreta.diagnostics import Hint, Related, Report, did_you_mean
 from decreta.engine import Engine, PlanRefused
 from decreta.facts import TABLES
 from decreta.model.facts import Fact, FactInfo, FactValue, Rows
-from decreta.model.program import Domain, RuleBook, Written
+from decreta.model.program import OBEYED, Domain, RuleBook, Written
 from decreta.model.spec import DecisionSpec, RuleSpec, ThresholdSpec
 from decreta.source import Span
 from decreta_runtime.contract.policy import DOMAINS, Decision, Evidence, Guard, RuleText
@@ -63,6 +63,16 @@ def check_domains(book: RuleBook, environment: Environment, report: Report) -> N
     for name, place in named:
         if name not in DOMAINS:
             report.error("D205", f"unknown domain `{name}`", place, help=did_you_mean(name, DOMAINS))
+
+
+def check_thresholds(book: RuleBook, declared: Iterable[Written[DecisionSpec]], pack: str, report: Report) -> None:
+    """Warn of each threshold in the files of `pack` that no rule and no decision, of any environment, asks for."""
+    asked = {name for rule in book.rules.values() for name in _asked_for(rule.spec.model_dump())}
+    asked |= {name for decision in (*book.decisions, *declared) for name in _asked_for(decision.spec.model_dump())}
+    for name, threshold in book.thresholds.items():
+        if threshold.doc.name.startswith(f"specs/{pack}/") and name not in asked and name not in OBEYED:
+            help = f"write `${name}` in a rule, or remove it"
+            report.warning("D607", f"no rule asks for `{name}`", threshold.place("id"), help=help)
 
 
 def trace_domain(

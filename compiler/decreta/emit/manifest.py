@@ -99,6 +99,7 @@ def _query(checked: CheckedQuery) -> QueryEntry:
         columns=checked.columns,
         datasets=dict(checked.datasets),
         asks=dict(checked.asks),
+        steps=dict(checked.steps),
         functions=checked.functions,
         views=checked.views,
     )

@@ -43,6 +43,7 @@ from decreta_runtime.contract.manifest import (
     Key,
     Locality,
     Source,
+    Step,
 )
 from decreta_runtime.contract.policy import FactSource, PolicyFile
 
@@ -417,6 +418,8 @@ class CheckedQuery:
     views: tuple[str, ...]
     asks: Mapping[str, tuple[tuple[Ask, ...], ...]] = field(default_factory=dict)
     """Dataset → for each scan of it the conditions that the optimizer brings down to it."""
+    steps: Mapping[str, tuple[Step, ...]] = field(default_factory=dict)
+    """Dataset → for each scan of it the look-up of another that says which of its rows are wanted."""
     functions: tuple[str, ...] = ()
 
     def asked(self, dataset: str, *operators: str) -> set[str]:
@@ -425,10 +428,11 @@ class CheckedQuery:
         return {ask.column for ask in found if not operators or ask.op in operators}
 
     def looks_up(self, dataset: str, column: str) -> bool:
-        """Whether every scan of a dataset names terms of a column, or what they begin with."""
-        scans = self.asks.get(dataset, ())
+        """Whether every scan of a dataset names terms of a column, or what they begin with, or is given them."""
+        scans, steps = self.asks.get(dataset, ()), self.steps.get(dataset, ())
         found = (any(a.column == column and a.op in ("=", "in", "like") for a in scan) for scan in scans)
-        return bool(scans) and all(found)
+        given = (step.column == column for step in steps)
+        return (bool(scans) and all(found)) or (bool(steps) and all(given))
 
 
 @dataclass(frozen=True)

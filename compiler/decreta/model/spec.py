@@ -720,7 +720,7 @@ class BindingSpec(Spec):
     """Where a name is: a table's place, or a source's roots and the options of its adapter."""
 
     table: str | None = None
-    """The folder of a Delta table of others; a relative one starts at the lake."""
+    """The place of a Delta table of others, a folder or `s3://BUCKET/PATH`; a relative one starts at the lake."""
     roots: list[str] = Field(default_factory=list)
     """`[ROOT:]PATH` of each root of a source."""
     options: dict[str, Any] = Field(default_factory=dict)
@@ -759,7 +759,7 @@ class EnvironmentSpec(Spec):
     """`env/<env>.toml`: one environment."""
 
     lake: str
-    """The folder that runs write to."""
+    """The place that runs write to: a folder, or `s3://BUCKET/PATH`."""
     engine: str
     """The versions that are run with, such as `datafusion-55.0.0+deltalake-1.6.6`: selects what a probe saw of them."""
     budgets: dict[Name, Whole | str]

@@ -8,7 +8,7 @@ import msgspec
 
 from decreta_runtime.cli.arguments import add_pack, open_pack
 from decreta_runtime.contract.errors import EXIT_DONE
-from decreta_runtime.contract.kpi import Kpi
+from decreta_runtime.contract.kpi import Kpi, Pruning
 
 HELP = "count what a policy and its runs show: fallbacks, derivations, decisions with confidence"
 _SHOWN = 20
@@ -44,6 +44,8 @@ def _lines(found: Kpi) -> list[str]:
     runs = f"{found.runs:,} run{'s' if found.runs != 1 else ''} and {found.actions:,} actions under this policy"
     lines = [f"{found.pack}, {found.environment}: {runs}", f"policy {found.policy_digest}", ""]
     lines += [f"{name:<36} {figure}" for name, figure in figures.items()]
+    for workload, pruning in (found.pruning_effectiveness_score or {}).items():
+        lines.append(f"{'pruning_effectiveness_score':<36} {_pruning(pruning)}, {workload}")
     for point in found.derivation_points[:_SHOWN]:
         cause = f"no such entry {point.pointer}" if point.pointer is not None else "no pointer"
         lines.append(f"  {point.kind} {point.subject}: {point.action} ({cause}, {point.count:,} times)")
@@ -58,3 +60,8 @@ def _lines(found: Kpi) -> list[str]:
 
 def _figure(figure: int | None) -> str:
     return "unknown: no run under this policy" if figure is None else f"{figure:,}"
+
+
+def _pruning(found: Pruning) -> str:
+    avoided = f"{found.bytes_avoided:,} of {found.bytes_avoidable:,} bytes avoided" if found.known else "no counters"
+    return f"{found.score or 'unknown'}  {avoided}, {found.known:,} of {found.queries:,} look-ups known"

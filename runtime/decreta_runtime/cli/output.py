@@ -16,6 +16,7 @@ import pyarrow.csv
 from rich.console import Console
 from rich.table import Table
 
+from decreta_runtime.cli.picture import picture
 from decreta_runtime.contract.errors import InputInvalid
 from decreta_runtime.pack import Answer
 
@@ -30,7 +31,7 @@ def print_answer(answer: Answer, form: str, stats: bool) -> None:
         return
     print_table(answer.rows, form)
     if stats:
-        print(describe(answer), file=sys.stderr)
+        print("\n".join([describe(answer), *picture(answer.stats.ladder)]), file=sys.stderr)
 
 
 def print_table(rows: pa.Table, form: str) -> None:

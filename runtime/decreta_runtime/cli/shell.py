@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Mapping
 
 from decreta_runtime.cli.signals import exit_on_signals
-from decreta_runtime.contract.errors import EXIT_INPUT, EXIT_INTERNAL, EXIT_INTERRUPTED, DecretaError
+from decreta_runtime.contract.errors import EXIT_INPUT, EXIT_INTERNAL, EXIT_INTERRUPTED, DecretaError, without_secrets
 
 
 def dispatch(program: str, summary: str, verbs: Mapping[str, str]) -> int:
@@ -37,7 +37,7 @@ def dispatch(program: str, summary: str, verbs: Mapping[str, str]) -> int:
         return status
     except DecretaError as error:
         if os.environ.get("DECRETA_TRACEBACK"):
-            traceback.print_exc()
+            print(without_secrets(traceback.format_exc()), end="", file=sys.stderr)
         return print_error(error, as_json=as_json)
     except BaseException as error:
         if isinstance(error, SystemExit | KeyboardInterrupt):
@@ -56,10 +56,10 @@ def print_error(error: DecretaError, *, as_json: bool = False) -> int:
 
 def _internal(error: BaseException, *, as_json: bool) -> int:
     if os.environ.get("DECRETA_TRACEBACK"):
-        traceback.print_exception(error)
+        print(without_secrets("".join(traceback.format_exception(error))), end="", file=sys.stderr)
     words = str(error).strip().split("\n")[0]
     help = "this is a bug; run again with DECRETA_TRACEBACK=1 and report what it prints"
-    return _print("R999", f"{type(error).__name__}: {words}", help, EXIT_INTERNAL, as_json=as_json)
+    return _print("R999", without_secrets(f"{type(error).__name__}: {words}"), help, EXIT_INTERNAL, as_json=as_json)
 
 
 def _print(code: str, message: str, help: str, status: int, *, as_json: bool) -> int:

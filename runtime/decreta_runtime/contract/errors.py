@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import ClassVar
 
 EXIT_DONE = 0
@@ -12,6 +13,24 @@ EXIT_REFUSED = 4
 EXIT_INTERRUPTED = 130
 
 
+def without_secrets(text: str) -> str:
+    """Return `text` with the names of variables in the place of credentials that the environment holds.
+
+    Nothing here puts one into words, but engines pass on what an object store says, and some quote the question.
+    """
+    secret = {
+        value: name
+        for name, value in os.environ.items()
+        if value and name.upper().startswith("AWS_") and any(word in name.upper() for word in _SECRET)
+    }
+    for value in sorted(secret, key=len, reverse=True):
+        text = text.replace(value, f"${secret[value]}")
+    return text
+
+
+_SECRET = ("KEY", "SECRET", "TOKEN", "PASSWORD")
+
+
 class DecretaError(Exception):
     """An error meant for a person. `help` says what to do about it."""
 
@@ -19,9 +38,9 @@ class DecretaError(Exception):
     exit_status: ClassVar[int] = EXIT_INPUT
 
     def __init__(self, message: str, *, help: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.help = help
+        self.message = without_secrets(message)
+        self.help = without_secrets(help)
+        super().__init__(self.message)
 
 
 class InputInvalid(DecretaError):

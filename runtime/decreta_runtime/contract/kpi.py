@@ -49,6 +49,20 @@ class DerivationPoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     count: int
 
 
+class Pruning(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How well the look-ups of one workload class read nothing but what they needed."""
+
+    queries: int
+    """Look-ups by query shapes under this policy."""
+    known: int
+    """Of these, those with a scan whose counters tell what could be avoided."""
+    bytes_avoided: int
+    bytes_avoidable: int
+    """What the columns read take in all files of their snapshots, less what a perfect index would have read."""
+    score: str | None
+    """Avoided of avoidable: a decimal of four places, rounded down; null where nothing is known."""
+
+
 class Kpi(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `decreta kpi` prints: figures of runs stand under the names of the design, null before the first run."""
 
@@ -70,5 +84,7 @@ class Kpi(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Decisions that show a confidence with its evidence, or the person who made them."""
     writes_using_outcome_based_maintenance: Part
     """Writes of datasets and of their rows set aside whose outcome was measured and met the policy's triggers."""
+    pruning_effectiveness_score: dict[str, Pruning] | None
+    """By workload class; null where no query shape was asked."""
     derivation_points: tuple[DerivationPoint, ...]
     decisions: DecisionCounts

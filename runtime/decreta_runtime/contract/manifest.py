@@ -212,6 +212,22 @@ class Ask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     values: tuple[AskValue, ...]
 
 
+class Step(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A scan needs only rows that meet a look-up of another dataset: an inner or semi join, or the side that may lack.
+
+    Proven while compiling: rows whose `column` has none of the look-up's values give nothing to the result.
+    """
+
+    column: str
+    """The column of the dataset that is narrowed."""
+    dataset: str
+    """The dataset that is looked up first."""
+    gives: str
+    """The column of it whose values are wanted."""
+    where: tuple[Ask, ...]
+    """What all rows of it satisfy that can meet."""
+
+
 class QueryEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A query shape; its SQL stands in the generated `queries.py` under `SQL[name]`."""
 
@@ -226,6 +242,8 @@ class QueryEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Dataset -> the columns of it that the shape reads, directly or through views."""
     asks: dict[str, tuple[tuple[Ask, ...], ...]]
     """Dataset -> for each scan of it the conditions that all hold; a dataset whose scans do not all ask is not here."""
+    steps: dict[str, tuple[Step, ...]]
+    """Dataset -> for each scan of it the look-up that must come first; one whose scans have not all one is not here."""
     functions: tuple[str, ...]
     """The functions of engine and pack that its statement calls."""
     views: tuple[str, ...]

@@ -21,6 +21,7 @@ V = TypeVar("V", covariant=True)
 
 Guard = Literal[
     "engine_as_probed",
+    "local_files",
     "no_column_mapping",
     "index_readable",
     "no_deletion_vectors",
@@ -45,12 +46,16 @@ class ScanValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     path: Literal["native", "linked", "delta"]
     """One scan of the snapshot's files; the same by links, of a partitioned table; or rows that delta-rs has read."""
     log_pruning: bool
-    """Whether a query shape lists only the files that the log's statistics leave for its parameters."""
+    """Whether a query shape lists only the files that the log's statistics, then indexes, leave for its parameters."""
     pushdown: bool
     page_index: bool
     bloom_filters: bool
     columns: Literal["required", "all"]
     """Which columns a session takes: those that the statements of its workload read, or all of the contract."""
+    step_files: int
+    """Files that a query shape would have to read from which on a joined look-up is asked which of them are wanted."""
+    step_values: int
+    """Most values that such a look-up may give; 0: none is asked."""
 
 
 class IndexValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,6 +63,8 @@ class IndexValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     build: bool
     shapes: tuple[str, ...]
+    memory_bytes: int
+    """What its rows may take in memory while a pack is open; a larger index is asked anew by each look-up."""
 
 
 class CacheValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -175,6 +182,8 @@ class SessionValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Bytes that a spill gathers before it appends them: one commit and one file each."""
     ledger_buffer_rows: int
     """Rows of the ledger that an open pack gathers before it writes them."""
+    ordered_writes: bool
+    """Whether the rows of a commit are gathered in memory into one batch: the writer permutes several."""
 
 
 class ValidationValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -190,3 +190,139 @@ class MaintenanceDetail(Struct, frozen=True, kw_only=True):
     """Null where nothing was done."""
     shapes: dict[str, tuple[Listing, Listing]]
     """Query shape -> what a look-up lists before and after, of the files that the log's statistics leave."""
+
+
+class IndexRung(Struct, frozen=True, kw_only=True):
+    """What one external index left of the files that a query shape lists."""
+
+    name: str
+    files: int | None
+    """Files that are left after it; null where it is not there, cannot be read, or says nothing of what is asked."""
+    unknown: int | None
+    """Those of them that it does not know, which are read for that; null likewise."""
+
+
+class StepRung(Struct, frozen=True, kw_only=True):
+    """A look-up of another table that came first, and whose values say which files are wanted."""
+
+    column: str
+    """The column that is narrowed by them."""
+    given_by: str
+    """`dataset.column` that gave them."""
+    values: int | None
+    """How many; null if they were more than the policy lets narrow."""
+    bytes_read: int | None
+    """What asking took."""
+
+
+Switch = Literal["log_pruning", "pushdown", "page_index", "bloom_filters"]
+"""What the policy may switch off of a scan."""
+
+
+class Ladder(Struct, frozen=True, kw_only=True):
+    """How a statement came down from all of a dataset to the rows that it took, rung by rung. Unknown is null.
+
+    Rungs below `files_listed` are counters of the engine, summed over the scans of the dataset in the statement; its
+    pruning counters are rounded to three digits above 9,999. Reads through delta-rs leave none.
+    """
+
+    path: Literal["native", "linked", "delta"]
+    switched_off: tuple[Switch, ...]
+    """What the policy has switched off of the scan."""
+    scans: int
+    """How often the statement reads the dataset."""
+    asked: tuple[str, ...]
+    """Columns that the conditions of a query shape name, where each of its scans has some."""
+    filtered: bool | None
+    """Whether a condition reached every scan: of the statement itself, or of a join while it ran."""
+    unbounded: dict[str, int]
+    """Column asked → files of the snapshot in whose log entry nothing bounds it."""
+    fresh: bool | None
+    """Whether the log's statistics are of the rows as they are. False where deletion vectors hide rows that they still
+    count and bound; null where a vector cannot be read."""
+    files: int
+    """Files of the snapshot."""
+    files_log: int | None
+    """Files that are left by the log's statistics; null where they were not asked."""
+    indexes: tuple[IndexRung, ...]
+    """The external indexes that the policy has the shape use, in the order they were asked."""
+    steps: tuple[StepRung, ...]
+    """Look-ups of other tables that came first."""
+    files_steps: int | None
+    """Files that are left by the log's statistics for the values that these gave; null where none did."""
+    step_indexes: tuple[IndexRung, ...]
+    """External indexes that were asked for these values."""
+    files_listed: int
+    """Files that the scan was given."""
+    files_opened: int | None
+    """Files whose row groups were looked at: those that their own statistics as a whole leave."""
+    files_matched: int | None
+    """Files that rows were taken from."""
+    row_groups: int | None
+    """Row groups of the files opened; null where there was none."""
+    row_groups_statistics: int | None
+    """Row groups that are left by the statistics in the footers."""
+    row_groups_bloom: int | None
+    """Row groups that are left by bloom filters too; null where they were not asked."""
+    pages: int | None
+    """Pages of the row groups that are left, of the columns that the filter names; null without a page index."""
+    pages_kept: int | None
+    rows: int | None
+    """Rows of the snapshot, by the log."""
+    rows_read: int | None
+    """Rows that went into the scan's filter, which may be none at all."""
+    rows_out: int | None
+    """Rows that came out of the scan."""
+    bytes_eligible: int
+    """Bytes of the snapshot's files, once for each scan."""
+    bytes_columns: int | None
+    """Of these the bytes of the columns that the shape reads, by their share of the largest file."""
+    bytes_read: int | None
+    """Bytes of data, page indexes and bloom filters that were read. Footers do not count."""
+    bytes_perfect: int | None
+    """What a perfect index would have read: of each file that gave rows, the average bytes of so many rows in the
+    columns that the shape reads, and of one page at least; of one row group where the page index was not asked."""
+    bytes_clustered: int | None
+    """The same if all rows taken stood together: what a perfect order of rows would leave to read."""
+
+    def avoidable(self) -> int | None:
+        """Return the bytes that a perfect index would have spared; null where no condition leaves any out."""
+        if self.bytes_columns is None or self.bytes_perfect is None:
+            return None
+        return max(0, self.bytes_columns - self.bytes_perfect)
+
+    def avoided(self) -> int | None:
+        """Return how many of these were spared, from none to all of them."""
+        avoidable, read = self.avoidable(), [self.bytes_read, *(step.bytes_read for step in self.steps)]
+        if avoidable is None or self.bytes_columns is None or None in read:
+            return None
+        return min(avoidable, max(0, self.bytes_columns - sum(bytes_ or 0 for bytes_ in read)))
+
+
+class ComputeDetail(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The `detail` of a row of kind `step` or `write` that a statement computed."""
+
+    workload: str
+    """The workload class of the run's session."""
+    ladder: dict[str, Ladder]
+    """Dataset → how it was read."""
+    given: int | None = None
+    """Of a dataset with a quarantine: rows that the statement gave."""
+    quarantined: int | None = None
+    """Those of them that its checks took out."""
+    files_rewritten: int | None = None
+    """Of a write over a part of a table: files that it took away."""
+    files_added: int | None = None
+    """Those that it put in their place."""
+    undone: int | None = None
+    """The version that was undone before: of an attempt that no run's record names."""
+
+
+class QueryDetail(Struct, frozen=True, kw_only=True):
+    """The `detail` of a row of kind `query`."""
+
+    workload: str
+    shape: bool
+    """Whether the subject is a query shape of the pack, and no statement that somebody typed."""
+    ladder: dict[str, Ladder]
+    """Dataset → how it was read."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from decreta.diagnostics import Report
 from decreta.model.program import Bound, BoundQuery, Checked
+from decreta_runtime.contract.manifest import IndexEntry
 
 
 def check(program: Checked, bound: Bound, report: Report) -> None:
@@ -23,11 +26,17 @@ def _check_query(program: Checked, query: BoundQuery, name: str, report: Report)
         sort = sorts.get(table)
         if sort is None or served:
             continue  # a served table leaves few rows to join the others with
+        if any(index.columns[0] in columns for index in _indexes(program, table).values()):
+            continue
         order = f"it is sorted by `{sort[0]}`" if sort else "it has no sort"
         listed = ", ".join(f"`{c}`" for c in sorted(columns))
         words = f"`{name}` reads all of `{table}`: it asks for {listed}, and {order}"
-        help = f"sort `{table}` by one of them, or accept the whole scan"
+        help = f"sort `{table}` by one of them, declare an index, or accept the whole scan"
         report.warning("D606", words, query.query.written.place("query"), help=help)
+
+
+def _indexes(program: Checked, table: str) -> Mapping[str, IndexEntry]:
+    return program.objects[table].object.indexes if table in program.objects else program.relations[table].indexes
 
 
 def _sort(program: Checked, table: str) -> tuple[str, ...] | None:
