@@ -150,6 +150,31 @@ def test_a_lake_in_a_store(shop_compiled: Path, bucket: str, tmp_path: Path) -> 
     assert not (shop_compiled.parents[1] / "lake").exists()
 
 
+def test_what_changed_is_refreshed_in_a_store(code_graph_compiled: Path, source: Path, bucket: str) -> None:
+    """Parts of tables are replaced there as in a folder, over an attempt that died too; one listing of units stays."""
+    lake, given = f"s3://{bucket}/lake", {"python": str(source)}
+    died: list[str] = []
+
+    def die(stage: str, words: str) -> None:
+        if stage == "write" and words.startswith("import:"):
+            died.append(words)
+            raise KeyboardInterrupt
+
+    with decreta_runtime.open(str(code_graph_compiled), lake=lake) as pack:
+        pack.run(given)
+        (source / "main.py").write_text("from app.core import run\nmine = run\n")
+        with pytest.raises(KeyboardInterrupt):
+            pack.run(given, die)
+        (source / "main.py").write_text("from app.core import run\nyours = run\n")
+        done = pack.run(given)
+        assert (done.tables["definition"].action, done.tables["defines"].action) == ("replaced", "replaced") and died
+        names = {row["name"] for row in pack.show("definition", limit=1000).rows.to_pylist()}
+        assert "yours" in names and "mine" not in names
+        assert not pack.verify_lake().findings
+        assert pack.run(given).unchanged
+    assert len([key for key in objects(bucket) if "/_decreta/units/" in key]) == 1
+
+
 def test_objects_are_written_for_tables_in_a_store(bucket: str, tmp_path: Path) -> None:
     rows = pa.table({"order_id": range(5), "day": [date(2024, 1, i + 1) for i in range(5)]})
     write_deltalake(f"s3://{bucket}/raw data/orders", rows)
