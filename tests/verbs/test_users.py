@@ -110,7 +110,9 @@ def test_records_of_a_run_are_as_their_schemas_say(shop_pack: Path, tmp_path: Pa
         pack.run()
         pack.query("revenue_of", customer=1)
     (run,) = DeltaTable(str(lake / "_decreta/runs")).to_pyarrow_table().to_pylist()
-    run |= {name: json.loads(run[name]) for name in ("versions", "sources", "quarantine", "stale")}  # as text in the table
+    run |= {
+        name: json.loads(run[name]) for name in ("versions", "sources", "quarantine", "stale")
+    }  # as text in the table
     ledger = DeltaTable(str(lake / "_decreta/ledger")).to_pyarrow_table()
     times = ledger.column("at").cast(pa.int64()).to_pylist()  # a timestamp in the table
     actions = [{**row, "at_us": at} for row, at in zip(ledger.drop_columns("at").to_pylist(), times, strict=True)]
