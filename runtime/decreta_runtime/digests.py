@@ -3,6 +3,8 @@
 A data file and a commit never change once they are written, so one digest, taken right after the write, says for as
 long as the file is there whether it still holds what was written. A list is replaced in one step and carries a digest
 of itself. It is no part of a commit: one that is lost or broken makes no table unreadable.
+
+Of a lake in an object store none are taken: each file would be asked back as soon as it is written.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import hashlib
 import os
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
@@ -21,7 +23,8 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from decreta_runtime.contract.errors import LakeUnusable
-from decreta_runtime.lake import OWN, Lake, writing
+from decreta_runtime.contract.manifest import Manifest
+from decreta_runtime.lake import Lake, open_table, writing
 from decreta_runtime.locations import Location
 
 _LOG = "_delta_log"
@@ -53,15 +56,18 @@ class Digests:
         return (body + f"{_OWN}{hashlib.sha256(body.encode()).hexdigest()}\n").encode()
 
 
-def place(lake: Lake, pack: str, table: Location) -> Path:
+def place(lake: Lake, pack: str, table: Path) -> Path:
     """Return where the list of a table stands that `pack` writes: tables of the lake itself have one a pack."""
-    assert lake.folder is not None and isinstance(table, Path)  # nobody asks of a store
-    relative = table.relative_to(lake.folder)
-    return lake.folder / OWN / "digests" / pack / relative.with_name(relative.name + ".sha256")
+    root, own = lake.root, lake.own
+    assert isinstance(root, Path) and isinstance(own, Path)  # so is the table, which lies below
+    relative = table.relative_to(root)
+    return own / "digests" / pack / relative.with_name(relative.name + ".sha256")
 
 
 def read(lake: Lake, pack: str, table: Location) -> Digests | None:
     """Return what is known of a table's files, None if nothing is. Raises LakeUnusable if the list has changed."""
+    if not isinstance(table, Path):
+        return None
     path = place(lake, pack, table)
     try:
         data = path.read_bytes()
@@ -79,12 +85,12 @@ _ANEW = "remove the file; the next run takes digests anew, of the files as they 
 
 
 def record(lake: Lake, pack: str, path: Location, table: DeltaTable, committed: int | None = None) -> int:
-    """Take the digest of each file of a table that has none yet; return how many were taken, none in an object store.
+    """Take the digest of each file of a table that has none yet; return how many were taken.
 
     `committed` is the oldest version that was committed since the last call, if one was: what the list says of it is of
     a log that somebody has taken back. Raises LakeUnusable.
     """
-    if lake.folder is None or not isinstance(path, Path):
+    if not isinstance(path, Path):
         return 0
     known = _known(lake, pack, path, table)
     if committed is not None:
@@ -95,15 +101,32 @@ def record(lake: Lake, pack: str, path: Location, table: DeltaTable, committed: 
     for name in sorted(wanted - files.keys()):
         if (digest := digest_of(path / name)) is not None:
             files[name], taken = digest, taken + 1
-    relative = path.relative_to(lake.folder).as_posix()
+    root = lake.root
+    assert isinstance(root, Path)  # the table lies below
+    relative = path.relative_to(root).as_posix()
     fresh = Digests(relative, str(table.metadata().id), table.version(), files)
     _replace(place(lake, pack, path), fresh.encoded())
     return taken
 
 
+def record_all(lake: Lake, manifest: Manifest, tables: Iterable[tuple[Location, DeltaTable]]) -> None:
+    """Take the digest of each file that has none: of `tables` that a pack writes, and of its indexes.
+
+    Raises LakeUnusable.
+    """
+    for path, table in tables:
+        record(lake, manifest.pack, path, table)
+    for dataset in manifest.datasets():
+        for name in manifest.indexes_of(dataset):
+            place = lake.index(manifest.pack, dataset, name)
+            with contextlib.suppress(LakeUnusable):  # an index that cannot be read holds no run up
+                if (index := open_table(place)) is not None:
+                    record(lake, manifest.pack, place, index)
+
+
 def intact(lake: Lake, pack: str, path: Location, table: DeltaTable) -> bool:
     """Whether every data file of a table's version that has a digest still holds what was written."""
-    if lake.folder is None or not isinstance(path, Path):
+    if not isinstance(path, Path):
         return True
     known = _known(lake, pack, path, table)
     return all(known.get(name) in (None, digest_of(path / name)) for name in data_files(table))

@@ -163,7 +163,8 @@ class Execution:
         self.register(self._maintained(name, pinned), columns, action)
         apart = {} if aside is None else {"given": sieve.given, "quarantined": sieve.taken_out}
         if part is not None:
-            apart |= _rewritten(pinned, part.base) | {"undone": done.undone}
+            apart |= _rewritten(pinned, part.base)
+            apart |= {} if done.undone is None else {"undone": done.undone}
         detail = self._detail(read, **apart)
         figures = {"rows_read": read.rows, "bytes_scanned": read.bytes, "memory_bytes": done.memory_bytes}
         self._written(outcome(pinned, action), name, done.rows, start, choice, detail, **figures)

@@ -326,7 +326,9 @@ def _rows(
     parts = [f"SELECT {none}, {_FILE} FROM {_MARKS}"]
     if new:
         _list(context, _NEW, columns, [str(pinned.path / file) for file in new])
-        parts.append(f"SELECT DISTINCT {terms}, '/' || input_file_name() AS {_FILE} FROM {_NEW}")
+        # The function alone is computed where the file is read; in an expression the engine may deal rows out before.
+        named = f"SELECT DISTINCT {terms}, input_file_name() AS {_FILE} FROM {_NEW}"
+        parts.append(f"SELECT {terms}, '/' || {_FILE} AS {_FILE} FROM ({named})")
     if kept:
         _list(context, _OLD, (*columns, Column(name=_FILE, type="string")), kept)
         parts.append(f"SELECT {terms}, {_FILE} FROM {_OLD}")

@@ -56,6 +56,7 @@ class Verifier:
 
     def __post_init__(self) -> None:
         self.subjects = Subjects(self.manifest, self.policy, self.lake)
+        self.pinned: dict[str, Pinned] = {}
 
     def verify(self, run: RunRecord, recorded: list[RunRecord]) -> Verification:
         """Return what is found of the tables that `run` names, of their indexes, and of the lake's own tables."""
@@ -87,7 +88,7 @@ class Verifier:
         table = _opened(subject, version)
         if table is None:
             return
-        pinned = Pinned(subject.name, subject.path, version, table)
+        pinned = self.pinned[subject.name] = Pinned(subject.name, subject.path, version, table)
         known = run.sources.get(subject.name, "").partition("@")[0]
         if not own and known and pinned.table_id != known:
             subject.say("changed", "it is another table than the one that the last run read")
@@ -102,7 +103,7 @@ class Verifier:
     def _log(self, subject: Subject, version: int | None) -> None:
         """Compare the files of the log, before the engine is asked to read it; `version` is the last that counts."""
         known = self._known(subject)
-        if known is None:
+        if known is None or not isinstance(subject.path, Path):
             return
         try:
             assert isinstance(subject.path, Path)  # digests are of folders
@@ -114,9 +115,9 @@ class Verifier:
                 self._compare(subject, name, known.files.get(name), subject.rebuild_table)
 
     def _files(self, subject: Subject, pinned: Pinned) -> None:
-        if not isinstance(pinned.path, Path):  # a table of others in an object store: one listing tells what is there
-            if (gone := missing(pinned.path, pinned.files)) is not None:
-                subject.say("missing", "the log names it, and it is not there", gone)
+        if not isinstance(pinned.path, Path):
+            if (lost := missing(pinned.path, pinned.files)) is not None:
+                subject.say("missing", "the log names it, and it is not there", self.subjects.shown(lost))
             return
         for path, size in zip(pinned.files, pinned.actions["size_bytes"].to_pylist(), strict=True):
             try:
@@ -152,6 +153,8 @@ class Verifier:
                 self._unrecorded(subject, name)
 
     def _known(self, subject: Subject, silent: bool = False) -> digests.Digests | None:
+        if not isinstance(subject.path, Path):
+            return None  # of an object store none are taken
         try:
             known = digests.read(self.lake, self.manifest.pack, subject.path)
         except LakeUnusable as error:
@@ -170,6 +173,7 @@ class Verifier:
         if wanted is None:
             self._unrecorded(subject, name)
             return
+        assert isinstance(path, Path)  # of nothing else are digests known
         try:
             found = digests.digest_of(path)
         except LakeUnusable as error:
@@ -189,7 +193,8 @@ class Verifier:
         """Compare rows as files hold them, as the log counts them, and as the run has counted what it wrote."""
         known = "num_records" in pinned.actions.column_names
         counted = pinned.actions["num_records"].to_pylist() if known else [None] * len(pinned.files)
-        for path, said in zip(pinned.files, counted, strict=True) if isinstance(pinned.path, Path) else ():
+        local = isinstance(pinned.path, Path)  # in an object store each footer is a request
+        for path, said in zip(pinned.files, counted, strict=True) if local else ():
             try:
                 held = pq.read_metadata(path).num_rows
             except Exception as error:  # noqa: BLE001 - a broken footer surfaces as several kinds
@@ -230,13 +235,11 @@ class Verifier:
 
     def _index(self, subject: Subject, run: RunRecord) -> None:
         dataset, _, name = subject.name.rpartition(".")
+        if dataset not in self.pinned:
+            return  # what its dataset lacks is told of that
         try:
-            table = open_table(self.lake.dataset(self.manifest.pack, dataset), run.versions.get(dataset))
-            if table is None:
-                return  # found when the table itself was looked at
-            pinned = Pinned(dataset, self.lake.dataset(self.manifest.pack, dataset), table.version(), table)
-            memory = self.policy.index(dataset, name).value.memory_bytes
-            index = open_index(subject.path, self.manifest.index_columns_of(dataset, name), pinned, memory)
+            columns = self.manifest.index_columns_of(dataset, name)
+            index = open_index(subject.path, columns, self.pinned[dataset], 0)
             if index is None:
                 return  # what a build that failed left behind is none, and read by nobody
             self._log(subject, None)
@@ -245,7 +248,7 @@ class Verifier:
                 if known is not None:
                     self._compare(subject, file, known.files.get(file), subject.rebuild_table)
             if not subject.found:
-                index.known  # noqa: B018 - reading it says whether it can be read
+                assert index.known is not None
         except LakeUnusable as error:
             subject.say("unreadable", error.message)
             self._log(subject, None)

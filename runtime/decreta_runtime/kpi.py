@@ -11,7 +11,14 @@ from decreta_runtime.contract.policy import DOMAINS, Decision, Policy
 from decreta_runtime.contract.records import DECIDED
 from decreta_runtime.ladder import effectiveness
 from decreta_runtime.lake import Lake
-from decreta_runtime.record import Action, Lookup, actions_under, lookups_under, runs_under, writes_under
+from decreta_runtime.record import (
+    Action,
+    Lookup,
+    actions_under,
+    lookups_under,
+    runs_under,
+    writes_under,
+)
 
 
 def key_figures(pack: str, policy: Policy, lake: Lake) -> Kpi:

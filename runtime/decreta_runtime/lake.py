@@ -30,10 +30,8 @@ from decreta_runtime.lock import held
 
 FORMAT = 1
 """Of the lake's own tables and folders; a lake of a newer format is refused."""
-OWN = "_decreta"
-"""What the runtime keeps beside datasets, and beside the data of a table; readers of Delta pass over it."""
 
-_STORE = re.compile(r"os error \d+|Generic LocalFileSystem error|Object Store error")
+_STORE = re.compile(r"os error \d+|Generic (LocalFileSystem|S3) error|Object Store error")
 """What the engines' store says of a call of the system that failed."""
 _ORNAMENT = re.compile(r"\x1b\[\d+m|↳")
 
@@ -48,7 +46,7 @@ class Lake:
     @property
     def own(self) -> Location:
         """The folder of the runtime's own tables."""
-        return self.root / OWN
+        return self.root / "_decreta"
 
     def dataset(self, pack: str, name: str) -> Location:
         """Return the folder of a dataset's Delta table."""
@@ -58,10 +56,9 @@ class Lake:
         """Return the folder of an external index of a dataset."""
         return self.own / "index" / pack / dataset / index
 
-    @property
-    def folder(self) -> Path | None:
-        """The folder of this lake on this machine, None of one in an object store."""
-        return self.root if isinstance(self.root, Path) else None
+    def units(self, pack: str, source: str) -> Location:
+        """Return the folder of the listings of a source's units, each named by the fingerprint over them."""
+        return self.own / "units" / pack / source
 
     @property
     def runs(self) -> Location:
@@ -149,9 +146,11 @@ class Lake:
             ) from None
 
     def _failed(self, error: Exception) -> bool:
+        root = self.root
         if isinstance(error, OSError) and isinstance(error.filename, str):
-            return self.folder is not None and Path(error.filename).is_relative_to(self.folder)
-        return _STORE.search(str(error)) is not None and str(self.root).lstrip("/") in str(error)
+            return isinstance(root, Path) and Path(error.filename).is_relative_to(root)
+        place = str(root).lstrip("/") if isinstance(root, Path) else root.bucket
+        return _STORE.search(str(error)) is not None and place in str(error)
 
     @contextmanager
     def locked(self, pack: str) -> Iterator[None]:

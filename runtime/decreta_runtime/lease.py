@@ -17,7 +17,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from decreta_runtime.contract.errors import LakeUnusable, WriteConflict
-from decreta_runtime.lake import OWN, writing
+from decreta_runtime.lake import writing
+
+OWN = "_decreta"
+"""Folder of a table that is the runtime's own; readers of Delta pass over it, as over all that begins so."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from decreta_runtime.locations import Location, Stored, put_new, read, remove, s
 _STARTED = re.compile(r".*\)(?: \S+){19} (\d+)", re.DOTALL)
 """The 22nd field of `/proc/<process>/stat`, the second of which is a name in brackets."""
 _WAIT = "wait for it to end, then run again"
+_MEND = "check its place, its permissions and the space left"
 
 
 @contextmanager
@@ -45,12 +46,12 @@ def _file(path: Path, pack: str) -> Iterator[None]:
         words = f"another run of `{pack}` holds this lake (process {who})"
         raise WriteConflict(words, help=_WAIT) from None
     except OSError as error:
-        raise LakeUnusable(f"the lock {path} cannot be taken: {error.strerror}") from None
+        raise LakeUnusable(f"the lock {path} cannot be taken: {error.strerror}", help=_MEND) from None
     try:
         try:
             holder.write_text(f"{os.getpid()}\n")
         except OSError as error:
-            raise LakeUnusable(f"{holder} cannot be written: {error.strerror}") from None
+            raise LakeUnusable(f"{holder} cannot be written: {error.strerror}", help=_MEND) from None
         yield
     finally:
         lock.release()

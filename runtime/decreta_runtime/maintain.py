@@ -16,7 +16,7 @@ import msgspec
 import pyarrow as pa
 
 from decreta_runtime.contract import types
-from decreta_runtime.contract.errors import DecretaError, LakeUnusable
+from decreta_runtime.contract.errors import DecretaError, PreconditionFailed
 from decreta_runtime.contract.manifest import Ask, Column, Manifest
 from decreta_runtime.contract.policy import Choice, MaintenanceValue, Policy, SessionValue
 from decreta_runtime.contract.records import (
@@ -132,29 +132,30 @@ class Maintainer:
 
     def _act(self, due: Due, done: _Done) -> None:
         """Do what is due under the table's lease, on a fresh look at it. Raises DecretaError."""
-        pinned, path = done.pinned, done.pinned.path
-        if not isinstance(path, Path):
-            raise LakeUnusable(f"the table at {path} lies in an object store", help="maintain it by its owner's means")
-        with leased(path, due.value.lease_seconds) as lease:
-            tidy(path)
+        pinned, folder = done.pinned, done.pinned.path
+        if not isinstance(folder, Path):
+            words = f"`{pinned.name}` lies in an object store, where tables are not maintained"
+            raise PreconditionFailed(words, help="let whoever owns the table maintain it")
+        with leased(folder, due.value.lease_seconds) as lease:
+            tidy(folder)
             if due.actions & _REWRITES:
-                self._rewrite(due, done, path, lease)
+                self._rewrite(due, done, folder, lease)
             if chores := due.actions - _REWRITES:
                 # The version that the write made stays: until a run names the one that is read now, it may be needed.
-                keep = pinned_versions(self.lake, path) | {pinned.version}
-                asked = Chores(pinned.name, path, tuple(sorted(chores)), frozenset(keep), due.value.retention_hours)
+                keep = pinned_versions(self.lake, folder) | {pinned.version}
+                asked = Chores(pinned.name, folder, tuple(sorted(chores)), frozenset(keep), due.value.retention_hours)
                 kept: Kept = within(due.value.time_limit_seconds, keep_house, asked)
                 done.actions += kept.done
                 done.kept, done.why = kept, done.why or kept.why
 
-    def _rewrite(self, due: Due, done: _Done, path: Path, lease: Lease) -> None:
+    def _rewrite(self, due: Due, done: _Done, folder: Path, lease: Lease) -> None:
         pinned, columns = done.pinned, columns_of(done.pinned)
         if isinstance(columns, str):
             done.why = columns
             return
         job = Rewrite(
             name=pinned.name,
-            path=path,
+            path=folder,
             version=pinned.version,
             files=due.picked.files,
             columns=columns,

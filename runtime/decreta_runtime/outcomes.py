@@ -98,12 +98,13 @@ def measure(pinned: Pinned, value: MaintenanceValue) -> TableOutcomes:
 def lifetime(pinned: Pinned) -> Written:
     """Return the bytes written and rewritten over a table's life; where the log has gone, at least so many written.
 
-    Counted on from where maintenance has counted last.
+    Counted on from where maintenance has counted last. In an object store, where each commit is a request and nothing
+    is maintained, at least so many.
     """
     counted_at = _mark(pinned.table, COUNTED_AT)
     start = 0 if counted_at is None else counted_at + 1
-    written, complete = _mark(pinned.table, WRITTEN) or 0, True
-    for version in range(start, pinned.version + 1):
+    written, complete = _mark(pinned.table, WRITTEN) or 0, isinstance(pinned.path, Path)
+    for version in range(start, pinned.version + 1) if complete else ():
         lines = _commit(pinned.path, version)
         complete = complete and lines is not None
         written += sum(line.add.size for line in lines or () if line.add is not None and line.add.data_change)
@@ -132,10 +133,12 @@ def _log(pinned: Pinned) -> tuple[int, int | None]:
     """Return the commits since the last checkpoint, and how many before it the table's retention no longer keeps."""
     log = pinned.path / "_delta_log"
     checkpoint = last_checkpoint(pinned.path)
+    if not isinstance(log, Path):
+        return pinned.version + 1 if checkpoint is None else pinned.version - checkpoint, None
     if checkpoint is None:
         return pinned.version + 1, 0
     kept = _seconds(pinned.table.metadata().configuration.get(*_LOG_RETENTION))
-    if kept is None or not isinstance(log, Path):
+    if kept is None:
         return pinned.version - checkpoint, None
     oldest, old = time.time() - kept, 0
     try:
@@ -150,7 +153,7 @@ def _log(pinned: Pinned) -> tuple[int, int | None]:
 def last_checkpoint(table: Location) -> int | None:
     """Return the version of the newest checkpoint, None if there is none that the log names."""
     try:
-        return int(json.loads(read(table / "_delta_log/_last_checkpoint") or b"{}")["version"])
+        return int(json.loads(read(table / "_delta_log/_last_checkpoint") or b"null")["version"])
     except (LakeUnusable, ValueError, KeyError, TypeError):
         return None
 
@@ -164,18 +167,18 @@ def _seconds(interval: str) -> int | None:
 def _unreferenced(pinned: Pinned, hours: int) -> tuple[int | None, int | None]:
     """Return the bytes of files that the version does not have, and of those that nothing within `hours` has.
 
-    Unknown if the folder cannot be listed, or another deletes from it just now.
+    Unknown if it is no folder or cannot be listed, or another deletes from it just now.
     """
-    referenced = set(pinned.files)
-    if not isinstance(pinned.path, Path):
+    referenced, folder = set(pinned.files), pinned.path
+    if not isinstance(folder, Path):
         return None, None
     try:
-        found = [(path, entry.stat()) for path, entry in _walk(pinned.path) if path not in referenced]
+        found = [(path, entry.stat()) for path, entry in _walk(folder) if path not in referenced]
     except OSError:
         return None, None
     oldest = time.time() - hours * _SECONDS["hour"]
     old = [(path, stat.st_size) for path, stat in found if stat.st_mtime < oldest]
-    young = _removed_since(pinned, pinned.path, oldest) if old else set()
+    young = _removed_since(folder, pinned.version, oldest) if old else set()
     return sum(stat.st_size for _, stat in found), sum(size for path, size in old if path not in young)
 
 
@@ -190,14 +193,14 @@ def _walk(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
             yield entry.path, entry
 
 
-def _removed_since(pinned: Pinned, folder: Path, oldest: float) -> set[str]:
+def _removed_since(table: Path, last: int, oldest: float) -> set[str]:
     """Return the files that commits removed after a moment: versions within the retention still have them."""
     found: set[str] = set()
-    for version in reversed(range(pinned.version + 1)):
-        lines = _commit(folder, version)
-        if lines is None or _written_at(folder, version) < oldest:
+    for version in reversed(range(last + 1)):
+        lines = _commit(table, version)
+        if lines is None or _written_at(table, version) < oldest:
             break
-        found |= {str(folder / unquote(line.remove.path)) for line in lines if line.remove is not None}
+        found |= {str(table / unquote(line.remove.path)) for line in lines if line.remove is not None}
     return found
 
 

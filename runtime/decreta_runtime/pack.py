@@ -27,6 +27,7 @@ from decreta_runtime.contract.integrity import Verification
 from decreta_runtime.contract.manifest import QUARANTINE, RUN_WORKLOAD, SQL_WORKLOAD, QueryEntry
 from decreta_runtime.contract.policy import Choice, SessionValue
 from decreta_runtime.contract.records import QueryDetail
+from decreta_runtime.digests import record_all
 from decreta_runtime.functions import scalar_functions
 from decreta_runtime.guards import choose
 from decreta_runtime.indexing import Indexed, Indexing, states
@@ -38,7 +39,7 @@ from decreta_runtime.locations import located
 from decreta_runtime.metrics import ScanStats, read_by, scan_stats
 from decreta_runtime.observe import observe
 from decreta_runtime.pin import Binding, bind_run
-from decreta_runtime.pins import ReaderPin, pin, pin_seconds
+from decreta_runtime.pins import ReaderPin, pin_run, pin_seconds
 from decreta_runtime.reading import Reading
 from decreta_runtime.record import Ledger, last_run
 from decreta_runtime.refresh import Days
@@ -124,16 +125,14 @@ class Pack:
         anything against.
         """
         self.lake.check_readable()
+        if data and not isinstance(self.lake.root, Path):
+            words = f"of the lake at {self.lake.root} no digests are kept: it lies in an object store"
+            raise InputInvalid(words, help="verify it without `--data`; stores check what they keep themselves")
         recorded = complete_runs(self.lake, self.manifest.pack)
         if not recorded:
             raise LakeUnusable(
                 f"the lake at {self.lake.root} has no complete run of `{self.manifest.pack}`",
                 help="run the pack first: `decreta run`",
-            )
-        if self.lake.folder is None:
-            run, tables = recorded[-1], self.versions()  # digests are of folders; here each table is opened
-            return Verification(
-                pack=run.pack, run_seq=run.run_seq, data=False, tables=len(tables), files=0, findings=()
             )
         profile = choose(self.policy.session(SQL_WORKLOAD), SQL_WORKLOAD, None, self.policy, self._ledger)
         context = build_session(SQL_WORKLOAD, profile, self._tally.anew(), scalar_functions(self._pack))
@@ -318,9 +317,9 @@ class Pack:
             indexing = Indexing(self.manifest, self.policy, self.lake, ledger, context)
             names = self.manifest.datasets() if dataset is None else (dataset,)
             found = [done for name in names for done in indexing.keep(binding[name], rebuild=rebuild)]
+            record_all(self.lake, self.manifest, ())
             ledger.write(self.lake)
-        # Sessions of this pack have opened the indexes that were.
-        self._binding, self._readings, self._tally = None, {}, self._tally.anew()
+        self._forget()  # sessions of this pack have opened the indexes that were
         return found
 
     def index_states(self) -> list[Indexed]:
@@ -340,9 +339,8 @@ class Pack:
             with self.lake.failures():
                 run_record = last_run(self.lake, self.manifest.pack)
                 self._binding = bind_run(self.manifest, self.lake, run_record, self._tally)
-                if self.lake.writable():
-                    tables = (*self._binding.tables(), *self._binding.quarantine.values())
-                    self._pin = pin(self.lake, tables, pin_seconds(self.manifest, self.policy))
+                if run_record is not None and self.lake.writable():
+                    self._pin = pin_run(self.lake, run_record, pin_seconds(self.manifest, self.policy))
         if self._pin is not None:
             self._pin.renew()
         return self._binding

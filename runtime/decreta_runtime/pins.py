@@ -2,7 +2,8 @@
 
 A reader leaves a small file in the lake that says which versions it reads and until when. It renews it while it asks,
 and takes it away when it closes; one that has died is forgotten when its time is up. A lake that cannot be written to
-takes no pins: its readers are protected by the retention alone.
+takes no pins: its readers are protected by the retention alone. So are those of a lake in an object store, whose tables
+nobody maintains.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from decreta_runtime.contract.manifest import QUARANTINE, Manifest
 from decreta_runtime.contract.policy import Policy
 from decreta_runtime.contract.records import RunRecord
-from decreta_runtime.lake import OWN, Lake
+from decreta_runtime.lake import Lake
 from decreta_runtime.locations import Location, located
 from decreta_runtime.record import last_runs
 from decreta_runtime.scan import Pinned
@@ -26,7 +27,7 @@ from decreta_runtime.scan import Pinned
 
 @dataclass
 class ReaderPin:
-    """A reader's mark in the lake; nothing if the lake cannot be written to."""
+    """A reader's mark in the lake; nothing if the lake cannot be written to, or has no folder."""
 
     place: Path | None
     versions: dict[str, int]
@@ -35,28 +36,37 @@ class ReaderPin:
 
     def renew(self) -> None:
         """Say that the versions are being read for some time more, if the half of that has passed."""
-        now, place = time.time(), self.place
-        if place is None or self.until - now > self.seconds >> 1:
+        now = time.time()
+        if self.place is None or self.until - now > self.seconds >> 1:
             return
         self.until = now + self.seconds
         with contextlib.suppress(OSError):
-            place.parent.mkdir(parents=True, exist_ok=True)
-            fresh = place.with_suffix(".new")
+            self.place.parent.mkdir(parents=True, exist_ok=True)
+            fresh = self.place.with_suffix(".new")
             fresh.write_text(json.dumps({"until": self.until, "versions": self.versions}) + "\n")
-            fresh.replace(place)
+            fresh.replace(self.place)
 
     def release(self) -> None:
         """Take the mark away."""
-        if self.place is not None:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            if self.place is not None:
                 self.place.unlink(missing_ok=True)
 
 
 def pin(lake: Lake, tables: Iterable[Pinned], seconds: int) -> ReaderPin:
     """Leave a mark for the versions that a reader has open."""
+    return _mark(lake, ((table.path, table.version) for table in tables), seconds)
+
+
+def pin_run(lake: Lake, run: RunRecord, seconds: int) -> ReaderPin:
+    """Leave a mark for the versions that a run names; no table is opened for it."""
+    return _mark(lake, _named(lake, run), seconds)
+
+
+def _mark(lake: Lake, versions: Iterable[tuple[Location, int]], seconds: int) -> ReaderPin:
     folder = _folder(lake)
     place = None if folder is None else folder / f"{uuid.uuid4().hex}.json"
-    mark = ReaderPin(place, {str(p.path): p.version for p in tables}, seconds)
+    mark = ReaderPin(place, {str(path): version for path, version in versions}, seconds)
     mark.renew()
     return mark
 
@@ -109,4 +119,5 @@ def _read(lake: Lake) -> Iterable[dict[str, int]]:
 
 
 def _folder(lake: Lake) -> Path | None:
-    return None if lake.folder is None else lake.folder / OWN / "pins"
+    folder = lake.own / "pins"
+    return folder if isinstance(folder, Path) else None

@@ -292,10 +292,12 @@ def _job(pinned: Pinned, path: Path, lease: Lease) -> Rewrite:
         ledger_buffer_rows=1,
         ordered_writes=False,
     )
+    folder = pinned.path
+    assert isinstance(folder, Path)  # made here
     files = tuple(pinned.actions["path"].to_pylist())
     return Rewrite(
         name="probed",
-        path=path,
+        path=folder,
         version=pinned.version,
         files=files,
         columns=columns,

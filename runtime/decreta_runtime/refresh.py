@@ -433,7 +433,8 @@ class Refresh:
         if done == "written":
             written = next(row for row in reversed(ledger.rows) if (row.kind, row.subject) == ("write", name))
             figures = {"rows": written.rows, "table_version": written.table_version}
-            detail |= json.loads(written.detail or "{}")
+            said = json.loads(written.detail or "{}")
+            detail |= {name: said[name] for name in _OF_A_PART if name in said}
         ledger.add("refresh", name, what, choice.pointer, detail=detail, **figures)
 
 
@@ -444,6 +445,8 @@ def _day(unit: Unit) -> Any:
         return None
 
 
+_OF_A_PART = ("files_rewritten", "files_added", "undone")
+"""What the row of a write says of a part of a table."""
 _CHANGE = "_change_type"
 _CAME, _WENT = ["insert", "update_postimage"], ["delete", "update_preimage"]
 """How Delta's change data feed calls rows that come and rows that go."""

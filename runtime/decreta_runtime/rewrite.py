@@ -27,8 +27,8 @@ from decreta_runtime.arrow import exactly, schema_of
 from decreta_runtime.contract.errors import ContentDiffers, LakeUnusable, WriteConflict
 from decreta_runtime.contract.manifest import Column
 from decreta_runtime.contract.policy import Choice, MaintenanceValue, SessionValue
-from decreta_runtime.lake import OWN, open_table, writing
-from decreta_runtime.lease import Lease
+from decreta_runtime.lake import open_table, writing
+from decreta_runtime.lease import OWN, Lease
 from decreta_runtime.locations import sql_place
 from decreta_runtime.outcomes import COUNTED_AT, REWRITTEN, WRITTEN, Written
 from decreta_runtime.scan import Pinned, quote, sql_type

@@ -19,11 +19,11 @@ from decreta_runtime.arrow import require
 from decreta_runtime.calls import require_engine_functions
 from decreta_runtime.changes import Changes
 from decreta_runtime.checks import Violation, ask_after, asked_at, note_proven
-from decreta_runtime.contract.errors import EXIT_REFUSED, DecretaError, InputInvalid, LakeUnusable
+from decreta_runtime.contract.errors import EXIT_REFUSED, DecretaError, InputInvalid
 from decreta_runtime.contract.manifest import RUN_WORKLOAD, Manifest
 from decreta_runtime.contract.policy import Policy
 from decreta_runtime.contract.records import RunRecord
-from decreta_runtime.digests import record
+from decreta_runtime.digests import record_all
 from decreta_runtime.evolve import Evolution, evolution, require_evolution
 from decreta_runtime.execute import Execution, TableOutcome, outcome
 from decreta_runtime.functions import scalar_functions
@@ -129,7 +129,8 @@ def run(
         kept = last.sources if last is not None else {}
         complete = _record(execution, key, sources, kept, stale, tally, started)
         commit_run(lake, complete)
-        forget_listings(lake, identity.pack, complete.sources)
+        listed = {source.name: source.fingerprint for source in sources}
+        forget_listings(lake, identity.pack, kept | listed, kept)
         seconds, found = time.perf_counter() - start, tuple(execution.violations)
         return RunResult(identity.run_seq, key, False, seconds, execution.outcomes, execution.quarantine, found)
 
@@ -168,17 +169,7 @@ def _still_whole(
 
 
 def _take_digests(pack: LoadedPack, lake: Lake, tables: Sequence[Pinned]) -> None:
-    """Take the digest of each file that has none: of the tables that the pack writes, and of their indexes."""
-    manifest = pack.manifest
-    for pinned in tables:
-        if pinned.place is None:
-            record(lake, manifest.pack, pinned.path, pinned.table)
-    for dataset in manifest.datasets():
-        for name in manifest.indexes_of(dataset):
-            path = lake.index(manifest.pack, dataset, name)
-            with contextlib.suppress(LakeUnusable):  # an index that cannot be read holds no run up
-                if (index := open_table(path)) is not None:
-                    record(lake, manifest.pack, path, index)
+    record_all(lake, pack.manifest, [(pinned.path, pinned.table) for pinned in tables if pinned.place is None])
 
 
 def evolutions(

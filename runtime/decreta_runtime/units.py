@@ -13,7 +13,9 @@ from pathlib import Path
 import msgspec
 
 from decreta_runtime.adapter import Unit
-from decreta_runtime.lake import OWN, Lake, writing
+from decreta_runtime.contract.errors import LakeUnusable
+from decreta_runtime.lake import Lake, writing
+from decreta_runtime.locations import Location, make_ready, put_new, read, remove
 from decreta_runtime.sources import SourceUnits
 
 
@@ -62,31 +64,37 @@ def keep_listing(lake: Lake, pack: str, source: SourceUnits) -> None:
     Raises LakeUnusable.
     """
     path = _path(lake, pack, source.name, source.fingerprint)
-    if path is None:
-        return
     # A unit's key may be any bytes of a path, its escapes included.
     known = [Known(_text(u.key), u.fingerprint, u.group, u.streams) for u in source.units]
     with writing(f"the listing of `{source.name}`"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_suffix(".new")
         body = msgspec.json.encode(known)
-        fresh.write_bytes(_digest(body) + b"\n" + body)
-        fresh.replace(path)
+        data = _digest(body) + b"\n" + body
+        if read(path) != data:
+            make_ready(lake.units(pack, source.name))
+            remove(path)
+            put_new(path, data)
 
 
-def forget_listings(lake: Lake, pack: str, current: Mapping[str, str]) -> None:
-    """Remove the listings that no source has any more; `current` is the fingerprint of each."""
+def forget_listings(lake: Lake, pack: str, current: Mapping[str, str], before: Mapping[str, str]) -> None:
+    """Remove the listings that no source has any more; `current` is the fingerprint of each, `before` what it was.
+
+    In an object store, where those of attempts that died are not looked for, the one before.
+    """
     kept = {_path(lake, pack, name, fingerprint) for name, fingerprint in current.items()}
-    folder = _folder(lake, pack)
-    for path in folder.glob("*/*") if folder is not None and folder.exists() else ():
-        if path not in kept:
-            path.unlink(missing_ok=True)
+    folder = lake.units(pack, "")
+    if isinstance(folder, Path):
+        for path in folder.glob("*/*") if folder.exists() else ():
+            if path not in kept:
+                path.unlink(missing_ok=True)
+        return
+    for old in [_path(lake, pack, name, before[name]) for name in current if name in before]:
+        if old not in kept:
+            remove(old)
 
 
 def changed_units(lake: Lake, pack: str, source: SourceUnits, fingerprint: str | None) -> Changed | None:
     """Return what differs from the listing with that fingerprint; None if it cannot be read."""
-    path = None if fingerprint is None else _path(lake, pack, source.name, fingerprint)
-    known = None if path is None else _listed(path)
+    known = None if fingerprint is None else _listed(_path(lake, pack, source.name, fingerprint))
     if known is None:
         return None
     before, keys = {unit.key: unit for unit in known}, {_text(unit.key) for unit in source.units}
@@ -96,22 +104,16 @@ def changed_units(lake: Lake, pack: str, source: SourceUnits, fingerprint: str |
     return Changed(added, changed, tuple(u for u in known if u.key not in keys), before)
 
 
-def _listed(path: Path) -> list[Known] | None:
+def _listed(path: Location) -> list[Known] | None:
     try:
-        digest, _, body = path.read_bytes().partition(b"\n")
+        digest, _, body = (read(path) or b"").partition(b"\n")
         return msgspec.json.decode(body, type=list[Known]) if digest == _digest(body) else None
-    except (OSError, msgspec.DecodeError):
+    except (LakeUnusable, msgspec.DecodeError):
         return None
 
 
-def _folder(lake: Lake, pack: str) -> Path | None:
-    """Return where listings lie; in an object store there are none, and a source is read whole."""
-    return None if lake.folder is None else lake.folder / OWN / "units" / pack
-
-
-def _path(lake: Lake, pack: str, name: str, fingerprint: str) -> Path | None:
-    folder = _folder(lake, pack)
-    return None if folder is None else folder / name / f"{fingerprint.removeprefix('sha256:')}.json"
+def _path(lake: Lake, pack: str, name: str, fingerprint: str) -> Location:
+    return lake.units(pack, name) / f"{fingerprint.removeprefix('sha256:')}.json"
 
 
 def _digest(body: bytes) -> bytes:

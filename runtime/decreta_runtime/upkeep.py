@@ -6,21 +6,23 @@ attempt that did not end. What is rewritten is named by a record of its own, so 
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 
+from deltalake import DeltaTable
 from msgspec import structs
 
 from decreta_runtime.contract.manifest import QUARANTINE, RUN_WORKLOAD
 from decreta_runtime.contract.policy import Choice, Policy, SessionValue
 from decreta_runtime.contract.records import RunRecord
+from decreta_runtime.digests import record_all
 from decreta_runtime.functions import scalar_functions
 from decreta_runtime.guards import choose
 from decreta_runtime.indexing import Indexing
 from decreta_runtime.lake import Lake, open_table
 from decreta_runtime.load import LoadedPack
+from decreta_runtime.locations import Location
 from decreta_runtime.maintain import Maintained, Maintainer
 from decreta_runtime.pin import bind_inputs
 from decreta_runtime.record import Ledger, commit_run, last_run, now_us
@@ -73,7 +75,8 @@ def maintain_tables(
             changed = [
                 d for d in done if d.found is not None and d.found.pinned.version != d.found.detail.written_version
             ]
-            _index(pack, policy, lake, ledger, profile, tally, changed)
+            _index(pack, policy, lake, ledger, profile, tally, progress, changed)
+            record_all(lake, pack.manifest, _written(changed))
             ledger.write(lake)
             if last is not None and (moved := _moved(last, changed)) != last:
                 commit_run(
@@ -130,6 +133,12 @@ def _moved(last: RunRecord, changed: list[Upkeep]) -> RunRecord:
     return structs.replace(last, run_seq=last.run_seq + 1, versions=versions, quarantine=quarantine)
 
 
+def _written(changed: list[Upkeep]) -> list[tuple[Location, DeltaTable]]:
+    """Return the pack's own tables among those that were rewritten: of tables of others no digests are taken."""
+    pinned = [done.found.pinned for done in changed if done.found is not None]
+    return [(table.path, table.table) for table in pinned if table.place is None]
+
+
 def _index(
     pack: LoadedPack,
     policy: Policy,
@@ -137,20 +146,16 @@ def _index(
     ledger: Ledger,
     profile: Choice[SessionValue],
     tally: Tally,
+    progress: Callable[[str, str], None],
     changed: list[Upkeep],
 ) -> None:
     """Bring the indexes of rewritten tables up to date; until then their new files are read, whatever is asked."""
-    manifest = pack.manifest
-    wanted = [
-        done.found.pinned
-        for done in changed
-        if done.found is not None
-        and done.table == done.dataset
-        and any(policy.index(done.dataset, name).value.build for name in manifest.indexes_of(done.dataset))
-    ]
+    wanted = [done.found.pinned for done in changed if done.found is not None and done.table == done.dataset]
     if not wanted:
         return
     context = build_session(RUN_WORKLOAD, profile, tally, scalar_functions(pack))
-    indexing = Indexing(manifest, policy, lake, ledger, context)
+    indexing = Indexing(pack.manifest, policy, lake, ledger, context)
     for pinned in wanted:
-        collections.deque(indexing.keep(pinned), maxlen=0)
+        for done in indexing.keep(pinned):
+            if done.failed:
+                progress("index", f"{done.subject} is not up to date: {done.words}")

@@ -488,6 +488,7 @@ def test_each_field_of_steps_has_an_effect(subjects: dict[str, Subject], pack: s
                 for side in ("value", "otherwise"):
                     policy["write_policy_by_dataset"][dataset][side][name] = value
             policy["scan_policy_by_dataset"][dataset]["value"] |= {"step_files": 2, "step_values": 1_000, **change}
+            policy["maintenance_policy_by_dataset"][dataset]["value"]["triggers"] = {}  # files stay as they are written
 
         edit_policy(subject.pack, stand)
         with decreta_runtime.open(str(subject.pack), lake=str(tmp_path / f"lake{i}")) as opened:

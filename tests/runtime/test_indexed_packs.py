@@ -45,6 +45,8 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for value in (decision["value"], decision["otherwise"]):
                 value |= {"target_file_bytes": 1, "row_group_rows": 300, "bloom_columns": []}
             policy["scan_policy_by_dataset"][name]["value"]["step_files"] = 2
+            # Maintenance would bring them together.
+            policy["maintenance_policy_by_dataset"][name]["value"]["triggers"] = {}
 
     edit_policy(pack, small_files)
     return pack

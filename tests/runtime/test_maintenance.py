@@ -632,7 +632,7 @@ def test_what_a_run_writes_is_compacted_before_it_is_recorded(
         listed = pack._readings["interactive_query"].scans["definition"]
         assert len(listed.pinned.files) == len(listed.listed) == 1
         (index,) = (lake / "_decreta/index").glob("*/definition/*")
-        assert set(pa.table(DeltaTable(str(index)).scan())["file"].to_pylist()) == {
+        assert set(pa.table(DeltaTable(str(index)).scan())["__file"].to_pylist()) == {
             Path(file).name for file in listed.pinned.files
         }
     figures = key_figures("code_graph", pack.policy, pack.lake)
@@ -666,5 +666,6 @@ def test_what_a_run_that_did_not_end_has_left_is_not_maintained(
         found = done["definition"].found
         assert found is not None and found.action == "acted"
         assert pack.versions() == before | {n: u.found.pinned.version for n, u in done.items() if u.found is not None}
+        assert not pack.verify_lake(data=True).findings, "what was rewritten has digests, its indexes too"
         assert pack.query("symbol_lookup", name="run").num_rows
         assert pack.run({"python": str(source)}).unchanged is False, "another policy, another run"

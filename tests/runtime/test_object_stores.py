@@ -135,12 +135,44 @@ def test_a_lake_in_a_store(shop_compiled: Path, bucket: str, tmp_path: Path) -> 
         assert pack.observe(1).datasets["revenue"].rows == 3
     where = ["shop", "--lake", lake, "--generated", str(shop_compiled.parent)]
     done = run_command("verify", *where, cwd=tmp_path, module="decreta_runtime")
-    assert done.returncode == 0 and "5 tables of the last complete run can be read" in done.stdout, done.stderr
+    assert done.returncode == 0 and "found          nothing" in done.stdout, done.stderr
+    refused = run_command("verify", *where, "--data", cwd=tmp_path, module="decreta_runtime")
+    assert refused.returncode == 2 and "no digests are kept" in refused.stderr
+    maintained = run_command("maintain", *where, cwd=tmp_path, module="decreta_runtime")
+    assert maintained.returncode == 1 and "refused" in maintained.stdout, maintained.stderr
+    assert "the guard local_files fails" in maintained.stdout
+    counted = json.loads(run_command("kpi", *where, "--json", cwd=tmp_path, module="decreta_runtime").stdout)
+    assert counted["writes_using_outcome_based_maintenance"]["share"] == "1.00"
     found = objects(bucket)
     assert not [key for key in found if "/locks/" in key or "/spill/" in key], "freed, and spilled on this machine"
     assert len(found) > 20 and [key for key, data in found.items() if canaries_in(data)] == []
     assert not canaries_in(done.stdout + done.stderr)
     assert not (shop_compiled.parents[1] / "lake").exists()
+
+
+def test_what_changed_is_refreshed_in_a_store(code_graph_compiled: Path, source: Path, bucket: str) -> None:
+    """Parts of tables are replaced there as in a folder, over an attempt that died too; one listing of units stays."""
+    lake, given = f"s3://{bucket}/lake", {"python": str(source)}
+    died: list[str] = []
+
+    def die(stage: str, words: str) -> None:
+        if stage == "write" and words.startswith("import:"):
+            died.append(words)
+            raise KeyboardInterrupt
+
+    with decreta_runtime.open(str(code_graph_compiled), lake=lake) as pack:
+        pack.run(given)
+        (source / "main.py").write_text("from app.core import run\nmine = run\n")
+        with pytest.raises(KeyboardInterrupt):
+            pack.run(given, die)
+        (source / "main.py").write_text("from app.core import run\nyours = run\n")
+        done = pack.run(given)
+        assert (done.tables["definition"].action, done.tables["defines"].action) == ("replaced", "replaced") and died
+        names = {row["name"] for row in pack.show("definition", limit=1000).rows.to_pylist()}
+        assert "yours" in names and "mine" not in names
+        assert not pack.verify_lake().findings
+        assert pack.run(given).unchanged
+    assert len([key for key in objects(bucket) if "/_decreta/units/" in key]) == 1
 
 
 def test_objects_are_written_for_tables_in_a_store(bucket: str, tmp_path: Path) -> None:

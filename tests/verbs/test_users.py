@@ -110,7 +110,9 @@ def test_records_of_a_run_are_as_their_schemas_say(shop_pack: Path, tmp_path: Pa
         pack.run()
         pack.query("revenue_of", customer=1)
     (run,) = DeltaTable(str(lake / "_decreta/runs")).to_pyarrow_table().to_pylist()
-    run |= {name: json.loads(run[name]) for name in ("versions", "sources", "quarantine")}  # as text in the table
+    run |= {
+        name: json.loads(run[name]) for name in ("versions", "sources", "quarantine", "stale")
+    }  # as text in the table
     ledger = DeltaTable(str(lake / "_decreta/ledger")).to_pyarrow_table()
     times = ledger.column("at").cast(pa.int64()).to_pylist()  # a timestamp in the table
     actions = [{**row, "at_us": at} for row, at in zip(ledger.drop_columns("at").to_pylist(), times, strict=True)]
@@ -202,7 +204,7 @@ def test_print_for_other_engines(project: Path) -> None:
     assert "SMALLINT" in ours
     sql = run_command("print", "code_graph/module_definition", "--dialect", "duckdb", cwd=project).stdout
     duckdb.sql("CREATE TABLE definition (definition_id BIGINT, file_id BIGINT, name VARCHAR, scope_id BIGINT)")
-    duckdb.sql("CREATE TABLE scope (scope_id BIGINT, kind VARCHAR)")
+    duckdb.sql("CREATE TABLE scope (scope_id BIGINT, file_id BIGINT, kind VARCHAR)")
     assert duckdb.sql(sql).fetchall() == []
     assert run_command("print", "module_file", "--dialect", "spark", cwd=project).returncode == 0
     assert run_command("print", "nothing", cwd=project).returncode == 2

@@ -40,7 +40,7 @@ def main(args: argparse.Namespace) -> int:
         print(msgspec.json.format(msgspec.json.encode(found)).decode())
     else:
         print("\n".join(_lines(found)))
-        for state in pack.index_states():
+        for state in () if found.findings else pack.index_states():
             print(f"index          `{state.subject}` {state.action}: {state.words}")
     return EXIT_FINDINGS if found.findings else EXIT_DONE
 

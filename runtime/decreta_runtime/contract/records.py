@@ -316,8 +316,9 @@ class ComputeDetail(Struct, frozen=True, kw_only=True, omit_defaults=True):
     files_rewritten: int | None = None
     """Of a write over a part of a table: files that it took away."""
     files_added: int | None = None
+    """Those that it put in their place."""
     undone: int | None = None
-    """The version of an attempt that no run names, which was undone first."""
+    """The version that was undone before: of an attempt that no run's record names."""
 
 
 class QueryDetail(Struct, frozen=True, kw_only=True):
