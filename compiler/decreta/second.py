@@ -20,7 +20,7 @@ from decreta_runtime.load import LoadedPack
 from decreta_runtime.testing import RelationTest
 from decreta_runtime.testing.rows import Pools, Row, multiset
 
-_DATABASES = 16
+_DATABASES = 32
 
 
 @dataclass
