@@ -126,10 +126,27 @@ def record_all(lake: Lake, manifest: Manifest, tables: Iterable[tuple[Location, 
 
 def intact(lake: Lake, pack: str, path: Location, table: DeltaTable) -> bool:
     """Whether every data file of a table's version that has a digest still holds what was written."""
-    if not isinstance(path, Path):
-        return True
+    return _changed(lake, pack, path, table, data_files(table)) is None
+
+
+def require_unchanged(lake: Lake, pack: str, path: Location, table: DeltaTable, names: Iterable[str]) -> None:
+    """Raise LakeUnusable if one of some data files no longer holds what was written.
+
+    Its rows are about to be copied into others, and nobody could tell them from what was written then.
+    """
+    if (name := _changed(lake, pack, path, table, names)) is not None:
+        words = f"the file {path / name} is not as it was written, and its rows would be written into others"
+        help = "move the file out of the lake and run again: its table is written anew; `verify --data` finds all such"
+        raise LakeUnusable(words, help=help)
+
+
+def _changed(lake: Lake, pack: str, path: Location, table: DeltaTable, names: Iterable[str]) -> str | None:
+    """Return one of some data files that has a digest and does not hold what that says, None if there is none."""
+    root = lake.root
+    if not isinstance(path, Path) or not isinstance(root, Path) or not path.is_relative_to(root):
+        return None
     known = _known(lake, pack, path, table)
-    return all(known.get(name) in (None, digest_of(path / name)) for name in data_files(table))
+    return next((name for name in sorted(names) if known.get(name) not in (None, digest_of(path / name))), None)
 
 
 def data_files(table: DeltaTable) -> list[str]:

@@ -17,7 +17,7 @@ from decreta_runtime.contract.errors import PolicyIncomplete, StatementFailed
 from decreta_runtime.contract.manifest import QUARANTINE, Column, Manifest
 from decreta_runtime.contract.policy import CacheValue, Choice, Policy, SessionValue, WriteValue
 from decreta_runtime.contract.records import ComputeDetail
-from decreta_runtime.digests import intact, record
+from decreta_runtime.digests import data_files, intact, record, require_unchanged
 from decreta_runtime.evolve import Evolution, key_text
 from decreta_runtime.functions import call_table_function
 from decreta_runtime.guards import choose
@@ -218,6 +218,10 @@ class Execution:
         path = self.lake.dataset(self.identity.pack, name)
         ordered = self.profile.value.ordered_writes
         done = write(name, path, batches, columns, key, choice.value, self.identity, part, ordered=ordered)
+        if part is not None:
+            base = part.base.table
+            gone = set(data_files(base)) - set(data_files(done.pinned.table))
+            require_unchanged(self.lake, self.identity.pack, path, base, gone)
         first = done.pinned.version if done.undone is None else done.undone + 1
         record(self.lake, self.identity.pack, path, done.pinned.table, first)
         return done

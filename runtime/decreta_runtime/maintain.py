@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
 import msgspec
 import pyarrow as pa
@@ -26,6 +27,7 @@ from decreta_runtime.contract.records import (
     TableOutcomes,
     TriggerOutcome,
 )
+from decreta_runtime.digests import require_unchanged
 from decreta_runtime.guards import ask, words_of
 from decreta_runtime.housekeeping import Chores, Kept, keep_house
 from decreta_runtime.lake import Lake, open_table
@@ -166,6 +168,8 @@ class Maintainer:
             total=Written(due.before.written_bytes, due.before.rewritten_bytes),
             said=_said(pinned),
         )
+        names = map(unquote, due.picked.files)
+        require_unchanged(self.lake, self.manifest.pack, folder, pinned.table, names)
         found: Rewritten = within(due.value.time_limit_seconds, rewrite, job)
         done.rewritten, done.actions = found, sorted(due.actions & _REWRITES)
         table = open_table(pinned.path, found.version)

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
 import decreta_runtime
-from decreta_runtime.contract.errors import DecretaError
+from decreta_runtime.contract.errors import DecretaError, LakeUnusable
 from decreta_runtime.contract.integrity import Finding, Verification
 from tests.conftest import Command, edit_policy, rows_of
 from tests.faults.extent import ALL
@@ -176,6 +177,28 @@ def test_a_broken_log_is_found_and_its_table_made_again(whole: tuple[Path, Path,
     run(pack, lake, source)
     assert not found(pack, lake), "a table made anew has digests of its own"
     assert rows_of(table) == before
+
+
+def test_rows_of_a_changed_file_are_not_copied_into_others(whole: tuple[Path, Path, Path]) -> None:
+    """A part that is written anew, and a compaction, would give them a fresh digest."""
+    pack, lake, source = whole
+    (source / "b.py").write_text("other = 1\n")
+    run(pack, lake, source)
+    (source / "a.py").write_text("changed = 2\n")
+    paths = [Path(uri.removeprefix("file://")) for uri in DeltaTable(str(lake / "code_graph/definition")).file_uris()]
+    for (
+        path
+    ) in paths:  # a name becomes another one of the same length, wherever it stands, so that nothing else shows it
+        path.write_bytes(path.read_bytes().replace(b"other", b"otter").replace(b"f_2", b"f_3"))
+    assert {"otter", "f_3"} <= {n for path in paths for n in pq.read_table(path)["name"].to_pylist()}
+    with pytest.raises(LakeUnusable, match="is not as it was written, and its rows would be written into others"):
+        run(pack, lake, source)
+    for path in paths:
+        path.unlink()
+    run(pack, lake, source)
+    assert not found(pack, lake)
+    with decreta_runtime.open(str(pack), lake=str(lake)) as opened:
+        assert {"changed", "other"} <= set(opened.show("definition", limit=1000).rows["name"].to_pylist())
 
 
 def test_without_data_the_bytes_of_data_files_are_not_read(whole: tuple[Path, Path, Path]) -> None:
