@@ -14,6 +14,7 @@ from decreta_runtime.locations import Location, read
 
 class _Add(Struct, rename="camel"):
     path: str
+    size: int = 0
     data_change: bool = True
     stats: str | None = None
 
@@ -21,9 +22,12 @@ class _Add(Struct, rename="camel"):
 class _Remove(Struct, rename="camel"):
     path: str
     data_change: bool = True
+    deletion_timestamp: int | None = None
 
 
-class _Line(Struct):
+class Line(Struct):
+    """One action of a commit, as far as it is of data files."""
+
     add: _Add | None = None
     remove: _Remove | None = None
 
@@ -41,7 +45,7 @@ class History(NamedTuple):
     """Data-changing commits since the last that only rewrote files, or since the oldest file that is left."""
 
 
-_LINES = msgspec.json.Decoder(_Line)
+_LINES = msgspec.json.Decoder(Line)
 _STATISTICS = msgspec.json.Decoder(_Statistics)
 
 
@@ -55,7 +59,7 @@ def history(table: Location, version: int, files: Collection[str], columns: Coll
     for at in reversed(range(version + 1)):
         if not left or (compacted and ages.keys() >= set(columns)):
             break
-        lines = _commit(table, at)
+        lines = actions_of(table, at)
         if lines is None:
             return History(ages, writes if compacted else None)
         for line in lines:
@@ -77,7 +81,7 @@ def removed_twice(table: Location, version: int, files: Collection[str]) -> dict
     """
     gone, found, left = dict[str, int](), dict[str, tuple[int, int]](), set(files)
     for at in range(version + 1):
-        lines = _commit(table, at) or []
+        lines = actions_of(table, at) or []
         added = {line.add.path for line in lines if line.add is not None}
         for path in [line.remove.path for line in lines if line.remove is not None]:
             if path in gone and added & left:
@@ -88,7 +92,7 @@ def removed_twice(table: Location, version: int, files: Collection[str]) -> dict
     return found
 
 
-def _commit(table: Location, version: int) -> list[_Line] | None:
+def actions_of(table: Location, version: int) -> list[Line] | None:
     """Return the actions of a commit, None if the log no longer has it."""
     path = table / "_delta_log" / f"{version:020}.json"
     data = read(path)
@@ -107,10 +111,10 @@ def _columns(add: _Add) -> Collection[str]:
         return ()  # the engine passes such statistics over too
 
 
-def _only_rewrites(lines: list[_Line]) -> bool:
+def _only_rewrites(lines: list[Line]) -> bool:
     """Whether a commit replaces files by others with the same rows: a compaction, by whatever name its writer uses."""
     return not _changes_data(lines) and any(line.add for line in lines) and any(line.remove for line in lines)
 
 
-def _changes_data(lines: list[_Line]) -> bool:
+def _changes_data(lines: list[Line]) -> bool:
     return any(action is not None and action.data_change for line in lines for action in (line.add, line.remove))

@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
-import msgspec
 import pyarrow as pa
 from deltalake import DeltaTable
-from msgspec import Struct
 
 from decreta_runtime.contract.errors import LakeUnusable
 from decreta_runtime.contract.policy import MaintenanceValue
 from decreta_runtime.contract.records import TableOutcomes
+from decreta_runtime.history import actions_of
 from decreta_runtime.locations import Location, read
 from decreta_runtime.observe import clustering_depth, hidden_rows
 from decreta_runtime.scan import Pinned
@@ -39,25 +38,6 @@ _LOG_RETENTION = ("delta.logRetentionDuration", "interval 30 days")
 """A table's own property, and what Delta's protocol says where it has none."""
 
 
-class _Add(Struct, rename="camel"):
-    path: str
-    size: int = 0
-    data_change: bool = True
-
-
-class _Remove(Struct, rename="camel"):
-    path: str
-    deletion_timestamp: int | None = None
-
-
-class _Line(Struct):
-    add: _Add | None = None
-    remove: _Remove | None = None
-
-
-_LINES = msgspec.json.Decoder(_Line)
-
-
 class Written(NamedTuple):
     """Bytes over a table's life."""
 
@@ -69,7 +49,7 @@ def measure(pinned: Pinned, value: MaintenanceValue) -> TableOutcomes:
     """Return what the table is like. Raises LakeUnusable if its log cannot be read."""
     sizes = pinned.actions["size_bytes"].to_pylist()
     small = sum(size < value.small_file_bytes for size in sizes)
-    last = _commit(pinned.path, pinned.version)
+    last = actions_of(pinned.path, pinned.version)
     added = None if last is None else [line.add for line in last if line.add is not None]
     total = lifetime(pinned)
     log_length, expired_log = _log(pinned)
@@ -105,7 +85,7 @@ def lifetime(pinned: Pinned) -> Written:
     start = 0 if counted_at is None else counted_at + 1
     written, complete = _mark(pinned.table, WRITTEN) or 0, isinstance(pinned.path, Path)
     for version in range(start, pinned.version + 1) if complete else ():
-        lines = _commit(pinned.path, version)
+        lines = actions_of(pinned.path, version)
         complete = complete and lines is not None
         written += sum(line.add.size for line in lines or () if line.add is not None and line.add.data_change)
     # What is there has been written once at least.
@@ -116,17 +96,6 @@ def lifetime(pinned: Pinned) -> Written:
 def _mark(table: DeltaTable, name: str) -> int | None:
     found: int | None = table.transaction_version(name)
     return found
-
-
-def _commit(table: Location, version: int) -> list[_Line] | None:
-    """Return the actions of a commit, None if the log no longer has it."""
-    path = table / "_delta_log" / f"{version:020}.json"
-    data = read(path)
-    try:
-        return None if data is None else _LINES.decode_lines(data)
-    except msgspec.DecodeError as error:
-        words = f"the commit {path} cannot be read: {error}"
-        raise LakeUnusable(words, help="restore the log from a backup") from None
 
 
 def _log(pinned: Pinned) -> tuple[int, int | None]:
@@ -197,7 +166,7 @@ def _removed_since(table: Path, last: int, oldest: float) -> set[str]:
     """Return the files that commits removed after a moment: versions within the retention still have them."""
     found: set[str] = set()
     for version in reversed(range(last + 1)):
-        lines = _commit(table, version)
+        lines = actions_of(table, version)
         if lines is None or _written_at(table, version) < oldest:
             break
         found |= {str(table / unquote(line.remove.path)) for line in lines if line.remove is not None}

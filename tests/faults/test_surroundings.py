@@ -37,6 +37,20 @@ def run(pack: Path, lake: Path, source: Path, **env: str) -> subprocess.Complete
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, env=whole)
 
 
+def limited(
+    resource: str, most: int, pack: Path, lake: Path, source: Path, *more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run under a limit of the system's."""
+    code = (
+        f"import resource, runpy, sys; resource.setrlimit(resource.{resource}, ({most}, {most})); "
+        "sys.argv[0] = 'decreta-run'; runpy.run_module('decreta_runtime', run_name='__main__')"
+    )
+    asked = ["run", str(pack), "--lake", str(lake), "--source", f"python={source}", *more]
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "runtime")}
+    command = [sys.executable, "-B", "-c", code, *asked]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, env=env)
+
+
 def edit(source: Path, i: int) -> None:
     (source / "main.py").write_text(f"from app.core import run_{i}\nrun_{i}({i})\n")
 
@@ -88,21 +102,7 @@ def test_files_that_may_not_grow(code_graph: Path, source: Path, tmp_path: Path)
     assert run(code_graph, lake, source).returncode == 0
     for i in range(40):
         (source / f"more_{i}.py").write_text("".join(f"def f_{i}_{j}(x):\n    return g_{j}(x)\n" for j in range(60)))
-    limited = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000)); sys.argv[0] = 'decreta-run'; runpy.run_module('decreta_runtime', run_name='__main__')"
-    command = [
-        sys.executable,
-        "-B",
-        "-c",
-        limited,
-        "run",
-        str(code_graph),
-        "--lake",
-        str(lake),
-        "--source",
-        f"python={source}",
-    ]
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "runtime")}
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, env=env)
+    done = limited("RLIMIT_FSIZE", 20000, code_graph, lake, source)
     assert done.returncode == 2 and "error[R106]" in done.stderr and "Traceback" not in done.stderr, done.stderr
     assert intact(code_graph, lake) == 1
     assert run(code_graph, lake, source).returncode == 0
@@ -127,22 +127,7 @@ def test_a_clock_that_goes_back_by_a_day(shim: Path, code_graph: Path, source: P
 
 def test_memory_of_512_mib(code_graph: Path, source: Path, tmp_path: Path) -> None:
     lake = tmp_path / "lake"
-    limited = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_DATA, (512 << 20, 512 << 20)); sys.argv[0] = 'decreta-run'; runpy.run_module('decreta_runtime', run_name='__main__')"
-    command = [
-        sys.executable,
-        "-B",
-        "-c",
-        limited,
-        "run",
-        str(code_graph),
-        "--lake",
-        str(lake),
-        "--source",
-        f"python={source}",
-        "--json",
-    ]
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "runtime")}
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, env=env)
+    done = limited("RLIMIT_DATA", 512 << 20, code_graph, lake, source, "--json")
     if done.returncode:
         assert "error[R" in done.stderr and "Traceback" not in done.stderr, done.stderr
         assert run(code_graph, lake, source).returncode == 0
