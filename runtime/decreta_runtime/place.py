@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datafusion import SessionContext
@@ -15,10 +16,10 @@ from deltalake import ColumnProperties, DeltaTable, WriterProperties, convert_to
 from decreta_runtime.arrow import empty_batch, exactly, one_batch, schema_of
 from decreta_runtime.contract.errors import PreconditionFailed
 from decreta_runtime.contract.manifest import Column
-from decreta_runtime.contract.policy import Choice, Guard, Policy, ScanValue
+from decreta_runtime.contract.policy import Choice, Guard, Policy
 from decreta_runtime.lake import writing
 from decreta_runtime.record import Ledger
-from decreta_runtime.scan import Pinned, register_scan
+from decreta_runtime.scan import UNPRUNED, Pinned, register_scan
 
 Placement = Literal["none", "memory", "spill"]
 _PART = "__append"
@@ -137,7 +138,8 @@ class Place:
             self._append()
         table = self._table()
         pinned = Pinned(self._name, self._path, table.version(), table)
-        scanned = register_scan(context, pinned, self._columns, _read_back(self._wanted.pushdown))
+        value = msgspec.structs.replace(UNPRUNED, pushdown=self._wanted.pushdown)
+        scanned = register_scan(context, pinned, self._columns, value)
         return Placed("spill", self._rows, scanned.bytes, otherwise, self._total, self._would_fit)
 
     def _count_shadow(self) -> None:
@@ -219,17 +221,3 @@ class PlaceBeside(Place):
         with writing(f"the spill of `{self._name}`"):
             convert_to_deltalake(str(self._path))
         return super()._table()
-
-
-def _read_back(pushdown: bool) -> ScanValue:
-    """A spill is read by exactly the files that this run has just written itself, and has nothing to prune by."""
-    return ScanValue(
-        path="native",
-        log_pruning=False,
-        pushdown=pushdown,
-        page_index=False,
-        bloom_filters=False,
-        columns="all",
-        step_files=0,
-        step_values=0,
-    )

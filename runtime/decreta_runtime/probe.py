@@ -34,7 +34,7 @@ from decreta_runtime.outcomes import Written
 from decreta_runtime.place import Places, Wanted
 from decreta_runtime.record import Ledger
 from decreta_runtime.rewrite import Rewrite, put, rewrite
-from decreta_runtime.scan import Pinned, register_scan
+from decreta_runtime.scan import UNPRUNED, Pinned, register_scan
 from decreta_runtime.write import RunIdentity, already_written, write
 
 _ROWS, _GROUP = 40_000, 1_000
@@ -49,18 +49,8 @@ _COLUMNS = (
 )
 _OLDER = schema_of(_COLUMNS[:-1])
 _PAIR = (Column(name="id", type="int64"), Column(name="word", type="string"))
-_DELTA = ScanValue(
-    path="delta",
-    log_pruning=False,
-    pushdown=False,
-    page_index=False,
-    bloom_filters=False,
-    columns="all",
-    step_files=0,
-    step_values=0,
-)
-_NATIVE = msgspec.structs.replace(_DELTA, path="native")
-_LINKED = msgspec.structs.replace(_DELTA, path="linked")
+_DELTA = msgspec.structs.replace(UNPRUNED, path="delta")
+_LINKED = msgspec.structs.replace(UNPRUNED, path="linked")
 _WRITTEN = WriteValue(
     mode="replace",
     sort=(),
@@ -128,10 +118,10 @@ def _native(path: Path) -> dict[str, bool]:
     pinned = _pinned(path)
     whole = pa.concat_tables([first, second], promote_options="default").cast(schema_of(_COLUMNS))
     wanted = _Read(whole, None)  # type: ignore[arg-type]
-    delta, native = _read(pinned, _COLUMNS, _DELTA), _read(pinned, _COLUMNS, _NATIVE)
+    delta, native = _read(pinned, _COLUMNS, _DELTA), _read(pinned, _COLUMNS, UNPRUNED)
     same = {c.name: native.column(c) == wanted.column(c) for c in _COLUMNS}
-    narrow = _read(pinned, _COLUMNS, _NATIVE, "id = 777")
-    few = _read(pinned, _COLUMNS, msgspec.structs.replace(_NATIVE, pushdown=True), "word = 'w7' AND id < 3000")
+    narrow = _read(pinned, _COLUMNS, UNPRUNED, "id = 777")
+    few = _read(pinned, _COLUMNS, msgspec.structs.replace(UNPRUNED, pushdown=True), "word = 'w7' AND id < 3000")
     groups, total = narrow.stats.row_groups_read, narrow.stats.row_groups_total
     pruned = groups is not None and total is not None and groups < total
     return {
@@ -154,8 +144,8 @@ def _skipped(path: Path) -> dict[str, bool]:
     for on in (True, False):
         pages, filters = _write(path / "wide", rows, wide), _write(path / "blooms", rows, blooms)
         none = _write(path / "none", rows, _WRITTEN)
-        by_page = msgspec.structs.replace(_NATIVE, page_index=on)
-        by_filter = msgspec.structs.replace(_NATIVE, bloom_filters=on)
+        by_page = msgspec.structs.replace(UNPRUNED, page_index=on)
+        by_filter = msgspec.structs.replace(UNPRUNED, bloom_filters=on)
         read["pages", on] = _read(pages, _PAIR, by_page, "id = 777").stats.rows_scanned
         read["blooms", on] = _read(filters, _PAIR, by_filter, "word = 'w00777'").stats.rows_scanned
         read["none", on] = _read(none, _PAIR, by_filter, "word = 'w00777'").stats.rows_scanned
@@ -214,7 +204,7 @@ def _not_a_number(path: Path) -> dict[str, bool]:
     numbers = [0.5, float("nan"), -0.0]
     rows = pa.table({"id": [1, 2, 3], "x": numbers, "y": pa.array(numbers, pa.float32())})
     write_deltalake(str(path), rows)
-    asked = [_read(_pinned(path), columns, _NATIVE, f"{name} > 1").rows["id"].to_pylist() for name in ("x", "y")]
+    asked = [_read(_pinned(path), columns, UNPRUNED, f"{name} > 1").rows["id"].to_pylist() for name in ("x", "y")]
     return {"native_nan": asked == [[2], [2]]}
 
 
@@ -339,7 +329,7 @@ def _repeated(path: Path) -> dict[str, bool]:
     pinned, found = _pinned(path), []
     for _ in range(5):
         context = _session(1)
-        register_scan(context, pinned, _PAIR, _NATIVE)
+        register_scan(context, pinned, _PAIR, UNPRUNED)
         found.append(_answer(context, "SELECT word, sum(1 / (id + 1.5e0)) AS s FROM probed GROUP BY word").rows)
     return {"one_partition_repeats": all(rows.equals(found[0]) for rows in found)}
 
@@ -391,7 +381,7 @@ def _session(partitions: int) -> SessionContext:
 
 def _both(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return a table's rows by the native path and by the Delta reader."""
-    native, delta = (_read(_pinned(path), _PAIR, value).rows.to_pylist() for value in (_NATIVE, _DELTA))
+    native, delta = (_read(_pinned(path), _PAIR, value).rows.to_pylist() for value in (UNPRUNED, _DELTA))
     return native, delta
 
 

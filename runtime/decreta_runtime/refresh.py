@@ -28,13 +28,13 @@ from decreta_runtime.contract.errors import (
     SourceUnreadable,
 )
 from decreta_runtime.contract.manifest import Check, Manifest, ObjectEntry
-from decreta_runtime.contract.policy import Choice, RefreshValue, ScanValue
+from decreta_runtime.contract.policy import Choice, RefreshValue
 from decreta_runtime.contract.records import Done, RunRecord
 from decreta_runtime.execute import Execution, last_readers
 from decreta_runtime.guards import choose
 from decreta_runtime.pin import quarantine_of
 from decreta_runtime.place import Place
-from decreta_runtime.scan import Pinned, hides_nan, register_scan
+from decreta_runtime.scan import UNPRUNED, Pinned, hides_nan, register_scan
 from decreta_runtime.shadow import note_refresh
 from decreta_runtime.sources import SourceUnits, extract
 from decreta_runtime.units import Changed, changed_units
@@ -159,7 +159,7 @@ class Refresh:
 
     def _files(self, table: str, pinned: Pinned, files: Iterable[str], name: str) -> None:
         columns, named = self.execution.pack.manifest.read_by_run(name), replace(pinned, name=table)
-        scanned = register_scan(self.execution.context, named, columns, _READ, tuple(sorted(files)))
+        scanned = register_scan(self.execution.context, named, columns, UNPRUNED, tuple(sorted(files)))
         self.execution.scans.append(scanned)
 
     def _fed(self, name: str, base: Pinned, pinned: Pinned) -> Change:
@@ -450,14 +450,3 @@ _OF_A_PART = ("files_rewritten", "files_added", "undone")
 _CHANGE = "_change_type"
 _CAME, _WENT = ["insert", "update_postimage"], ["delete", "update_preimage"]
 """How Delta's change data feed calls rows that come and rows that go."""
-_READ = ScanValue(
-    path="native",
-    log_pruning=False,
-    pushdown=False,
-    page_index=False,
-    bloom_filters=False,
-    columns="all",
-    step_files=0,
-    step_values=0,
-)
-"""Files of a snapshot are read to compare their rows: there is nothing to prune by."""

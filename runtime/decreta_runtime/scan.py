@@ -52,6 +52,19 @@ class RowGroups(NamedTuple):
     """Least and greatest value of each row group that has other values than null."""
 
 
+UNPRUNED = ScanValue(
+    path="native",
+    log_pruning=False,
+    pushdown=False,
+    page_index=False,
+    bloom_filters=False,
+    columns="all",
+    step_files=0,
+    step_values=0,
+)
+"""How files are read of which nothing is to be left out: those that a run has just written, or compares whole."""
+
+
 @dataclass(frozen=True)
 class Pinned:
     """One version of one Delta table."""
