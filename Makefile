@@ -6,11 +6,12 @@ PACKS := code_graph retail
 LAKE ?= .decreta/lake
 SOURCE ?= python=stdlib:$(shell $(PYTHON) -c "import sysconfig; print(sysconfig.get_path('stdlib'))")
 
-.PHONY: help install install-run run generate test faults check probe bless docs bench bench-scans bench-regret clean
+.PHONY: help install install-run run generate test test-long faults check probe bless docs bench bench-scans bench-regret clean
 
 help:
 	@echo "make run       read the interpreter's standard library into $(LAKE) and show what it found"
 	@echo "make test      everything CI runs but the checks: own tests and generated ones"
+	@echo "make test-long  tests that take minutes: many replays, seeded causes, simulated epochs; CI runs them too"
 	@echo "make faults    every fault of tests/faults, as often as it can strike; takes most of an hour"
 	@echo "make check     ruff, mypy, import rules, dependencies, specs, generated files"
 	@echo "make generate  compile specs into generated/"
@@ -45,6 +46,9 @@ run: generate
 test: $(VENV)/.test
 	$(BIN)/python -m pytest tests -n 2
 	for pack in $(PACKS); do $(BIN)/decreta test $$pack || exit 1; done
+
+test-long: $(VENV)/.test
+	$(BIN)/python -m pytest tests -n 2 -m long
 
 faults: $(VENV)/.test
 	DECRETA_FAULTS=all $(BIN)/python -m pytest tests/faults -n 2
