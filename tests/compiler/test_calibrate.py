@@ -156,15 +156,15 @@ def not_worse(surface: Surface, told: Told) -> bool:
     """Whether no class was above 110 % of its cost at the declared rung, at that time, for two epochs in a row."""
     slack = 1.10 if surface.noise == 0 and surface.kind != "drifting" else 1.14
     bad = [
-        any(
-            cost > slack * surface.costs(surface.start, i)[name] + 1 for name, cost in surface.costs(rung, i).items()
-        )
+        any(cost > slack * surface.costs(surface.start, i)[name] + 1 for name, cost in surface.costs(rung, i).items())
         for i, rung in enumerate(told.rungs, 1)
     ]
     if surface.kind == "drifting":  # how it is now is compared with how it was: only what a step has done counts
         moved = [i for i in range(1, len(told.rungs)) if told.rungs[i] != told.rungs[i - 1]]
         bad = [flag and i in moved for i, flag in enumerate(bad)]
-    return not any(a and b and told.rungs[i] == told.rungs[i + 1] for i, (a, b) in enumerate(zip(bad, bad[1:], strict=False)))
+    return not any(
+        a and b and told.rungs[i] == told.rungs[i + 1] for i, (a, b) in enumerate(zip(bad, bad[1:], strict=False))
+    )
 
 
 KINDS = ("flat", "convex", "cliffed", "noisy", "drifting")

@@ -160,7 +160,9 @@ class _Epoch(NamedTuple):
             further = knob.next_to(state.trial, state.direction)
             if further is None:
                 return self._reversed(knob, state, "nothing is gained up to the end of the ladder")
-            return replace(state, trial=further, votes=(), why=f"{state.trial} is as {state.value} is: one rung further")
+            return replace(
+                state, trial=further, votes=(), why=f"{state.trial} is as {state.value} is: one rung further"
+            )
         if len(counts) >= self.bounds.patience:
             return self._reversed(knob, state, "no two votes agree")
         return replace(state, why=f"{vote.verdict}: {vote.why}")
@@ -205,7 +207,7 @@ class _Epoch(NamedTuple):
 
     def _verified(self, knob: Knob, state: KnobState) -> KnobState:
         """Return the state with its override's life made longer if it still gives what it was kept for."""
-        if state.expires is None or state.value == state.declared:
+        if state.expires is None or state.kept is None or state.value == state.declared:
             return state
         if self.sample.values.get(knob.name) == state.value and state.kept != self.number:
             vote = judge(knob, self.samples[str(state.kept)], self.seen, self.number, self.bounds)
@@ -230,7 +232,12 @@ def _start_trials(turn: _Epoch, knobs: Mapping[str, Knob], states: dict[str, Kno
             direction, trial = found
             anchor = turn.number if state.value == state.declared else state.anchor
             states[name] = replace(
-                state, trial=trial, direction=direction, before=turn.number, anchor=anchor, why=f"{trial} is to be tried"
+                state,
+                trial=trial,
+                direction=direction,
+                before=turn.number,
+                anchor=anchor,
+                why=f"{trial} is to be tried",
             )
             busy |= knob.metrics
 

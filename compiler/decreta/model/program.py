@@ -30,6 +30,7 @@ from decreta.model.spec import (
     ThresholdSpec,
 )
 from decreta.source import Document, Embedded, Path, SourceText, Span
+from decreta_runtime.contract.calibration import CalibrationLock
 from decreta_runtime.contract.capabilities import CapabilityFile, Volatility
 from decreta_runtime.contract.evidence import EvidenceLock
 from decreta_runtime.contract.manifest import (
@@ -267,7 +268,17 @@ class Worth:
         return str((Decimal(one) * Decimal(other)).quantize(Decimal("0.01"), rounding=ROUND_DOWN))
 
 
-OBEYED = ("check.filter_levels", "facts.small_file_bytes", "facts.text_bytes")
+OBEYED = (
+    "calibration.class_percent",
+    "calibration.clock_runs",
+    "calibration.deviations",
+    "calibration.patience",
+    "calibration.reversals",
+    "calibration.votes",
+    "check.filter_levels",
+    "facts.small_file_bytes",
+    "facts.text_bytes",
+)
 """Whole numbers that the compiler itself obeys, so that no environment sets them."""
 
 
@@ -305,6 +316,8 @@ class Resolved:
     environments: Mapping[str, Written[EnvironmentSpec]]
     evidence: Mapping[str, EvidenceLock]
     """What was seen of each environment's lake, as far as somebody looked."""
+    calibration: Mapping[str, CalibrationLock]
+    """What outcomes have made of thresholds, by environment."""
     capabilities: Mapping[str, CapabilityFile]
     code: Mapping[str, SourceText]
 
