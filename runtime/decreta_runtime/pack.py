@@ -302,6 +302,7 @@ class Pack:
         """Return what the ledger tells of this policy since a moment, for calibration. Raises DecretaError."""
         profile = choose(self.policy.session(SQL_WORKLOAD), SQL_WORKLOAD, None, self.policy, self._ledger)
         context = build_session(SQL_WORKLOAD, profile, self._tally.anew(), ())
+        context.enable_spark_functions()
         with self.lake.failures():
             return seen(self.manifest, self.policy, self.lake, context, since_us, features)
 

@@ -214,7 +214,7 @@ class _Epoch(NamedTuple):
             if not vote.veto and vote.verdict in ("same", "better"):
                 return replace(state, expires=self.number + knob.lasts, why="verified: it gives what it was kept for")
             state = replace(state, why=f"not verified: {vote.why}")
-        if self.number >= state.expires:
+        if state.expires is not None and self.number >= state.expires:
             return _expired(state, knob, self.number, state.why or "nothing was seen of it")
         return state
 

@@ -166,7 +166,8 @@ def _override(value: int | str, state: KnobState, epoch: int) -> Override:
     if proof is None or state.trial is not None:
         return Override(value, None, epoch, f"on trial beside {state.value}")
     last = proof.votes[-1]
-    words = f"{last.by} {last.before:,} -> {last.after:,} (ratio {last.low} to {last.high}), expires at epoch {state.expires}"
+    words = f"{last.by} {last.before:,} -> {last.after:,} (ratio {last.low} to {last.high})"
+    words += f", expires at epoch {state.expires}"
     return Override(value, len(proof.runs_after) or None, last.epoch, words)
 
 

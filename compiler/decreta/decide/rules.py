@@ -26,7 +26,16 @@ from decreta.model.facts import Fact, FactInfo, FactValue, Rows
 from decreta.model.program import OBEYED, Domain, RuleBook, Written
 from decreta.model.spec import DecisionSpec, RuleSpec, ThresholdSpec
 from decreta.source import Span
-from decreta_runtime.contract.policy import DOMAINS, Decision, Evidence, Exemption, Guard, Mode, Origin, RuleText
+from decreta_runtime.contract.policy import (
+    DOMAINS,
+    Decision,
+    Evidence,
+    Exemption,
+    Guard,
+    Mode,
+    Origin,
+    RuleText,
+)
 
 MEMORY: Guard = "within_memory_budget"
 """The guard that measures against a budget."""
@@ -268,7 +277,7 @@ class _Decider:
         )
 
     def _mode(self, subject: str, read: Iterable[str]) -> tuple[Mode, Exemption | None]:
-        """Return how far a decision is obeyed: in shadow where it rests on what an upgrade of the engine has changed."""
+        """Return how far a decision is obeyed: in shadow where an engine's upgrade has changed what it rests on."""
         mode, exemption = self.environment.mode(self.domain, subject)
         changed = [f for f in read if f.partition(".")[2] in self.environment.probed_otherwise and "." in f]
         if mode != "enforce" or not changed:

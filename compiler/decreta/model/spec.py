@@ -777,7 +777,7 @@ class RolloutSpec(Spec):
     exception: list[ExceptionSpec] = Field(default_factory=list)
     """Subjects whose mode differs."""
     calibration: Mode = "warn"
-    """`off`: the lock of calibration is passed over; `warn`: it proposes; `enforce`: what it tries and keeps is used."""
+    """`off`: its lock is passed over; `warn`: it proposes; `enforce`: what calibration tries and keeps is used."""
 
 
 class EnvironmentSpec(Spec):

@@ -18,8 +18,8 @@ from decreta.model import spec
 from decreta.model.files import PackFiles
 from decreta.model.program import Function, Object, Query, Relation, Resolved, Written
 from decreta.resolve.arguments import Binder
-from decreta.resolve.changes import changes
 from decreta.resolve.calibration import calibration_locks
+from decreta.resolve.changes import changes
 from decreta.resolve.evidence import evidence_locks
 from decreta.resolve.names import find, text_of
 from decreta.resolve.rulebook import rule_book
