@@ -73,7 +73,12 @@ class Loop:
         paths = os.pathsep.join([str(ROOT / "compiler"), str(ROOT / "runtime")])
         command = [sys.executable, "-m", "decreta", *args]
         done = subprocess.run(
-            command, cwd=self.folder, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True
+            command,
+            cwd=self.folder,
+            env=os.environ | {"PYTHONPATH": paths},
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             raise SystemExit(f"{' '.join(args)}\n{done.stdout}{done.stderr}")

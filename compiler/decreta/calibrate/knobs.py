@@ -17,20 +17,20 @@ def knobs_of(resolved: Resolved, environment: str, policy: PolicyFile) -> dict[s
     """Return the knobs that decisions of a policy read."""
     pinned = resolved.environments[environment].spec.thresholds
     found = {}
-    for name, threshold in resolved.rules.thresholds.items():
-        spec = threshold.spec
-        if spec.calibration is not None and name in policy.inputs and name not in pinned:
+    for name, how in resolved.rules.knobs.items():
+        if name in policy.inputs and name not in pinned:
+            spec = resolved.rules.thresholds[name].spec
             found[name] = Knob(
                 name,
                 spec.unit,
                 tuple(spec.ladder),
                 spec.value,
-                spec.calibration.objective,
-                tuple(spec.calibration.guards),
-                spec.calibration.samples,
-                float(spec.calibration.dead_band),
-                spec.calibration.cool_down,
-                spec.calibration.lasts,
+                how.objective,
+                how.guards,
+                how.samples,
+                how.dead_band,
+                how.cool_down,
+                how.lasts,
                 _features(policy, name),
             )
     return found

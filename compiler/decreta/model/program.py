@@ -30,7 +30,7 @@ from decreta.model.spec import (
     ThresholdSpec,
 )
 from decreta.source import Document, Embedded, Path, SourceText, Span
-from decreta_runtime.contract.calibration import CalibrationLock
+from decreta_runtime.contract.calibration import CalibrationLock, Metric
 from decreta_runtime.contract.capabilities import CapabilityFile, Volatility
 from decreta_runtime.contract.evidence import EvidenceLock
 from decreta_runtime.contract.manifest import (
@@ -283,6 +283,18 @@ OBEYED = (
 
 
 @dataclass(frozen=True)
+class Turning:
+    """How a threshold is turned by outcomes."""
+
+    objective: Metric
+    guards: tuple[Metric, ...]
+    samples: int
+    dead_band: float
+    cool_down: int
+    lasts: int
+
+
+@dataclass(frozen=True)
 class RuleBook:
     """All rules, thresholds and confidences that bear on a pack, the library's with the pack's laid over them."""
 
@@ -293,6 +305,8 @@ class RuleBook:
     decisions: tuple[Written[DecisionSpec], ...]
     """What people decided for single subjects, in all environments."""
     worth: Worth
+    knobs: Mapping[str, Turning] = field(default_factory=dict)
+    """Thresholds that `decreta calibrate` may turn."""
 
     def number(self, threshold: str) -> int:
         """Return the value of an integer threshold that the compiler itself obeys."""
