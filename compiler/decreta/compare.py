@@ -21,7 +21,7 @@ What = Literal["added", "removed", "value", "mode", "rule", "confidence", "evide
 
 APART: tuple[What, ...] = ("rule", "confidence", "evidence")
 """Changes after which the same is done as before."""
-CauseKind = Literal["input", "fact", "rule", "declaration", "rollout", "specs"]
+CauseKind = Literal["input", "calibration", "fact", "rule", "declaration", "rollout", "specs"]
 
 _VALUE = ("value", "baseline", "requires", "otherwise")
 _MODE = ("mode", "exemption")
@@ -150,9 +150,17 @@ def _read(rules: Mapping[str, RuleText], deciding: set[str], names: set[str]) ->
 
 def _moved_inputs(old: PolicyFile, new: PolicyFile) -> Iterator[Cause]:
     # One that only one of them has came or went with the rules and decisions that read it: no cause, but what followed.
+    turned = _calibrated(old) | _calibrated(new)
     for name in sorted(old.inputs.keys() & new.inputs.keys()):
         if old.inputs[name] != new.inputs[name]:
-            yield Cause("input", f"{name} {brief(old.inputs[name])} → {brief(new.inputs[name])}")
+            words = f"{name} {brief(old.inputs[name])} → {brief(new.inputs[name])}"
+            yield Cause("calibration", f"{words} (calibrated)") if name in turned else Cause("input", words)
+
+
+def _calibrated(policy: PolicyFile) -> set[str]:
+    """Return the thresholds that calibration has turned, of those that a decision read."""
+    decisions = (d for section, _ in DOMAINS.values() for d in getattr(policy, section).values())
+    return {e.fact for decision in decisions for e in decision.evidence_sources if e.source == "calibrated"}
 
 
 def _named(rules: Mapping[str, RuleText], names: set[str]) -> dict[str, RuleText]:

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from decreta.model import spec
 from decreta_runtime.contract import manifest, policy, records
+from decreta_runtime.contract.calibration import CalibrationLock
 from decreta_runtime.contract.capabilities import CapabilityFile
 from decreta_runtime.contract.evidence import EvidenceLock, Observations
 from decreta_runtime.contract.integrity import Verification
@@ -59,6 +60,7 @@ _ARTEFACTS = {
     "profile": Profile,
     "observations": Observations,
     "evidence": EvidenceLock,
+    "calibration": CalibrationLock,
 }
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _EXAMPLES: dict[str, list[Any]] = {

@@ -21,6 +21,7 @@ from datafusion import DataFrame, SQLOptions
 from decreta_runtime.access import said_by
 from decreta_runtime.arrow import arrow_type, plain
 from decreta_runtime.calls import require_engine_functions
+from decreta_runtime.contract.calibration import Seen
 from decreta_runtime.contract.errors import DecretaError, InputInvalid, LakeUnusable
 from decreta_runtime.contract.evidence import Observations
 from decreta_runtime.contract.integrity import Verification
@@ -44,6 +45,7 @@ from decreta_runtime.reading import Reading
 from decreta_runtime.record import Ledger, last_run
 from decreta_runtime.refresh import Days
 from decreta_runtime.run import RunResult, run
+from decreta_runtime.samples import seen
 from decreta_runtime.scan import Pinned, quote
 from decreta_runtime.selection import needed
 from decreta_runtime.session import build_session
@@ -295,6 +297,14 @@ class Pack:
     def observe(self, runs: int) -> Observations:
         """Return what is seen of the last complete run's tables, and of relations in the newest `runs` of them."""
         return observe(self.manifest, self.policy.environment, self.lake, self._bound(), runs)
+
+    def samples(self, since_us: int, features: Mapping[str, bool]) -> Seen:
+        """Return what the ledger tells of this policy since a moment, for calibration. Raises DecretaError."""
+        profile = choose(self.policy.session(SQL_WORKLOAD), SQL_WORKLOAD, None, self.policy, self._ledger)
+        context = build_session(SQL_WORKLOAD, profile, self._tally.anew(), ())
+        context.enable_spark_functions()
+        with self.lake.failures():
+            return seen(self.manifest, self.policy, self.lake, context, since_us, features)
 
     def pinned(self, dataset: str) -> Pinned:
         """Return the version of a dataset that readers of this pack see."""

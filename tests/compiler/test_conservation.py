@@ -25,6 +25,7 @@ INFORMS = {
         "ConfidenceSpec",
         "bound",
     ),  # read where a lock bounds a column that look-ups compare: tests/compiler/test_evidence.py
+    ("ConfidenceSpec", "calibrated"),  # read where a lock of calibration turns a threshold
     ("BudgetSpec", "because"),
     ("RelationParameter", "summary"),
     ("RelationsParameter", "summary"),

@@ -215,7 +215,8 @@ def _facts(evidence: Sequence[Evidence]) -> list[str]:
     for fact in evidence:
         unit = (fact.unit.removesuffix("s") if fact.value == 1 else fact.unit) if fact.unit else ""
         unit = f" {unit}" if unit and fact.value is not None else ""
-        seen = f"{'run' if fact.runs else 'table version'} {fact.version}" if fact.version is not None else ""
+        what = "epoch" if fact.source == "calibrated" else "run" if fact.runs else "table version"
+        seen = f"{what} {fact.version}" if fact.version is not None else ""
         runs = f"of {fact.runs} run{'s' if fact.runs != 1 else ''}" if fact.runs else ""
         more = ", ".join(part for part in (seen, runs, fact.derivation or "") if part)
         rows.append((fact.fact, f"{_plain(fact.value)}{unit}", fact.source, fact.confidence, more))

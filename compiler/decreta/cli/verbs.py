@@ -15,6 +15,7 @@ VERBS = {
     "print": "decreta.cli.print",
     "suggest": "decreta.cli.suggest",
     "observe": "decreta.cli.observe",
+    "calibrate": "decreta.cli.calibrate",
     "completion": "decreta.cli.completion",
     "run": "decreta_runtime.cli.run",
     "maintain": "decreta_runtime.cli.maintain",

@@ -12,6 +12,7 @@ from decreta.diagnostics import Related, Report, did_you_mean
 from decreta.model.program import OBEYED, Resolved, Worth, Written
 from decreta.model.spec import DecisionSpec, EnvironmentSpec, Mode, ValidationMode
 from decreta.source import Span
+from decreta_runtime.contract.calibration import KnobState, in_force
 from decreta_runtime.contract.capabilities import FEATURES, CapabilityFile, FunctionSeen
 from decreta_runtime.contract.policy import DOMAINS, Bindings, Exemption, SourceBinding, TableBinding
 
@@ -23,6 +24,15 @@ class Unit(NamedTuple):
 
     name: str
     place: Span
+
+
+class Override(NamedTuple):
+    """A threshold's value by calibration, with its proof in words."""
+
+    value: int | str
+    runs: int | None
+    epoch: int
+    derivation: str
 
 
 @dataclass
@@ -43,6 +53,10 @@ class Environment:
     version: str
     """Of the pack: what exemptions expire by."""
     pack_mode: ValidationMode
+    calibrated: Mapping[str, Override] = field(default_factory=dict)
+    """Thresholds that calibration has turned, and why."""
+    probed_otherwise: frozenset[str] = frozenset()
+    """What the engine that calibration trusts was seen to have, or not, unlike this one."""
     _read: set[str] = field(default_factory=set)
 
     def declared(self) -> Iterator[Written[DecisionSpec]]:
@@ -103,6 +117,8 @@ def read_environment(
         _check_promises(written, capability, report)
     inputs = _inputs(written, resolved, report)
     bindings = _bindings(written, resolved, report)
+    calibrated = _overrides(name, written, resolved, inputs, capability)
+    inputs |= {knob: override.value for knob, override in calibrated.items()}
     _check_rollout(written, resolved, report)
     if report.failed or capability is None:
         return None
@@ -119,7 +135,51 @@ def read_environment(
         resolved.rules.worth,
         resolved.header.spec.version,
         resolved.header.spec.validation_mode,
+        calibrated,
+        _probed_otherwise(name, written, resolved, capability),
     )
+
+
+def _overrides(
+    name: str,
+    written: Written[EnvironmentSpec],
+    resolved: Resolved,
+    inputs: Mapping[str, int | str],
+    capability: CapabilityFile | None,
+) -> dict[str, Override]:
+    """Return what calibration has made of thresholds that this environment does not set itself."""
+    lock = resolved.calibration.get(name)
+    if lock is None or capability is None or written.spec.rollout.calibration != "enforce":
+        return {}
+    found = {}
+    for knob, state in lock.knobs.items():
+        threshold = resolved.rules.thresholds.get(knob)
+        value = in_force(lock, knob, resolved.header.spec.version, capability.features)
+        known = threshold is not None and threshold.spec.value == state.declared and value in threshold.spec.ladder
+        if value is not None and known and knob not in written.spec.thresholds and knob in inputs:
+            found[knob] = _override(value, state, lock.epoch)
+    return found
+
+
+def _override(value: int | str, state: KnobState, epoch: int) -> Override:
+    proof = state.proof
+    if proof is None or state.trial is not None:
+        return Override(value, None, epoch, f"on trial beside {state.value}")
+    last = proof.votes[-1]
+    words = f"{last.by} {last.before:,} -> {last.after:,} (ratio {last.low} to {last.high})"
+    words += f", expires at epoch {state.expires}"
+    return Override(value, len(proof.runs_after) or None, last.epoch, words)
+
+
+def _probed_otherwise(
+    name: str, written: Written[EnvironmentSpec], resolved: Resolved, capability: CapabilityFile
+) -> frozenset[str]:
+    """Return the features in which this engine differs from the one that calibration trusts."""
+    lock = resolved.calibration.get(name)
+    if lock is None or written.spec.rollout.calibration != "enforce" or lock.engine == dict(capability.engine):
+        return frozenset()
+    names = lock.features.keys() | capability.features.keys()
+    return frozenset(n for n in names if lock.features.get(n) != capability.features.get(n))
 
 
 def _check_promises(written: Written[EnvironmentSpec], capability: CapabilityFile, report: Report) -> None:

@@ -26,7 +26,16 @@ from decreta.model.facts import Fact, FactInfo, FactValue, Rows
 from decreta.model.program import OBEYED, Domain, RuleBook, Written
 from decreta.model.spec import DecisionSpec, RuleSpec, ThresholdSpec
 from decreta.source import Span
-from decreta_runtime.contract.policy import DOMAINS, Decision, Evidence, Guard, RuleText
+from decreta_runtime.contract.policy import (
+    DOMAINS,
+    Decision,
+    Evidence,
+    Exemption,
+    Guard,
+    Mode,
+    Origin,
+    RuleText,
+)
 
 MEMORY: Guard = "within_memory_budget"
 """The guard that measures against a budget."""
@@ -248,7 +257,9 @@ class _Decider:
         read = sorted({*(fact for p in asked for fact in p.facts), *rule.takes, *chosen.held.takes})
         value, otherwise = self._values(rule.written, row)
         self._taken.add(rule.name)
-        mode, exemption = self.environment.mode(self.domain, subject)
+        mode, exemption = self._mode(subject, read)
+        turned = self._turned(chosen.tried, rule)
+        origin: Origin = "calibrated" if turned else "derived"
         return Decision(
             value=value,
             baseline=self._value(baseline.written, "then", baseline.written.spec.then, row),
@@ -256,14 +267,44 @@ class _Decider:
             otherwise=otherwise,
             mode=mode,
             exemption=exemption,
-            origin="baseline" if rule is baseline else "derived",
+            origin="baseline" if rule is baseline else origin,
             rule=rule.name,
             passed_over=tuple(other.name for other in chosen.tried if other is not rule),
             confidence_score=chosen.confidence,
             fallback_reason=chosen.reason,
-            evidence_sources=tuple(self._evidence(fact, row) for fact in read),
+            evidence_sources=(*(self._evidence(fact, row) for fact in read), *turned),
             choice_id=_choice_id(self.domain, subject, rule.name, value),
         )
+
+    def _mode(self, subject: str, read: Iterable[str]) -> tuple[Mode, Exemption | None]:
+        """Return how far a decision is obeyed: in shadow where an engine's upgrade has changed what it rests on."""
+        mode, exemption = self.environment.mode(self.domain, subject)
+        changed = [f for f in read if f.partition(".")[2] in self.environment.probed_otherwise and "." in f]
+        if mode != "enforce" or not changed:
+            return mode, exemption
+        reason = f"the engine was probed otherwise: {', '.join(changed)}"
+        return "warn", Exemption(reason=reason, until=self.environment.version)
+
+    def _turned(self, tried: Iterable[Rule], rule: Rule) -> tuple[Evidence, ...]:
+        """Return the thresholds that calibration has turned, of those that a decision read."""
+        names = {name for other in tried for p in other.predicates for name in p.inputs}
+        names |= {*_asked_for((rule.written.spec.then, rule.written.spec.otherwise))}
+        found = []
+        for name in sorted(names & self.environment.calibrated.keys()):
+            override = self.environment.calibrated[name]
+            found.append(
+                Evidence(
+                    fact=name,
+                    value=override.value,
+                    source="calibrated",
+                    confidence=self.environment.worth.of("calibrated"),
+                    unit=self.thresholds[name].spec.unit,
+                    version=override.epoch,
+                    runs=override.runs,
+                    derivation=override.derivation,
+                )
+            )
+        return tuple(found)
 
     def check_values(self, row: Row) -> None:
         """Report values that do not fit, also of rules that no subject of this pack takes."""

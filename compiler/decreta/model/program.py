@@ -30,6 +30,7 @@ from decreta.model.spec import (
     ThresholdSpec,
 )
 from decreta.source import Document, Embedded, Path, SourceText, Span
+from decreta_runtime.contract.calibration import CalibrationLock, Metric
 from decreta_runtime.contract.capabilities import CapabilityFile, Volatility
 from decreta_runtime.contract.evidence import EvidenceLock
 from decreta_runtime.contract.manifest import (
@@ -267,8 +268,30 @@ class Worth:
         return str((Decimal(one) * Decimal(other)).quantize(Decimal("0.01"), rounding=ROUND_DOWN))
 
 
-OBEYED = ("check.filter_levels", "facts.small_file_bytes", "facts.text_bytes")
+OBEYED = (
+    "calibration.class_percent",
+    "calibration.clock_runs",
+    "calibration.deviations",
+    "calibration.patience",
+    "calibration.reversals",
+    "calibration.votes",
+    "check.filter_levels",
+    "facts.small_file_bytes",
+    "facts.text_bytes",
+)
 """Whole numbers that the compiler itself obeys, so that no environment sets them."""
+
+
+@dataclass(frozen=True)
+class Turning:
+    """How a threshold is turned by outcomes."""
+
+    objective: Metric
+    guards: tuple[Metric, ...]
+    samples: int
+    dead_band: float
+    cool_down: int
+    lasts: int
 
 
 @dataclass(frozen=True)
@@ -282,6 +305,8 @@ class RuleBook:
     decisions: tuple[Written[DecisionSpec], ...]
     """What people decided for single subjects, in all environments."""
     worth: Worth
+    knobs: Mapping[str, Turning] = field(default_factory=dict)
+    """Thresholds that `decreta calibrate` may turn."""
 
     def number(self, threshold: str) -> int:
         """Return the value of an integer threshold that the compiler itself obeys."""
@@ -305,6 +330,8 @@ class Resolved:
     environments: Mapping[str, Written[EnvironmentSpec]]
     evidence: Mapping[str, EvidenceLock]
     """What was seen of each environment's lake, as far as somebody looked."""
+    calibration: Mapping[str, CalibrationLock]
+    """What outcomes have made of thresholds, by environment."""
     capabilities: Mapping[str, CapabilityFile]
     code: Mapping[str, SourceText]
 

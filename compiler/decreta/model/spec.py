@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
+from decreta_runtime.contract.calibration import Metric
+
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]
 """A name becomes a file, an SQL and a Python name; 63 is the shortest limit among the engines we print for."""
 Subject = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?$", max_length=127)]
@@ -565,6 +567,23 @@ Whole = Annotated[int, Field(ge=0, lt=2**53)]
 """A number that JSON and the engine hold exactly, with room beside it."""
 
 
+class CalibrationSpec(Spec):
+    """How a threshold is turned by what comes of it: `decreta calibrate` tries its ladder rung by rung."""
+
+    objective: Metric
+    """The counter that is to fall."""
+    guards: list[Metric] = Field(default_factory=list)
+    """Counters that may not rise by more than `calibration.class_percent`."""
+    samples: int = Field(ge=1)
+    """Runs, or openings of a pack, that an epoch must have for the objective to count."""
+    dead_band: Annotated[str, StringConstraints(pattern=r"^0\.\d\d$")]
+    """A share such as "0.02": what changes by less is as it was."""
+    cool_down: int = Field(ge=0)
+    """Epochs that it rests after a trial that came to nothing."""
+    lasts: int = Field(ge=1)
+    """Epochs that an override holds unless it is verified before."""
+
+
 class ThresholdSpec(Spec):
     """A number that decides something: its value is one rung of its ladder."""
 
@@ -578,6 +597,8 @@ class ThresholdSpec(Spec):
     """All values that the threshold may have, in order."""
     because: str
     """Why this value."""
+    calibration: CalibrationSpec | None = None
+    """Makes it a knob; left out, people alone turn it."""
 
 
 class RuleSpec(Spec):
@@ -646,6 +667,8 @@ class ConfidenceSpec(Spec):
     """Of what people wrote."""
     lineage: Confidence | None = None
     """Of what syntax trees say."""
+    calibrated: Confidence | None = None
+    """Of a threshold that outcomes have turned."""
     statistics: Confidence | None = None
     """Of a fact that all files of the table say; the share of those that do multiplies it."""
     bound: Confidence | None = None
@@ -753,6 +776,8 @@ class RolloutSpec(Spec):
     """Domain → its mode."""
     exception: list[ExceptionSpec] = Field(default_factory=list)
     """Subjects whose mode differs."""
+    calibration: Mode = "warn"
+    """`off`: its lock is passed over; `warn`: it proposes; `enforce`: what calibration tries and keeps is used."""
 
 
 class EnvironmentSpec(Spec):

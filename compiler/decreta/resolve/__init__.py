@@ -18,6 +18,7 @@ from decreta.model import spec
 from decreta.model.files import PackFiles
 from decreta.model.program import Function, Object, Query, Relation, Resolved, Written
 from decreta.resolve.arguments import Binder
+from decreta.resolve.calibration import calibration_locks
 from decreta.resolve.changes import changes
 from decreta.resolve.evidence import evidence_locks
 from decreta.resolve.names import find, text_of
@@ -88,6 +89,7 @@ class _Resolver:
             rules,
             environments,
             evidence_locks(self.files, environments, self.report),
+            calibration_locks(self.files, environments, self.report),
             capabilities,
             {path: text for path, text in self.files.texts.items() if path.startswith("code/")},
         )

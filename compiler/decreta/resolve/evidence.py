@@ -15,6 +15,7 @@ from decreta.source import SourceText
 from decreta_runtime.contract.evidence import EVIDENCE_FORMAT, EvidenceLock, Seen
 
 _FOLDER, _ENDING = "locks/", "evidence.json"
+_OTHER = "calibration.json"
 _ANEW = "write it anew: delete it and run `decreta observe`"
 _TABLE_FACTS = {n: i for n, i in DATASET_FACTS.items() if i.source == "statistics" and n not in COLUMN_FACTS}
 _OF_COLUMNS = {name: DATASET_FACTS[name] for name in COLUMN_FACTS}
@@ -29,9 +30,13 @@ def evidence_locks(files: PackFiles, environments: Collection[str], report: Repo
         if not path.startswith(_FOLDER):
             continue
         name, _, ending = path.removeprefix(_FOLDER).partition(".")
+        if ending == _OTHER:
+            continue
         if ending != _ENDING or name not in environments:
             hint = did_you_mean(name, environments)
-            help = hint if ending == _ENDING else f"locks are named `<environment>.{_ENDING}`"
+            help = (
+                hint if ending == _ENDING else f"locks are named `<environment>.{_ENDING}` or `<environment>.{_OTHER}`"
+            )
             report.error("D205", f"`{path}` is of no environment", text.span(0, 0), help=help)
         elif (lock := _lock(text, report)) is not None:
             found[name] = lock

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from decreta.diagnostics import Related, Report, did_you_mean
 from decreta.model import spec
 from decreta.model.files import PackFiles
-from decreta.model.program import OBEYED, Domain, RuleBook, Worth, Written
+from decreta.model.program import OBEYED, Domain, RuleBook, Turning, Worth, Written
 from decreta.validate import validate
 
 M = TypeVar("M", bound=BaseModel)
@@ -50,7 +50,19 @@ def rule_book(sources: tuple[PackFiles, ...], report: Report) -> RuleBook:
     for name in OBEYED:
         _whole_number(name, thresholds, sources[0], report)
     worth = Worth(spec.ConfidenceSpec(**confidence))
-    return RuleBook(domains, rules, thresholds, budgets, tuple(decisions), worth)
+    knobs = {name: turning for name, written in thresholds.items() if (turning := _turning(written, report))}
+    return RuleBook(domains, rules, thresholds, budgets, tuple(decisions), worth, knobs)
+
+
+def _turning(threshold: Written[spec.ThresholdSpec], report: Report) -> Turning | None:
+    """Return how a threshold is turned, None if people alone turn it; report one that nothing can turn."""
+    how = threshold.spec.calibration
+    if how is None:
+        return None
+    if threshold.spec.id in OBEYED:
+        help = "it holds for all environments alike: leave `calibration` out"
+        report.error("D203", f"`{threshold.spec.id}` is no knob", threshold.key("calibration"), help=help)
+    return Turning(how.objective, tuple(how.guards), how.samples, float(how.dead_band), how.cool_down, how.lasts)
 
 
 def _whole_number(

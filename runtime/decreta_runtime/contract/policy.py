@@ -36,7 +36,7 @@ Guard = Literal[
 Mode = Literal["off", "warn", "enforce"]
 Origin = Literal["declared", "calibrated", "derived", "baseline"]
 FallbackReason = Literal["unknown_fact", "low_confidence"]
-FactSource = Literal["declared", "lineage", "statistics", "outcome", "capability", "assumed"]
+FactSource = Literal["declared", "lineage", "statistics", "outcome", "capability", "assumed", "calibrated"]
 OnViolation = Literal["refuse", "quarantine", "record"]
 CheckTime = Literal["compile", "write", "run"]
 
@@ -448,6 +448,14 @@ class Policy:
     def engine(self) -> Choice[dict[str, str]]:
         """Return the engine versions that the policy was compiled for."""
         return Choice(self.__file.capabilities.engine, "/capabilities/engine")
+
+    def numbers(self) -> dict[str, int | str]:
+        """Return the thresholds and budgets that its decisions were made with."""
+        return {name: value for name, value in self.__file.inputs.items() if not isinstance(value, bool)}
+
+    def rule_inputs(self) -> dict[str, tuple[str, ...]]:
+        """Return what each rule that a decision names reads of thresholds and budgets."""
+        return {name: rule.inputs for name, rule in self.__file.rules.items()}
 
     def unresolved(self, pointers: Iterable[str]) -> set[str]:
         """Return those of some JSON pointers that name nothing which stands in this policy."""
