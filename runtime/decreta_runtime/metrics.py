@@ -19,7 +19,8 @@ _PREDICATE = re.compile(r"\bpredicate=")
 """How the engine writes that a scan filters: what the statement says, or what a join learns while it runs."""
 _FULLY_MATCHED = "page_index_pages_skipped_by_fully_matched"
 _ROWS_PRUNED, _ROWS_MATCHED = "pushdown_rows_pruned", "pushdown_rows_matched"
-_COUNTS = ("bytes_scanned", "files_opened", "output_rows", _ROWS_PRUNED, _ROWS_MATCHED, _FULLY_MATCHED)
+_FOOTERS = "metadata_load_time"
+_COUNTS = ("bytes_scanned", "files_opened", "output_rows", _ROWS_PRUNED, _ROWS_MATCHED, _FULLY_MATCHED, _FOOTERS)
 _ROW_GROUPS = "row_groups_pruned_statistics"
 _BLOOMS = "row_groups_pruned_bloom_filter"
 _PAGES = "page_index_pages_pruned"
@@ -42,6 +43,8 @@ class ScanStats(Struct, frozen=True, kw_only=True):
     """Pages that the page index leaves of the row groups read; of the columns that a filter names alone."""
     pages_total: int | None
     rows_scanned: int | None
+    footer_seconds: float | None
+    """Time that scans waited for footers, all files together; next to none where the session still had them."""
     seconds: float
     scans: dict[str, str]
     ladder: dict[str, Ladder] = {}
@@ -86,6 +89,7 @@ def scan_stats(
         pages_read=known.get(f"{_PAGES}.kept"),
         pages_total=known.get(f"{_PAGES}.total"),
         rows_scanned=known.get("output_rows"),
+        footer_seconds=known.get(_FOOTERS, 0) / 1e9 if native else None,
         seconds=round(seconds, 6),
         scans={name: scanned.path for name, scanned in scans.items()},
         ladder={name: _ladder(scanned, read[name], (narrowed or {}).get(name)) for name, scanned in scans.items()},

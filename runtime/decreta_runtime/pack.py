@@ -20,6 +20,7 @@ from datafusion import DataFrame, SQLOptions
 
 from decreta_runtime.access import said_by
 from decreta_runtime.arrow import arrow_type, plain
+from decreta_runtime.caches import note_caches
 from decreta_runtime.calls import require_engine_functions
 from decreta_runtime.contract.calibration import Seen
 from decreta_runtime.contract.errors import DecretaError, InputInvalid, LakeUnusable
@@ -361,6 +362,7 @@ class Pack:
             profile = choose(self.policy.session(workload), workload, None, self.policy, self._ledger)
             context = build_session(workload, profile, self._tally, scalar_functions(self._pack))
             note_session(self._ledger, workload, profile, self.policy)
+            note_caches(self._ledger, workload, profile, context)
             require_engine_functions(context, workload, self.manifest, self.policy, self._ledger)
             self._readings[workload] = Reading(
                 self._pack, self.policy, self.lake, self._bound(), self._ledger, context, profile
@@ -391,7 +393,9 @@ class Pack:
         rows = plain(pa.Table.from_batches(batches, None if batches else frame.schema()))
         stats = scan_stats(frame.execution_plan(), scans, seconds, reading.narrowed if entry else None)
         workload = entry.workload if entry else SQL_WORKLOAD
-        detail = QueryDetail(workload=workload, shape=entry is not None, ladder=stats.ladder)
+        detail = QueryDetail(
+            workload=workload, shape=entry is not None, ladder=stats.ladder, footer_seconds=stats.footer_seconds
+        )
         self._note(subject, reading.profile, rows.num_rows, stats, detail)
         return Answer(rows, stats)
 

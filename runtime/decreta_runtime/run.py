@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from decreta_runtime.arrow import require
+from decreta_runtime.caches import note_caches
 from decreta_runtime.calls import require_engine_functions
 from decreta_runtime.changes import Changes
 from decreta_runtime.checks import Violation, ask_after, asked_at, note_proven
@@ -286,6 +287,7 @@ def _begin(
     ledger.add("step", workload, "session", profile.pointer)
     require_engine_functions(context, workload, pack.manifest, policy, ledger)
     note_session(ledger, workload, profile, policy)
+    note_caches(ledger, workload, profile, context)
     places = Places(
         context, policy, profile.value.spill_buffer_bytes, lake.spill(identity.pack, ledger.attempt), ledger
     )

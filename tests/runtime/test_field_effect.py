@@ -524,7 +524,7 @@ def test_every_action_of_a_full_run_of_each_pack_names_its_entry(
     opened = decreta_runtime.open(str(subjects[pack].pack), lake=str(tmp_path / "lake"))
     rows = pa.table(DeltaTable(str(tmp_path / "lake/_decreta/ledger")).scan().read_all()).to_pylist()
     assert {row["kind"] for row in rows} == {
-        "step", "scan", "write", "refresh", "index", "maintenance", "guard", "check", "query",
+        "step", "scan", "write", "refresh", "index", "maintenance", "guard", "check", "query", "cache",
     }  # fmt: skip
     pointers = {row["pointer"] for row in rows}
     assert None not in pointers and not opened.policy.unresolved(pointers)

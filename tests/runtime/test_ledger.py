@@ -265,6 +265,26 @@ def test_cost_by_relation_at_a_price(ran: Path) -> None:
     assert twice["best_sale"]["cost"] == 2 * row["cost"]
 
 
+def test_caches_of_sessions_and_what_they_spare(ran: Path) -> None:
+    with decreta_runtime.open(str(ran)) as pack:
+        workload = pack.manifest.queries["revenue_of"].workload
+        settings = pack.policy.session(workload).value.settings
+        for customer in (1, 2, 1):
+            pack.query("revenue_of", customer=customer)
+    rows = asked(ran, f"SELECT cache, size_limit, pointer, entries FROM ledger_cache WHERE workload = '{workload}'")
+    names = {"footers": "metadata_cache", "listing": "list_files_cache", "statistics": "file_statistics_cache"}
+    for row in rows:
+        setting = f"datafusion.runtime.{names.pop(row['cache'])}_limit" if row["cache"] in names else None
+        if setting is not None:
+            assert row["size_limit"] == settings[setting].value
+            assert row["pointer"].endswith(setting) and row["entries"] is None
+    assert not names, "each cache is told of"
+    found = {(row["shape"], row["workload"]): row for row in ready(ran, "caches")}
+    spared = found["revenue_of", workload]
+    assert spared["later"] == 2 and spared["later_ms"] > 0
+    assert spared["first_footers_ms"] is not None and spared["later_footers_ms"] is not None
+
+
 def test_the_verb(ran: Path, decreta: Command, tmp_path: Path) -> None:
     def ask(*args: str) -> Any:
         return decreta("ledger", str(ran), "--lake", str(lake_of(ran)), *args, module="decreta_runtime", cwd=tmp_path)

@@ -7,14 +7,16 @@ from typing import Any, Literal
 from msgspec import Struct
 
 Kind = Literal[
-    "step", "scan", "write", "refresh", "index", "decision", "guard", "check", "query", "shadow", "maintenance"
+    "step", "scan", "write", "refresh", "index", "decision", "guard", "check", "query", "shadow", "maintenance", "cache"
 ]
 
 Done = Literal["written", "kept", "carried", "looked"]
 """What a run did to bring an object or relation up to date: wrote it or a part of it, took it over from an earlier
 attempt or from the last run, or looked at what others have written."""
 
-DECIDED: frozenset[Kind] = frozenset(("scan", "write", "refresh", "index", "decision", "guard", "check", "maintenance"))
+DECIDED: frozenset[Kind] = frozenset(
+    ("scan", "write", "refresh", "index", "decision", "guard", "check", "maintenance", "cache")
+)
 """Kinds of actions that always follow from an entry of the policy; steps and queries may stand without."""
 
 
@@ -329,3 +331,16 @@ class QueryDetail(Struct, frozen=True, kw_only=True):
     """Whether the subject is a query shape of the pack, and no statement that somebody typed."""
     ladder: dict[str, Ladder]
     """Dataset → how it was read."""
+    footer_seconds: float | None = None
+    """Time that its scans waited for footers, all files together; next to none where the session still had them."""
+
+
+class CacheDetail(Struct, frozen=True, kw_only=True):
+    """The `detail` of a row of kind `cache`: one of the caches of a session, when it was built."""
+
+    limit: str
+    """Bytes that it may grow to, as the engine writes them."""
+    entries: int | None
+    """Null: the engine does not tell."""
+    hits: int | None
+    """Null likewise; the ready query `caches` compares first and later reads instead."""
