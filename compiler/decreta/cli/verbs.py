@@ -9,6 +9,7 @@ VERBS = {
     "test": "decreta.cli.test",
     "explain": "decreta.cli.explain",
     "policy": "decreta.cli.policy",
+    "compare": "decreta.cli.compare",
     "schema": "decreta.cli.schema",
     "template": "decreta.cli.template",
     "lineage": "decreta.cli.lineage",
