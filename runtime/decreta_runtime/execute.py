@@ -150,14 +150,10 @@ class Execution:
         Raises CheckViolated; then nothing of it is committed.
         """
         start = time.perf_counter()
-        asked = asked_at("write", name, self.pack.manifest, self.policy)
-        aside = self._aside(name, asked, choice)
-        sieve = Sieve(name, columns, asked, None if aside is None else aside.add, self.ledger)
-        frame = self._sorted(name, rows, columns, choice, sieve.columns())
+        tried = _Tried(self, name, rows, columns, choice)
         key = key_text(self.pack.manifest.key_of(name))
-        batches = sieve.through(_batches(name, frame))
-        done = self._commit(name, batches, self.schemas[name].columns, key, choice, part)
-        pinned, read = done.pinned, self._reading(frame)
+        done = self._commit(name, tried.again, self.schemas[name].columns, key, choice, part)
+        pinned, read, sieve, aside = done.pinned, self._reading(tried.frame), tried.sieve, tried.aside
         self.context.deregister_table(rows)
         action = _ACTIONS[part is None, part is not None and part.predicate is None]
         self.register(self._maintained(name, pinned), columns, action)
@@ -165,6 +161,7 @@ class Execution:
         if part is not None:
             apart |= _rewritten(pinned, part.base)
             apart |= {} if done.undone is None else {"undone": done.undone}
+        apart |= {"conflicts": done.conflicts} if done.conflicts else {}
         detail = self._detail(read, **apart)
         figures = {"rows_read": read.rows, "bytes_scanned": read.bytes, "memory_bytes": done.memory_bytes}
         self._written(outcome(pinned, action), name, done.rows, start, choice, detail, **figures)
@@ -173,7 +170,7 @@ class Execution:
         if aside is not None:
             self._store_aside(name, aside, choice)
 
-    def _aside(self, name: str, asked: Sequence[Asked], choice: Choice[WriteValue]) -> Place | None:
+    def aside(self, name: str, asked: Sequence[Asked], choice: Choice[WriteValue]) -> Place | None:
         """Begin to gather the rows that checks take out, where others wait for their write; None if none may."""
         if not any(a.sets_aside for a in asked):
             return None
@@ -185,8 +182,8 @@ class Execution:
         start, beside = time.perf_counter(), name + QUARANTINE
         columns = self.pack.manifest.quarantine_columns_of(name)
         choice, _ = self._finished(beside, staged, choice)
-        frame = self._sorted(beside, f"{beside}__staged", columns, choice)
-        done = self._commit(beside, _batches(beside, frame), columns, key_text(None), choice)
+        frame = self.ordered(beside, f"{beside}__staged", columns, choice)
+        done = self._commit(beside, lambda: _batches(beside, frame), columns, key_text(None), choice)
         self.places.drop(f"{beside}__staged")
         self.put_aside(name, self._maintained(name, done.pinned), "written")
         self._written(outcome(done.pinned, "written"), beside, done.rows, start, choice)
@@ -198,9 +195,10 @@ class Execution:
         )
         return maintainer.after_write(name, written).pinned
 
-    def _sorted(
+    def ordered(
         self, name: str, rows: str, columns: tuple[Column, ...], choice: Choice[WriteValue], more: str = ""
     ) -> DataFrame:
+        """Return rows in the order that the policy has them written."""
         order = ", ".join(quote(column) for column in choice.value.sort)
         listed = ", ".join(quote(column.name) for column in columns) + more
         ordered = f" ORDER BY {order}" if order else ""
@@ -209,7 +207,7 @@ class Execution:
     def _commit(
         self,
         name: str,
-        batches: Iterator[pa.RecordBatch],
+        batches: Callable[[], Iterator[pa.RecordBatch]],
         columns: tuple[Column, ...],
         key: str,
         choice: Choice[WriteValue],
@@ -218,6 +216,8 @@ class Execution:
         path = self.lake.dataset(self.identity.pack, name)
         ordered = self.profile.value.ordered_writes
         done = write(name, path, batches, columns, key, choice.value, self.identity, part, ordered=ordered)
+        if done.conflicts:
+            self.progress("write", f"{name}: another writer was faster, tries: {done.conflicts + 1}")
         if part is not None:
             base = part.base.table
             gone = set(data_files(base)) - set(data_files(done.pinned.table))
@@ -366,6 +366,35 @@ class Execution:
         )
         note_cache(self.ledger, name, choice, placed, self.policy)
         self.progress("keep", f"{name}: {placed.rows:,} rows in {placed.placement}")
+
+
+class _Tried:
+    """A dataset's rows through its checks, as often as they are asked for: each try counts and sets aside anew."""
+
+    def __init__(
+        self, execution: Execution, name: str, rows: str, columns: tuple[Column, ...], choice: Choice[WriteValue]
+    ) -> None:
+        self._execution, self._name, self._rows, self._columns = execution, name, rows, columns
+        self._choice = choice
+        self._begin()
+
+    def _begin(self) -> None:
+        execution, name = self._execution, self._name
+        asked = asked_at("write", name, execution.pack.manifest, execution.policy)
+        self.aside = execution.aside(name, asked, self._choice)
+        set_aside = None if self.aside is None else self.aside.add
+        self.sieve = Sieve(name, self._columns, asked, set_aside, execution.ledger)
+        self.frame = execution.ordered(name, self._rows, self._columns, self._choice, self.sieve.columns())
+        self._used = False
+
+    def again(self) -> Iterator[pa.RecordBatch]:
+        """Return the rows that stay."""
+        if self._used:
+            if self.aside is not None:
+                self._execution.places.drop(f"{self._name}{QUARANTINE}__staged")
+            self._begin()
+        self._used = True
+        return self.sieve.through(_batches(self._name, self.frame))
 
 
 def _rewritten(pinned: Pinned, base: Pinned) -> dict[str, Any]:

@@ -60,6 +60,8 @@ _WRITTEN = WriteValue(
     compression="snappy",
     bloom_columns=(),
     bloom_fpp="0.01",
+    conflict_retries=0,
+    conflict_wait_ms=0,
 )
 
 
@@ -226,7 +228,7 @@ def _committed(path: Path) -> dict[str, bool]:
     ours, other = RunIdentity("probe", 1, "sha256:1"), RunIdentity("probe", 1, "sha256:2")
     found = already_written("probed", path, ours) is not None and already_written("probed", path, other) is None
     try:
-        write("probed", path, _meddled(path, rows), _PAIR, "", _WRITTEN, other._replace(run_seq=2))
+        write("probed", path, lambda: _meddled(path, rows), _PAIR, "", _WRITTEN, other._replace(run_seq=2))
         refused = False
     except WriteConflict:
         refused = DeltaTable(str(path)).to_pyarrow_table().num_rows == 2 * rows.num_rows
@@ -371,7 +373,7 @@ def _pinned(path: Path) -> Pinned:
 
 def _write(path: Path, rows: pa.Table, value: WriteValue) -> Pinned:
     """Write rows as a run does."""
-    return write("probed", path, rows.to_batches(), _PAIR, "", value, RunIdentity("probe", 1, "sha256:1"))[0]
+    return write("probed", path, rows.to_batches, _PAIR, "", value, RunIdentity("probe", 1, "sha256:1"))[0]
 
 
 def _session(partitions: int) -> SessionContext:

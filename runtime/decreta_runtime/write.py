@@ -6,7 +6,8 @@ an attempt that came to nothing, or of others: it is undone first, so that no ro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -78,6 +79,8 @@ class Written(NamedTuple):
     memory_bytes: int
     undone: int | None = None
     """The version that was undone before: of an attempt that no run's record names."""
+    conflicts: int = 0
+    """How often another writer was faster before it was committed."""
 
 
 def already_written(name: str, path: Location, identity: RunIdentity) -> Pinned | None:
@@ -98,7 +101,7 @@ def already_written(name: str, path: Location, identity: RunIdentity) -> Pinned 
 def write(
     name: str,
     path: Location,
-    rows: Iterable[pa.RecordBatch],
+    rows: Callable[[], Iterable[pa.RecordBatch]],
     columns: tuple[Column, ...],
     key: str,
     value: WriteValue,
@@ -109,63 +112,94 @@ def write(
 ) -> Written:
     """Replace the table at `path`, or a part of it, by `rows`; return what was written.
 
-    `rows` are sorted as `value` says before they come here; `ordered` gathers them, so that they keep their order to
-    the last row. If they raise, nothing is committed. Raises WriteConflict if another writer was faster,
-    LakeUnusable if the place cannot be written, SchemaMismatch and CheckViolated if rows are not as the contract says.
+    `rows` gives them once for each try, sorted as `value` says; `ordered` gathers them, so that they keep their order
+    to the last row. If they raise, nothing is committed. Where another writer was faster, the table is looked at again,
+    after a wait that grows with each try, as often as `value` says. Raises WriteConflict after that, LakeUnusable if
+    the place cannot be written, SchemaMismatch and CheckViolated if rows are not as the contract says.
     """
-    schema = schema_of(columns)
-    counted = size = 0
-    broken: list[DecretaError] = []
-
-    def stream() -> Iterator[pa.RecordBatch]:
-        nonlocal counted, size
-        # A lazy result handed over as it is can hang the writer (`engine-facts` 13); a generator cannot.
+    conflicts = 0
+    while True:
+        stream = _Stream(name, rows(), schema_of(columns), ordered)
         try:
-            exact = exactly(rows, schema, name)
-            for batch in one_batch(schema, exact) if ordered else exact:
-                counted += batch.num_rows
-                size += batch.nbytes
+            done = _try(name, path, stream, identity.commit(name, key), value, part)
+            return Written(done.pinned, stream.rows, stream.bytes, done.undone, conflicts)
+        except CommitFailedError as error:
+            conflicts, words = conflicts + 1, str(error).split("\n")[0]
+        if (ours := already_written(name, path, identity)) is not None:
+            return Written(ours, stream.rows, stream.bytes, conflicts=conflicts)
+        if conflicts > value.conflict_retries:
+            lost = (
+                f"`{name}` was changed by another writer each time that it was to be committed ({conflicts}): {words}"
+            )
+            help = "stop the other writer and run again, or raise the threshold write.conflict_retries"
+            raise WriteConflict(lost, help=help)
+        time.sleep(conflicts * value.conflict_wait_ms / 1000)
+
+
+class _Stream:
+    """The rows of one try on their way into the writer, counted, and what was wrong with them."""
+
+    def __init__(self, name: str, rows: Iterable[pa.RecordBatch], schema: pa.Schema, ordered: bool) -> None:
+        self.name, self.schema = name, schema
+        self.rows = self.bytes = 0
+        self.broken: DecretaError | None = None
+        exact = exactly(rows, schema, name)
+        self._batches = one_batch(schema, exact) if ordered else exact
+
+    def reader(self) -> pa.RecordBatchReader:
+        # A lazy result handed over as it is can hang the writer (`engine-facts` 13); a generator cannot.
+        return pa.RecordBatchReader.from_batches(self.schema, self._counted())
+
+    def _counted(self) -> Iterator[pa.RecordBatch]:
+        try:
+            for batch in self._batches:
+                self.rows += batch.num_rows
+                self.bytes += batch.nbytes
                 yield batch
         except Exception as error:
             # The writer would turn it into words of its own.
-            broken.append(error if isinstance(error, DecretaError) else StatementFailed(name, error))
+            self.broken = error if isinstance(error, DecretaError) else StatementFailed(self.name, error)
             raise
 
+
+class _Tried(NamedTuple):
+    pinned: Pinned
+    undone: int | None
+
+
+def _try(
+    name: str, path: Location, stream: _Stream, properties: CommitProperties, value: WriteValue, part: Part | None
+) -> _Tried:
+    """Commit rows to the table as it is now. Raises CommitFailedError if it is another by then, and DecretaError."""
     table, undone = open_table(path), None
-    if part is not None and table is not None:
-        table, undone = _on_base(name, path, table, part.base)
-    version = 0 if table is None else table.version() + 1  # without retries it is this one or none
-    reader = pa.RecordBatchReader.from_batches(schema, stream())
     try:
         with writing(f"`{name}` at {path}"):
-            _commit(str(path) if table is None else table, reader, value, identity.commit(name, key), part)
-    except CommitFailedError as error:
-        if (ours := already_written(name, path, identity)) is not None:
-            return Written(ours, counted, size)
-        words = str(error).split("\n")[0]
-        raise WriteConflict(f"`{name}` was changed by another writer: {words}", help="run again") from None
-    except Exception:
-        if broken:
-            raise broken[0] from None
+            if part is not None and table is not None:
+                table, undone = _on_base(name, path, table, part.base)
+            version = 0 if table is None else table.version() + 1  # without retries it is this one or none
+            _commit(str(path) if table is None else table, stream.reader(), value, properties, part)
+    except CommitFailedError:
         raise
-    return Written(Pinned(name, path, version, _reopened(path, version)), counted, size, undone)
+    except Exception:
+        if stream.broken is not None:
+            raise stream.broken from None
+        raise
+    return _Tried(Pinned(name, path, version, _reopened(path, version)), undone)
 
 
 def _on_base(name: str, path: Location, table: DeltaTable, base: Pinned) -> tuple[DeltaTable, int | None]:
-    """Return a handle whose snapshot has exactly the files of `base`, and the version undone for it, if one was."""
+    """Return a handle whose snapshot has exactly the files of `base`, and the version undone for it, if one was.
+
+    Raises CommitFailedError if another writer was faster.
+    """
     if table.version() == base.version or _files(table) == _files(base.table):
         return table, None
     undone = table.version()
-    try:
-        with writing(f"`{name}` at {path}"):
-            table.restore(
-                base.version,
-                commit_properties=CommitProperties(max_commit_retries=0),
-                post_commithook_properties=_HOOKS,
-            )
-    except CommitFailedError as error:
-        words = str(error).split("\n")[0]
-        raise WriteConflict(f"`{name}` was changed by another writer: {words}", help="run again") from None
+    table.restore(
+        base.version,
+        commit_properties=CommitProperties(max_commit_retries=0),
+        post_commithook_properties=_HOOKS,
+    )
     restored = _reopened(path, undone + 1)
     if _files(restored) != _files(base.table):
         raise WriteConflict(f"`{name}` cannot be brought back to version {base.version}", help="run again")

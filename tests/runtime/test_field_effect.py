@@ -71,6 +71,8 @@ ELSEWHERE = {
     ("FunctionRequirement", "returns"): "test_functions_required.py::test_a_pack_function_is_the_one_that_the_policy_names",
     ("FunctionRequirement", "volatility"): "test_functions_required.py::test_a_pack_function_is_the_one_that_the_policy_names",
     ("FunctionRequirement", "digest"): "test_functions_required.py::test_a_pack_function_is_the_one_that_the_policy_names",
+    **{("WriteValue", name): "test_conflicts.py::test_bound_and_wait_are_the_policys" for name in (
+        "conflict_retries", "conflict_wait_ms")},
     **{("MaintenanceValue", name): "test_maintenance.py::test_each_field_has_an_effect" for name in (
         "triggers", "small_file_bytes", "sort", "target_file_bytes", "row_group_rows", "compression", "bloom_columns",
         "bloom_fpp", "amplification", "retention_hours", "time_limit_seconds", "lease_seconds")},

@@ -91,6 +91,10 @@ class WriteValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     bloom_columns: tuple[str, ...]
     bloom_fpp: str
     """The share of false answers that a bloom filter may give, a decimal."""
+    conflict_retries: int
+    """How often a commit is tried again, on a fresh look at the table, where another writer was faster."""
+    conflict_wait_ms: int
+    """What the first of these tries waits; the second waits twice as long, and so on."""
 
 
 class RefreshValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

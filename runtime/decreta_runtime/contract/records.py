@@ -321,6 +321,8 @@ class ComputeDetail(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Those that it put in their place."""
     undone: int | None = None
     """The version that was undone before: of an attempt that no run's record names."""
+    conflicts: int | None = None
+    """How often another writer was faster before the commit."""
 
 
 class QueryDetail(Struct, frozen=True, kw_only=True):
