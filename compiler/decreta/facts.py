@@ -19,13 +19,18 @@ from decreta.model.program import Checked, CheckedQuery, Worth
 from decreta.model.spec import CheckSpec
 from decreta_runtime.contract.capabilities import VOLATILITIES
 from decreta_runtime.contract.evidence import DatasetEvidence, EvidenceLock, Seen
+from decreta_runtime.contract.policy import RECORDS
 
 KINDS = ("aggregate", "filter", "join", "project", "recursive", "table_function", "union", "window")
 """What a view's statement does last, of all that costs."""
 
 DATASET_FACTS = {
     "kind": FactInfo(
-        "string", "declared", "whether it is an object or a stored relation", None, ("object", "relation")
+        "string",
+        "declared",
+        "whether it is an object, a stored relation, or a table of what runs and look-ups did: `_ledger`, `_runs`",
+        None,
+        ("object", "record", "relation"),
     ),
     "bound": FactInfo("bool", "declared", "whether others write it and the environment binds it"),
     "sorted": FactInfo("bool", "declared", "whether its layout declares a sort"),
@@ -155,7 +160,7 @@ def gather(checked: Checked, lock: EvidenceLock | None, worth: Worth) -> FactBas
             "cache": _views(checked, datasets, lock, worth),
             "refresh": _refresh(checked, worth),
             "index": _indexes(checked, datasets, worth),
-            "maintenance": datasets,
+            "maintenance": {**datasets, **_records(worth)},
             "session": _workloads(checked, worth),
         }
     )
@@ -220,6 +225,16 @@ def _datasets(checked: Checked, lock: EvidenceLock | None, worth: Worth) -> Rows
         filtered = {c for query in selective for c in query.asked(name)}
         if lock is not None and name in lock.datasets:
             _observed(found, lock.datasets[name], filtered, asked, sort)
+    return rows
+
+
+def _records(worth: Worth) -> Rows:
+    """Return the facts of the tables that each lake has of its own, whatever the pack."""
+    rows: Rows = {}
+    for name in RECORDS:
+        row = rows[name] = _Row(DATASET_FACTS, worth)
+        row.know(kind="record", bound=False, sorted=False, layout_sort=(), observed=False)
+        row.know(readers=0, selective_readers=0, equality_columns=(), looked_up=False)
     return rows
 
 

@@ -190,10 +190,17 @@ class Execution:
 
     def _maintained(self, name: str, written: Pinned) -> Pinned:
         """Decide about the table of a dataset, or of its rows set aside, by its outcome; return the version to read."""
-        maintainer = Maintainer(
+        return self._maintainer().after_write(name, written).pinned
+
+    def maintain_records(self) -> None:
+        """Decide about the lake's own tables, as the runs and look-ups before have left them."""
+        for _ in self._maintainer().records():
+            pass
+
+    def _maintainer(self) -> Maintainer:
+        return Maintainer(
             self.pack.manifest, self.policy, self.lake, self.ledger, self.workload, self.profile, self.progress
         )
-        return maintainer.after_write(name, written).pinned
 
     def ordered(
         self, name: str, rows: str, columns: tuple[Column, ...], choice: Choice[WriteValue], more: str = ""

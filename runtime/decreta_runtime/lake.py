@@ -15,6 +15,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 
 from decreta_runtime.access import said_by
 from decreta_runtime.contract.errors import DecretaError, InputInvalid, LakeUnusable
+from decreta_runtime.contract.policy import RECORDS
 from decreta_runtime.locations import (
     Location,
     exists,
@@ -69,6 +70,11 @@ class Lake:
     def ledger(self) -> Location:
         """The table of all actions."""
         return self.own / "ledger"
+
+    @property
+    def records(self) -> dict[str, Location]:
+        """The tables of the lake's own, by the names that the policy has for them."""
+        return dict(zip(RECORDS, (self.ledger, self.runs), strict=True))
 
     def spill(self, pack: str, attempt: str) -> Path:
         """Return the folder for what an attempt spills."""

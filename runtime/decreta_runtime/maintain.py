@@ -7,7 +7,7 @@ leaves the table as it was and holds no run up.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -113,6 +113,17 @@ class Maintainer:
             detail=msgspec.to_builtins(detail),
         )
         return Maintained(done.pinned, action, detail)
+
+    def records(self, plan: bool = False) -> Iterator[tuple[str, Maintained]]:
+        """Decide about the lake's own tables as they are now, and act unless it is a `plan`; raises LakeUnusable.
+
+        To be asked before the ledger is written: one commit then holds what was done and the decisions about what
+        commits before have made of it.
+        """
+        for name, path in self.lake.records.items():
+            if (table := open_table(path)) is not None:
+                pinned = Pinned(name, path, table.version(), table)
+                yield name, self.plan(name, pinned) if plan else self.after_write(name, pinned)
 
     def plan(self, dataset: str, pinned: Pinned) -> Maintained:
         """Return what would be done to a table; touch nothing. Raises LakeUnusable."""

@@ -124,6 +124,7 @@ def run(
             execution.require_files()
             stale = refresh.left_behind([pinned.name for pinned in carried], sources)
         _take_digests(pack, lake, [*execution.binding.tables(), *execution.binding.quarantine.values()])
+        execution.maintain_records()
         execution.ledger.write(lake)
         for source in sources:
             keep_listing(lake, identity.pack, source)

@@ -1,4 +1,4 @@
-"""THE order of `maintain`: verify → lock → pin → maintain each table → indexes → record.
+"""THE order of `maintain`: verify → lock → pin → maintain each table → the lake's own → indexes → record.
 
 Tables of others are taken as they are now, the pack's own as the last complete run left them: newer commits are of an
 attempt that did not end. What is rewritten is named by a record of its own, so that readers see it.
@@ -25,7 +25,7 @@ from decreta_runtime.load import LoadedPack
 from decreta_runtime.locations import Location
 from decreta_runtime.maintain import Maintained, Maintainer
 from decreta_runtime.pin import bind_inputs
-from decreta_runtime.record import Ledger, commit_run, last_run, now_us
+from decreta_runtime.record import Ledger, commit_run, last_run, note_digests, now_us
 from decreta_runtime.scan import Pinned
 from decreta_runtime.session import build_session
 from decreta_runtime.tally import Tally
@@ -71,6 +71,7 @@ def maintain_tables(
                 done.append(Upkeep(dataset, table, None, pinned))
                 continue
             done.append(Upkeep(dataset, table, _maintain(keeper, dataset, pinned, plan), None))
+        own = [Upkeep(name, name, found, None) for name, found in keeper.records(plan)]
         if not plan:
             changed = [
                 d for d in done if d.found is not None and d.found.pinned.version != d.found.detail.written_version
@@ -82,7 +83,8 @@ def maintain_tables(
                 commit_run(
                     lake, structs.replace(moved, attempt=ledger.attempt, started_us=started, finished_us=now_us())
                 )
-        return done
+            note_digests(lake, pack.manifest.pack)
+        return done + own
 
 
 def _maintain(keeper: Maintainer, dataset: str, pinned: Pinned, plan: bool) -> Maintained:

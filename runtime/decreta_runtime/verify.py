@@ -11,7 +11,7 @@ from decreta_runtime.arrow import require, require_no_more
 from decreta_runtime.calls import required_functions
 from decreta_runtime.contract.errors import IncompatibleEngine, PolicyIncomplete
 from decreta_runtime.contract.manifest import RUN_WORKLOAD, SQL_WORKLOAD, Check, Manifest
-from decreta_runtime.contract.policy import Choice, Guard, Policy
+from decreta_runtime.contract.policy import RECORDS, Choice, Guard, Policy
 from decreta_runtime.lake import Lake
 from decreta_runtime.load import LoadedPack
 
@@ -108,7 +108,7 @@ def entries(pack: LoadedPack, policy: Policy) -> Iterator[str]:
     decisions += [("cache", policy.cache(name)) for name in manifest.relations]
     decisions += [("refresh", policy.refresh(name)) for name in manifest.everything()]
     decisions += [("index", policy.index(d, index)) for d in manifest.datasets() for index in manifest.indexes_of(d)]
-    decisions += [("maintenance", policy.maintenance(name)) for name in manifest.datasets()]
+    decisions += [("maintenance", policy.maintenance(name)) for name in (*manifest.datasets(), *RECORDS)]
     for domain, choice in decisions:
         yield choice.pointer
         # A shadow obeys nothing, but its guards are asked all the same.

@@ -573,6 +573,27 @@ def test_a_pin_lasts_as_long_as_the_policy_says(shop_pack: Path) -> None:
 # -- in a run, and by the verb
 
 
+def test_the_lakes_own_tables_are_kept_like_any_other(shop_pack: Path) -> None:
+    """Each run appends to both; what they hold, and the mark by which the last run is found, outlives the rewriting."""
+    own, runs = shop_pack.parents[1] / "lake/_decreta", 12
+    for sale in range(runs):
+        write_deltalake(str(shop_pack.parents[1] / "tables/sale"), sales([(100 + sale, 3, 8, 2)]), mode="append")
+        with decreta_runtime.open(str(shop_pack)) as pack:
+            assert pack.run().run_seq == sale + 1
+    with decreta_runtime.open(str(shop_pack)) as pack:
+        bound = pack.policy.maintenance("_ledger").value.triggers["many_small_files"].threshold
+        for name in ("ledger", "runs"):
+            assert len(DeltaTable(str(own / name)).file_uris()) <= int(bound) < runs
+        seen = pack.ledger("SELECT DISTINCT run_seq FROM ledger ORDER BY run_seq")["run_seq"].to_pylist()
+        assert [n for n in seen if n is not None] == list(range(1, runs + 1))
+        acted = "SELECT DISTINCT subject, pointer FROM ledger WHERE kind = 'maintenance' AND action = 'acted'"
+        found = {row["subject"]: row["pointer"] for row in pack.ledger(acted).to_pylist()}
+        assert {n: found.get(n) for n in ("_ledger", "_runs")} == {
+            n: f"/maintenance_policy_by_dataset/{n}" for n in ("_ledger", "_runs")
+        }
+        assert not pack.verify_lake(data=True).findings
+
+
 def test_the_verb_plans_acts_and_says_so(shop_pack: Path, decreta: Command) -> None:
     project = shop_pack.parents[1]
     for i in range(9):
@@ -665,7 +686,8 @@ def test_what_a_run_that_did_not_end_has_left_is_not_maintained(
         assert "did not end" in str(done["scope"].why)
         found = done["definition"].found
         assert found is not None and found.action == "acted"
-        assert pack.versions() == before | {n: u.found.pinned.version for n, u in done.items() if u.found is not None}
+        now = {n: u.found.pinned.version for n, u in done.items() if u.found is not None and n in before}
+        assert pack.versions() == before | now
         assert not pack.verify_lake(data=True).findings, "what was rewritten has digests, its indexes too"
         assert pack.query("symbol_lookup", name="run").num_rows
         assert pack.run({"python": str(source)}).unchanged is False, "another policy, another run"

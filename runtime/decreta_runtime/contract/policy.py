@@ -131,6 +131,8 @@ Metric = Literal[
     "expired_bytes",
 ]
 """What a trigger may measure; each is a field of `TableOutcomes`."""
+RECORDS = ("_ledger", "_runs")
+"""Names of a lake's own tables beside those of datasets: what runs and look-ups did, and the complete runs."""
 MaintenanceAction = Literal["compact", "sort", "checkpoint", "clean_log", "vacuum"]
 
 
@@ -399,7 +401,7 @@ class Policy:
         return self.__decided("index", f"{dataset}.{index}", IndexValue)
 
     def maintenance(self, dataset: str) -> Choice[MaintenanceValue]:
-        """Return what is done about the table of `dataset` after a write."""
+        """Return what is done about the table of `dataset`, or one of `RECORDS`, after a write."""
         return self.__decided("maintenance", dataset, MaintenanceValue)
 
     def session(self, workload: str) -> Choice[SessionValue]:
