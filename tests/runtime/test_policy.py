@@ -362,7 +362,7 @@ def test_every_action_names_an_entry_of_the_policy_it_ran_with(code_graph: Path,
     policy = json.loads((code_graph / "policy/local.json").read_bytes())
     rows = pa.table(DeltaTable(str(tmp_path / "lake/_decreta/ledger")).scan().read_all()).to_pylist()
     assert {row["kind"] for row in rows} == {
-        "step", "scan", "write", "refresh", "maintenance", "guard", "check", "query",
+        "step", "scan", "write", "refresh", "maintenance", "guard", "check", "query", "cache",
     }  # fmt: skip
     for row in rows:
         entry = policy
