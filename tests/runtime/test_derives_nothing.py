@@ -15,8 +15,8 @@ from tests.conftest import ROOT
 from decreta_runtime.contract import integrity, manifest, policy, records
 
 RUNTIME = ROOT / "runtime/decreta_runtime"
-APART = ("contract", "cli", "testing", "probe.py", "foreign.py", "__main__.py")
-"""Data, what prints, what tests call, the developer's probe and the tables it makes: no part of a run."""
+APART = ("contract", "cli", "testing", "probe.py", "foreign.py", "measure.py", "__main__.py")
+"""Data, what prints, what tests call, the developer's probe and its tables, what measures a run: no part of one."""
 NUMBERS = {-1, 0, 1}
 """Nothing, one and none: signs and emptiness, not sizes."""
 CONSTANTS = {
@@ -40,6 +40,9 @@ LITERALS = {
     ("metrics.py", 6): "places of seconds",
     ("observe.py", 1000): "milliseconds of a second",
     ("rewrite.py", 1000): "milliseconds of a second",
+    ("metrics.py", 1e9): "nanoseconds of a second",
+    ("samples.py", 1e6): "microseconds of a second",
+    ("write.py", 1000): "milliseconds of a second",
     ("record.py", 1000): "nanoseconds of a microsecond",
     ("record.py", 0.1): "seconds that one of two writers waits at most before it looks again",
 }
