@@ -14,7 +14,7 @@ import msgspec
 from pydantic import TypeAdapter
 
 from decreta.model import spec
-from decreta_runtime.contract import manifest, policy, records
+from decreta_runtime.contract import kpi, manifest, policy, records, report
 from decreta_runtime.contract.calibration import CalibrationLock
 from decreta_runtime.contract.capabilities import CapabilityFile
 from decreta_runtime.contract.evidence import EvidenceLock, Observations
@@ -24,6 +24,8 @@ from decreta_runtime.contract.manifest import Manifest
 from decreta_runtime.contract.policy import PolicyFile
 from decreta_runtime.contract.profile import Profile
 from decreta_runtime.contract.records import ComputeDetail, LedgerRow, QueryDetail, RunRecord, ShadowDetail
+from decreta_runtime.contract.report import Report
+from decreta_runtime.contract.rollout import RolloutReport
 
 SPECS: dict[str, Any] = {
     "object": spec.ObjectSpec,
@@ -56,6 +58,8 @@ _ARTEFACTS = {
     "query_detail": QueryDetail,
     "compute_detail": ComputeDetail,
     "kpi": Kpi,
+    "report": Report,
+    "rollout": RolloutReport,
     "verification": Verification,
     "profile": Profile,
     "observations": Observations,
@@ -163,7 +167,7 @@ def _of_spec(name: str, model: Any) -> dict[str, Any]:
 
 
 def _of_artefact(kind: Any) -> dict[str, Any]:
-    said = {c: words for module in (manifest, policy, records) for c, words in _said(module).items()}
+    said = {c: words for module in (manifest, policy, records, kpi, report) for c, words in _said(module).items()}
     return {"$schema": _DIALECT, **_described(msgspec.json.schema(kind), kind.__name__, said)}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import pyarrow as pa
 from deltalake import DeltaTable
@@ -69,6 +69,12 @@ def ask(
 def words_of(guard: Guard, holds: bool) -> str:
     """Return the outcome of a guard as the ledger says it."""
     return f"{guard}: {'holds' if holds else 'fails'}"
+
+
+OUTCOMES: dict[str, tuple[Guard, bool]] = {
+    words_of(guard, holds): (guard, holds) for guard in get_args(Guard) for holds in (True, False)
+}
+"""What the ledger says → the guard and whether it held."""
 
 
 def _holds(guard: Guard, table: DeltaTable | None, columns: Sequence[Column], policy: Policy, alike: bool) -> bool:

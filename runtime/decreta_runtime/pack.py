@@ -113,6 +113,11 @@ class Pack:
                 self._ledger.write(self.lake)
         self._ledger.rows.clear()
 
+    @property
+    def digest(self) -> str:
+        """The digest of the manifest."""
+        return self._pack.digest
+
     def verify(self) -> list[str]:
         """Check policy, manifest and builders against each other; return what was verified, in words."""
         return verify(self._pack, self.policy)

@@ -170,6 +170,13 @@ def noted(lake: Lake, pack: str, *kinds: Kind) -> list[dict[str, Any]]:
     return [] if table is None else _records(table, f"pack = '{pack}' AND kind IN ({listed})")
 
 
+def noted_under(lake: Lake, pack: str, policy_digest: str, *kinds: str) -> list[dict[str, Any]]:
+    """Return the ledger's rows of these kinds under one policy, the first one first."""
+    table, listed = open_table(lake.ledger), ", ".join(f"'{kind}'" for kind in kinds)
+    predicate = f"pack = '{pack}' AND policy_digest = '{policy_digest}' AND kind IN ({listed})"
+    return [] if table is None else sorted(_records(table, predicate), key=lambda row: row["at"])
+
+
 class Lookup(NamedTuple):
     """One query shape that was asked, as the ledger has it."""
 
@@ -180,10 +187,10 @@ class Lookup(NamedTuple):
     detail: QueryDetail
 
 
-def lookups_under(lake: Lake, pack: str, policy_digest: str) -> list[Lookup]:
-    """Return the look-ups by query shapes under one policy, the first one first; an earlier version left no ladder."""
-    table = open_table(lake.ledger)
-    predicate = f"pack = '{pack}' AND policy_digest = '{policy_digest}' AND kind = 'query'"
+def lookups_under(lake: Lake, pack: str, *policy_digests: str) -> list[Lookup]:
+    """Return the look-ups by query shapes under some policies, the first one first; earlier versions left no ladder."""
+    table, listed = open_table(lake.ledger), ", ".join(f"'{digest}'" for digest in policy_digests)
+    predicate = f"pack = '{pack}' AND policy_digest IN ({listed}) AND kind = 'query'"
     rows = [] if table is None else _records(table, predicate)
     found = [
         Lookup(row["subject"], row["at"], row["seconds"], row["bytes"], _DETAILS.decode(row["detail"]))

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from tests.conftest import ROOT
 
-from decreta_runtime.contract import integrity, manifest, policy, records
+from decreta_runtime.contract import integrity, manifest, policy, records, report
 
 RUNTIME = ROOT / "runtime/decreta_runtime"
 APART = ("contract", "cli", "testing", "probe.py", "foreign.py", "measure.py", "__main__.py")
@@ -40,6 +40,7 @@ LITERALS = {
     ("metrics.py", 6): "places of seconds",
     ("observe.py", 1000): "milliseconds of a second",
     ("rewrite.py", 1000): "milliseconds of a second",
+    ("kpi.py", 2): "the last two of a trend",
     ("metrics.py", 1e9): "nanoseconds of a second",
     ("samples.py", 1e6): "microseconds of a second",
     ("write.py", 1000): "milliseconds of a second",
@@ -102,7 +103,7 @@ def vocabulary() -> set[str]:
             for part in get_args(kind):
                 found.add(part) if isinstance(part, str) else collect(part)
 
-    for module in (policy, manifest, records, integrity):
+    for module in (policy, manifest, records, integrity, report):
         for value in vars(module).values():
             collect(value)
             if isinstance(value, type) and issubclass(value, msgspec.Struct):

@@ -3,31 +3,109 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import sys
+from collections.abc import Iterator
+from decimal import Decimal, InvalidOperation
+from typing import Any
 
 import msgspec
 
 from decreta_runtime.cli.arguments import add_pack, open_pack
-from decreta_runtime.contract.errors import EXIT_DONE
-from decreta_runtime.contract.kpi import Kpi, Pruning
+from decreta_runtime.contract.errors import EXIT_DONE, EXIT_FINDINGS, InputInvalid
+from decreta_runtime.contract.kpi import Confidence, Kpi, Outcomes, Overrides, Pruning, Replays
 
 HELP = "count what a policy and its runs show: fallbacks, derivations, decisions with confidence"
 _SHOWN = 20
+_FIGURE_OF = ("share", "score", "change")
+"""The figure that stands for a group of figures in which it is."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add_pack(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    for name, relation in (("under", "below"), ("over", "above")):
+        parser.add_argument(
+            f"--fail-{name}",
+            action="append",
+            default=[],
+            metavar="NAME=VALUE",
+            help=f"exit 1 if a figure is {relation} a value, or unknown; NAME as the JSON has it, with dots inside it",
+        )
 
 
-def main(args: argparse.Namespace) -> int:
-    """Print the figures."""
+def main(args: argparse.Namespace, overrides: Overrides | None = None) -> int:
+    """Print the figures; exit 1 if one of them is not what was asked for. `overrides` are known where specs are."""
+    bounds = [(*_bound(text), True) for text in args.fail_under] + [(*_bound(text), False) for text in args.fail_over]
     pack = open_pack(args)
     from decreta_runtime.kpi import key_figures
 
-    found = key_figures(pack.manifest.pack, pack.policy, pack.lake)
+    found = key_figures(pack.manifest.pack, pack.policy, pack.lake, overrides)
     print(msgspec.json.format(msgspec.json.encode(found)).decode() if args.json else "\n".join(_lines(found)))
-    return EXIT_DONE
+    failed = list(_failures(msgspec.to_builtins(found), bounds))
+    print(*(f"fail: {words}" for words in failed), sep="\n", end="\n" if failed else "", file=sys.stderr)
+    return EXIT_FINDINGS if failed else EXIT_DONE
+
+
+def _bound(text: str) -> tuple[str, Decimal]:
+    name, equals, value = text.partition("=")
+    try:
+        bound = Decimal(value)
+    except InvalidOperation:
+        bound = Decimal("NaN")
+    if not (name and equals and bound.is_finite()):
+        raise InputInvalid(f"`{text}` does not say a figure and a number", help="write NAME=VALUE, the value as 0.95")
+    return name, bound
+
+
+def _failures(found: dict[str, Any], bounds: list[tuple[str, Decimal, bool]]) -> Iterator[str]:
+    for name, bound, least in bounds:
+        figure = _named(found, name)
+        if figure is None:
+            yield f"{name} is unknown: nothing in this lake tells it under this policy"
+        elif (figure < bound) if least else (figure > bound):
+            yield f"{name} is {figure}, {'below' if least else 'above'} {bound}"
+
+
+def _named(found: dict[str, Any], name: str) -> Decimal | None:
+    """Return a figure by its name in the JSON, None if it is unknown. Raises InputInvalid if it is no figure."""
+    node = _reached(found, name)
+    if isinstance(node, dict):
+        node = next((node[figure] for figure in _FIGURE_OF if figure in node), node)
+    try:
+        return None if node is None else Decimal(node)
+    except (InvalidOperation, TypeError, ValueError):
+        raise _no_figure(found, name) from None
+
+
+def _reached(found: dict[str, Any], name: str) -> Any:
+    """Return what stands under a name; parts of it may have dots in them, as the band `0.9`."""
+    node, rest = found, name
+    while rest:
+        part = next((key for key in node if rest == key or rest.startswith(f"{key}.")), None)
+        if part is None:
+            raise _no_figure(found, name)
+        node, rest = node[part], rest[len(part) + 1 :]
+        if not isinstance(node, dict):
+            if node is not None and rest:
+                raise _no_figure(found, name)
+            break
+    return node
+
+
+def _no_figure(found: dict[str, Any], name: str) -> InputInvalid:
+    known = [figure for figure in _figures("", found) if not figure.startswith("derivation_points")]
+    near = difflib.get_close_matches(name, known, 1, 0.5)
+    meant = f"did you mean `{near[0]}`?" if near else "`--json` shows what figures there are"
+    return InputInvalid(f"`{name}` is no figure of this policy and lake", help=meant)
+
+
+def _figures(path: str, node: Any) -> Iterator[str]:
+    if path:
+        yield path
+    for name, inner in node.items() if isinstance(node, dict) else ():
+        yield from _figures(f"{path}.{name}" if path else name, inner)
 
 
 def _lines(found: Kpi) -> list[str]:
@@ -46,12 +124,18 @@ def _lines(found: Kpi) -> list[str]:
     lines += [f"{name:<36} {figure}" for name, figure in figures.items()]
     for workload, pruning in (found.pruning_effectiveness_score or {}).items():
         lines.append(f"{'pruning_effectiveness_score':<36} {_pruning(pruning)}, {workload}")
+    for workload, trend in (found.pruning_effectiveness_trend or {}).items():
+        words = f"{trend.change or 'unknown'} since the run before, over {len(trend.points):,} runs looked up in"
+        lines.append(f"{'pruning_effectiveness_trend':<36} {words}, {workload}")
+    lines.append(f"{'artifact_replay_success_rate':<36} {_replays(found.artifact_replay_success_rate)}")
+    if (overrides := found.overrides) is not None:
+        lines.append(f"{'overrides':<36} {overrides.alive:,} alive, {overrides.expired:,} expired")
     for point in found.derivation_points[:_SHOWN]:
         cause = f"no such entry {point.pointer}" if point.pointer is not None else "no pointer"
         lines.append(f"  {point.kind} {point.subject}: {point.action} ({cause}, {point.count:,} times)")
     if (more := len(found.derivation_points) - _SHOWN) > 0:
         lines.append(f"  and {more:,} more; --json shows all")
-    lines += ["", "decisions"]
+    lines += ["", *_of_guards(found), *_of_confidence(found.confidence), "", "decisions"]
     for name, counts in msgspec.structs.asdict(found.decisions).items():
         words = ", ".join(f"{word}: {count:,}" for word, count in counts.items())
         lines.append(f"  {name.replace('_', ' '):<22} {words}")
@@ -65,3 +149,36 @@ def _figure(figure: int | None) -> str:
 def _pruning(found: Pruning) -> str:
     avoided = f"{found.bytes_avoided:,} of {found.bytes_avoidable:,} bytes avoided" if found.known else "no counters"
     return f"{found.score or 'unknown'}  {avoided}, {found.known:,} of {found.queries:,} look-ups known"
+
+
+def _replays(found: Replays | None) -> str:
+    if found is None:
+        return "unknown: nothing was replayed under this policy"
+    others = ", ".join(f"{name}: {count:,}" for name, count in found.by_outcome.items())
+    return f"{found.share or 'unknown'}  {found.count:,} of {found.of:,} equal ({others})"
+
+
+def _of_guards(found: Kpi) -> Iterator[str]:
+    """Tell the guards that failed, if any did."""
+    failed = {name: counts for name, counts in found.fallbacks.by_guard.items() if counts.failed}
+    if failed:
+        yield "guards that failed"
+        yield from (f"  {name:<22} {counts.failed:,} of {counts.asked:,} times" for name, counts in failed.items())
+        yield ""
+
+
+def _of_confidence(found: Confidence) -> Iterator[str]:
+    yield "was confidence right"
+    for band, outcomes in found.by_band.items():
+        yield f"  {band:<22} {_outcomes(outcomes)}"
+    yield f"  {'all':<22} {_outcomes(found.whole)}; coverage {found.whole.coverage or 'unknown'}"
+    if found.brier_score is not None:
+        words = f"{found.brier_score}, of a constant {found.brier_score_constant}"
+        yield f"  {'brier score':<22} {words}: {found.whole.right + found.whole.wrong:,} decisions"
+
+
+def _outcomes(found: Outcomes) -> str:
+    words = {"right": found.right, "wrong": found.wrong, "ties": found.ties, "mixed": found.mixed}
+    said = [f"{name}: {count:,}" for name, count in words.items() if count]
+    rest = {"unknown": found.unknown, "as the baseline": found.as_baseline}
+    return ", ".join(said + [f"{name}: {count:,}" for name, count in rest.items() if count])

@@ -10,7 +10,7 @@ from decreta_runtime.cli.arguments import add_pack, open_pack
 from decreta_runtime.contract.errors import EXIT_DONE, EXIT_FINDINGS, InputInvalid
 
 if TYPE_CHECKING:
-    from decreta_runtime.rollout import DomainReport, RolloutReport
+    from decreta_runtime.contract.rollout import DomainReport, RolloutReport
 
 HELP = "report what decisions in `warn` would have changed, and whether gates are met"
 

@@ -445,6 +445,11 @@ class Policy:
         pointer = pointer_to("bindings", "tables", name)
         return Choice(self.__entry(self.__file.bindings.tables, name, pointer), pointer)
 
+    def because(self, rule: str) -> str | None:
+        """Return why a rule says what it does, in its own words; None of what no rule has decided. It only informs."""
+        text = self.__file.rules.get(rule)
+        return None if text is None else text.because
+
     def decisions(self, domain: str) -> dict[str, Choice[Decision]]:
         """Return the decisions of a domain with all that explains them: for reports, nothing acts by it."""
         section, _ = DOMAINS[domain]

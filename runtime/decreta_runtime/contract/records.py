@@ -19,6 +19,9 @@ DECIDED: frozenset[Kind] = frozenset(
 )
 """Kinds of actions that always follow from an entry of the policy; steps and queries may stand without."""
 
+REPLAYED_EQUAL = "equal"
+"""The action of a row of kind `replay` that gave the same; any other is the kind of the first difference."""
+
 
 class RunRecord(Struct, frozen=True, kw_only=True):
     """One complete run: the row of `_decreta/runs`, committed last, that makes the tables it names visible."""

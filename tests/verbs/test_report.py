@@ -1,0 +1,149 @@
+"""The page about a pack: self-contained, escaped, legible, and the same figures as `kpi`; opened in a real browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from deltalake import write_deltalake
+
+import decreta_runtime
+from tests.conftest import ROOT, Command, compiled, sales, shop_tables
+
+HOSTILE = "<script>document.title='gone'</script>&\"'"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+BROWSER = pytest.mark.skipif(
+    CHROMIUM is None and not os.environ.get("CI"), reason="no Chromium here: install Debian's package `chromium`"
+)
+QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shop whose summary is hostile, run twice and asked."""
+    folder = tmp_path_factory.mktemp("report") / "shop"
+    shutil.copytree(ROOT / "tests/packs/shop", folder, ignore=shutil.ignore_patterns("generated", ".decreta"))
+    (spec,) = [p for p in (folder / "specs/shop/relations").glob("*.yaml") if p.stem == "revenue"]
+    spec.write_text(re.sub(r"(?m)^summary:.*$", f"summary: {json.dumps(HOSTILE)}", spec.read_text()))
+    shop_tables(folder / "tables")
+    pack = str(compiled(folder, "shop"))
+    for sale in (8, 9):
+        write_deltalake(str(folder / "tables/sale"), sales([(sale, 3, 8, 2)]), mode="append")
+        with decreta_runtime.open(pack) as opened:
+            opened.run()
+            opened.query("revenue_of", customer=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.conftest import run_command
+
+    target = tmp_path_factory.mktemp("page") / "report.html"
+    done = run_command("report", "shop", "-o", str(target), cwd=shop)
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+def test_the_page_is_small_and_self_contained(page: Path) -> None:
+    text = page.read_text()
+    assert len(text.encode()) < 500 * 1024
+    assert not re.findall(r"""(?:src|href)=["'](?!#)""", text), "nothing is fetched"
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]+)"', text)
+    assert "default-src &#39;none&#39;" in policy and "unsafe" not in policy
+    assert "<script>document" not in text and "on" + "click=" not in text
+
+
+def test_its_data_is_what_kpi_says(shop: Path, decreta: Command) -> None:
+    told = decreta("report", "shop", "--json", cwd=shop)
+    figures = decreta("kpi", "shop", "--json", cwd=shop)
+    report: dict[str, Any] = json.loads(told.stdout)
+    assert report["kpi"] == json.loads(figures.stdout)
+    jsonschema.validate(report, json.loads((ROOT / "generated/schemas/report.schema.json").read_text()))
+    jsonschema.validate(report["kpi"], json.loads((ROOT / "generated/schemas/kpi.schema.json").read_text()))
+    assert [run["run_seq"] for run in report["runs"]] == [1, 2]
+    assert {node["name"] for node in report["lineage"]} >= {"sale", "revenue", "revenue_of"}
+
+
+def test_without_a_place_it_says_so(shop: Path, decreta: Command) -> None:
+    done = decreta("report", "shop", cwd=shop)
+    assert done.returncode == 2 and "-o FILE" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("bound", "status", "words"),
+    [
+        ("writes_using_outcome_based_maintenance.share=1.00", 0, ""),
+        ("runs=3", 1, "runs is 2, below 3"),
+        ("artifact_replay_success_rate=0.99", 1, "artifact_replay_success_rate is unknown"),
+        ("runz=1", 2, "did you mean"),
+        ("runs", 2, "NAME=VALUE"),
+    ],
+)
+def test_a_figure_below_its_bound_fails(shop: Path, decreta: Command, bound: str, status: int, words: str) -> None:
+    done = decreta("kpi", "shop", "--fail-under", bound, cwd=shop)
+    assert (done.returncode, words in done.stderr) == (status, True), done.stderr
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    assert CHROMIUM is not None, "CI has a browser"
+    with sync_playwright() as play:
+        found = play.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        yield found
+        found.close()
+
+
+def opened(browser: Any, page: Path, **options: Any) -> tuple[Any, list[str]]:
+    """Open the page; return it, and all that it asked of a network or complained of."""
+    view = browser.new_context(**options).new_page()
+    noise: list[str] = []
+    view.on("console", lambda message: noise.append(message.text))
+    view.on("pageerror", lambda error: noise.append(str(error)))
+    view.on("request", lambda asked: None if asked.url.startswith("file:") else noise.append(asked.url))
+    view.goto(page.as_uri())
+    return view, noise
+
+
+@BROWSER
+def test_it_is_read_and_clicked_through(browser: Any, page: Path, tmp_path: Path) -> None:
+    view, noise = opened(browser, page)
+    assert view.title() == "shop in local: decreta report"
+    for section in ("figures", "decisions", "fallbacks", "shadow", "pruning", "maintenance", "runs", "lineage"):
+        view.click(f'nav a[href="#{section}"]')
+        assert view.is_visible(f"section#{section} h2")
+    every = view.locator("[data-decision]:visible").count()
+    view.fill("#words", "scan/")
+    some = view.locator("[data-decision]:visible").count()
+    assert 0 < some < every and view.inner_text("#found") == f"{some} of {every} shown"
+    view.locator("[data-decision]:visible summary").first.click()
+    assert view.locator("details[open] dl").count() == 1
+    view.click('[data-node="revenue"]')
+    assert view.input_value("#words") == "revenue"
+    view.screenshot(path=str(tmp_path / "report.png"), full_page=True)
+    assert (tmp_path / "report.png").stat().st_size > 10_000
+    assert noise == []
+
+
+@BROWSER
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_anybody_can_read_it(browser: Any, page: Path, scheme: str) -> None:
+    """By a screen reader and by bad eyes, in light and dark; on a phone nothing is cut off."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    view, noise = opened(browser, page, color_scheme=scheme, viewport={"width": 360, "height": 740}, bypass_csp=True)
+    assert view.evaluate("document.documentElement.scrollWidth") <= 360
+    for each in view.query_selector_all("details"):
+        each.evaluate("node => { node.open = true }")
+    found = Axe().run(view)
+    assert found.violations_count == 0, found.generate_report()
+    assert noise == []
