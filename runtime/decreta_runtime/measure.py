@@ -9,7 +9,7 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -23,6 +23,7 @@ from decreta_runtime.contract.errors import InputInvalid
 from decreta_runtime.contract.records import Kind, RunRecord
 from decreta_runtime.integrity import complete_runs
 from decreta_runtime.lake import Lake
+from decreta_runtime.locations import located
 from decreta_runtime.pack import Pack
 from decreta_runtime.record import noted
 
@@ -49,16 +50,21 @@ class Measured(Struct, frozen=True, kw_only=True):
 
 
 def measure(
-    folder: Path, environment: str, sources: Sources, *, digests: bool = True, shapes: Collection[str] | None = None
+    folder: Path, environment: str, sources: Sources, *, digests: bool = True, tables_from: str | None = None
 ) -> Measured:
-    """Measure the pack in `folder` under its policy of `environment`. Raises DecretaError."""
+    """Measure the pack in `folder` under its policy of `environment`. Raises DecretaError.
+
+    Tables of others that `sources` does not name are where the environment says; a relative place starts at the lake
+    `tables_from`, or at the environment's own, and never at the empty one.
+    """
     with tempfile.TemporaryDirectory(prefix="decreta-measure-") as lake, Pack(folder, lake=lake, env=environment) as it:
+        sources = {**_bound(it, tables_from), **sources}
         start = time.perf_counter()
         it.run(sources)
         seconds, counters, found = {"run": time.perf_counter() - start}, _counted(it), dict[str, str]()
         it.maintain(sources)
         for name, entry in sorted(it.manifest.queries.items()):
-            if entry.parameters.keys() != entry.example.keys() or (shapes is not None and name not in shapes):
+            if entry.parameters.keys() != entry.example.keys():
                 continue
             values = {p: value_of(entry.parameters[p], value) for p, value in entry.example.items()}
             answer = it.answer(name, values)
@@ -72,6 +78,12 @@ def measure(
             for name in it.manifest.datasets():
                 found[name] = rows_digest(it.sql(f'SELECT * FROM "{name}"').rows)
     return Measured(counters=counters, digests=found, seconds=seconds)
+
+
+def _bound(it: Pack, tables_from: str | None) -> dict[str, list[str]]:
+    start = located(tables_from or it.policy.lake().value, Path.cwd())
+    tables = {name: entry.table for name, entry in it.manifest.objects.items() if entry.table is not None}
+    return {name: [str(located(it.policy.table(table).value.uri, start))] for name, table in tables.items()}
 
 
 def _counted(it: Pack) -> dict[str, int]:

@@ -57,11 +57,11 @@ def test_alike_sides_do_not_differ(sides: Path) -> None:
 
 def test_statements_are_compared_as_trees(sides: Path, tmp_path: Path) -> None:
     shutil.copytree(sides / "a", tmp_path / "c")
-    relation = tmp_path / "c/specs/shop/relations/priced.yaml"
+    relation = tmp_path / "c/specs/shop/relations/revenue.yaml"
     relation.write_text(relation.read_text().replace(" * ", " + ", 1))
     done = compare(sides, ".", str(tmp_path / "c"))
     assert done.returncode == 1, done.stderr
-    assert "relations/priced.py: " in done.stdout and "Mul" in done.stdout and "Add" in done.stdout
+    assert "relations/revenue.py: " in done.stdout and "Mul" in done.stdout and "Add" in done.stdout
 
 
 def test_the_cause_is_named_with_its_place(sides: Path) -> None:
@@ -71,16 +71,24 @@ def test_the_cause_is_named_with_its_place(sides: Path) -> None:
     assert "B without it is as A" in done.stdout
 
 
+@pytest.mark.long
 def test_rows_do_not_differ(sides: Path) -> None:
     done = compare(sides, ".", "../b", "--find-cause", "digest", *tables(sides))
     assert done.returncode == 0 and "no difference in digest" in done.stdout
 
 
+def test_tables_that_the_environment_binds_are_found_beside_a_lake(sides: Path) -> None:
+    done = compare(sides, ".", "../b", "--find-cause", "rows", "--lake", str(sides / "lake"))
+    assert done.returncode in (0, 1), done.stderr
+
+
+@pytest.mark.long
 def test_latency_within_noise_is_not_guessed(sides: Path) -> None:
     done = compare(sides, ".", "../b", "--find-cause", "latency", "--rounds", "2", *tables(sides))
     assert done.returncode == 1 and "too noisy" in done.stdout
 
 
+@pytest.mark.long
 def test_each_decision_beside_the_whole(sides: Path) -> None:
     done = compare(sides, ".", "../b", "--each", "--rounds", "2", "--format", "json", *tables(sides))
     assert done.returncode == 1, done.stderr
@@ -113,6 +121,7 @@ def test_a_gate_passes_or_not_by_counters(margin: str, status: int, answer: str,
     assert "pays         rows digest: the same" in done.stdout
 
 
+@pytest.mark.long
 def test_too_noisy_is_no_pass(sides: Path, tmp_path: Path) -> None:
     shutil.copytree(sides / "a", tmp_path / "c")
     query = tmp_path / "c/specs/shop/queries/revenue_of.yaml"
@@ -128,6 +137,7 @@ def test_a_pack_that_promises_nothing_has_no_gate(sides: Path) -> None:
     assert done.returncode == 2 and "[gates.DOMAIN.payoff" in done.stderr
 
 
+@pytest.mark.long
 def test_runs_of_a_ledger(sides: Path, tmp_path: Path) -> None:
     project = tmp_path / "project"
     shutil.copytree(sides / "a", project)

@@ -47,6 +47,8 @@ class Gate:
     sources: tuple[Sources, Sources]
     folder: Path
     rounds: int = ROUNDS
+    lake: str | None = None
+    """Where relative places of tables of others start."""
     runs: int = 0
 
     def verdicts(self) -> Iterator[Verdict]:
@@ -134,7 +136,7 @@ class Gate:
         self.runs += 1
         pack = self.folder / "gate" / self.manifest.pack
         write(pack, dict(files))
-        return measure(pack, self.environment, sources)
+        return measure(pack, self.environment, sources, tables_from=self.lake)
 
 
 def _saved(a: float, b: float, unit: str, whole: float) -> float:

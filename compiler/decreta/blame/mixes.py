@@ -43,6 +43,8 @@ class Mixer:
     environment: str
     folder: Path
     digests: bool = True
+    lake: str | None = None
+    """Where relative places of tables of others start; None for the environment's own lake."""
     progress: Callable[[str], None] = lambda _words: None
     runs: int = 0
     refused: int = 0
@@ -110,7 +112,7 @@ class Mixer:
         pack = self.folder / "pack" / self.pack
         write(pack, files)
         try:
-            return measure(pack, self.environment, sources, digests=self.digests)
+            return measure(pack, self.environment, sources, digests=self.digests, tables_from=self.lake)
         except DecretaError as error:
             self.refused += 1
             self.progress(f"does not run: {error.message}")

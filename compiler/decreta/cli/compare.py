@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     place = "NAME=[ROOT:]PATH"
     parser.add_argument("--source", action="append", default=[], metavar=place, help="where a source is, for both")
     parser.add_argument("--source-b", action="append", default=[], metavar=place, help="where it is for B alone")
-    parser.add_argument("--lake", metavar="DIR", help="where relative places of bound tables start")
+    parser.add_argument("--lake", metavar="DIR", help="the lake that relative places of bound tables start at")
     parser.add_argument("--rounds", type=int, help="repetitions by the clock (default: 15, of --each 7)")
     parser.add_argument("--format", choices=("text", "json"), default="text")
 
@@ -81,6 +81,7 @@ class _Sides(NamedTuple):
     environment: str
     sources: tuple[dict[str, list[str]], dict[str, list[str]]]
     folder: Path
+    lake: str | None
 
     @staticmethod
     def read(args: argparse.Namespace, folder: Path) -> _Sides:
@@ -90,7 +91,7 @@ class _Sides(NamedTuple):
 
             files = (existing(folders[0]), existing(folders[1]))
             pack = str(json.loads(files[1]["manifest.json"])["pack"])
-            return _Sides(files, True, pack, args.env, _given(args), folder)
+            return _Sides(files, True, pack, args.env, _given(args), folder, args.lake)
         from decreta.blame.sides import of_pack, packs_of, spec_files
 
         project = find_project(Path.cwd())
@@ -101,7 +102,7 @@ class _Sides(NamedTuple):
             words = f"there are {len(chosen)} packs to compare"
             raise InputInvalid(words, help=f"name one by --pack: {', '.join(known) or 'the sides share none'}")
         (pack,) = chosen
-        return _Sides((of_pack(a, pack), of_pack(b, pack)), False, pack, args.env, _given(args), folder)
+        return _Sides((of_pack(a, pack), of_pack(b, pack)), False, pack, args.env, _given(args), folder, args.lake)
 
     def mixer(self) -> Mixer:
         """Return what mixes the sides, each as it was given."""
@@ -113,7 +114,7 @@ class _Sides(NamedTuple):
             found: Mixer = packs_between(*self.files, self.sources, self.environment, self.folder)
         else:
             found = between((self.files[0], self.files[1]), self.sources, self.pack, self.environment, self.folder)
-        found.progress = _progress
+        found.progress, found.lake = _progress, self.lake
         return found
 
     def packs(self) -> tuple[Mapping[str, bytes], Mapping[str, bytes]]:
@@ -334,7 +335,7 @@ def _each(args: argparse.Namespace, sides: _Sides) -> int:
     from decreta.blame.each import ROUNDS, effects
 
     mixer = packs_between(*sides.packs(), sides.sources, sides.environment, sides.folder)
-    mixer.progress = _progress
+    mixer.progress, mixer.lake = _progress, sides.lake
     if not mixer.count:
         print("no decision differs" if args.format == "text" else json.dumps({"each": []}))
         return EXIT_DONE
@@ -391,7 +392,7 @@ def _gate(args: argparse.Namespace, sides: _Sides) -> int:
 
     a, b = sides.packs()
     manifest = msgspec.json.decode(b["manifest.json"], type=Manifest)
-    gate = Gate(a, b, manifest, sides.environment, sides.sources, sides.folder, args.rounds or ROUNDS)
+    gate = Gate(a, b, manifest, sides.environment, sides.sources, sides.folder, args.rounds or ROUNDS, sides.lake)
     found = list(gate.verdicts())
     passed = all(verdict.answer == "pays" for verdict in found)
     if args.format == "json":
