@@ -6,9 +6,10 @@ For tools that compare policies: nothing acts by what is measured. Counters come
 from __future__ import annotations
 
 import hashlib
+import json
 import tempfile
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -18,14 +19,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Struct
 
+from decreta_runtime.contract.errors import InputInvalid
+from decreta_runtime.contract.records import Kind, RunRecord
+from decreta_runtime.integrity import complete_runs
+from decreta_runtime.lake import Lake
+from decreta_runtime.locations import located
 from decreta_runtime.pack import Pack
+from decreta_runtime.record import noted
 
 Sources = Mapping[str, Sequence[str]]
 """Source or bound table → its places."""
 _FIGURES = ("rows", "bytes", "files", "rows_read", "bytes_scanned")
 _STATS = ("bytes_scanned", "bytes_eligible", "index_bytes", "files_read", "row_groups_read", "rows_scanned")
-_LEDGER = f"""SELECT kind, subject, {", ".join(f"CAST(sum({name}) AS BIGINT) AS {name}" for name in _FIGURES)}
-FROM ledger WHERE kind IN ('index', 'maintenance', 'refresh', 'scan', 'step', 'write') GROUP BY kind, subject"""
+_DONE: tuple[Kind, ...] = ("index", "maintenance", "refresh", "scan", "step", "write")
+_LEDGER = f"""SELECT kind, subject, {", ".join(_FIGURES)}, detail
+FROM ledger WHERE kind IN ({", ".join(f"'{kind}'" for kind in _DONE)})"""
 _DIGITS = 6
 """Places of floats that count: the last ones of a sum depend on the order in which it was made."""
 
@@ -42,21 +50,27 @@ class Measured(Struct, frozen=True, kw_only=True):
 
 
 def measure(
-    folder: Path, environment: str, sources: Sources, *, digests: bool = True, shapes: Collection[str] | None = None
+    folder: Path, environment: str, sources: Sources, *, digests: bool = True, tables_from: str | None = None
 ) -> Measured:
-    """Measure the pack in `folder` under its policy of `environment`. Raises DecretaError."""
+    """Measure the pack in `folder` under its policy of `environment`. Raises DecretaError.
+
+    Tables of others that `sources` does not name are where the environment says; a relative place starts at the lake
+    `tables_from`, or at the environment's own, and never at the empty one.
+    """
     with tempfile.TemporaryDirectory(prefix="decreta-measure-") as lake, Pack(folder, lake=lake, env=environment) as it:
+        sources = {**_bound(it, tables_from), **sources}
         start = time.perf_counter()
         it.run(sources)
         seconds, counters, found = {"run": time.perf_counter() - start}, _counted(it), dict[str, str]()
         it.maintain(sources)
         for name, entry in sorted(it.manifest.queries.items()):
-            if entry.parameters.keys() != entry.example.keys() or (shapes is not None and name not in shapes):
+            if entry.parameters.keys() != entry.example.keys():
                 continue
             values = {p: value_of(entry.parameters[p], value) for p, value in entry.example.items()}
             answer = it.answer(name, values)
             seconds[f"query/{name}"] = answer.stats.seconds
             figures = {figure: getattr(answer.stats, figure) for figure in _STATS}
+            figures["bytes_read"] = _first(answer.stats.bytes_scanned, answer.stats.bytes_eligible)
             counters |= {f"query/{name}/{figure}": n for figure, n in figures.items() if n is not None}
             if digests:
                 found[f"query/{name}"] = rows_digest(answer.rows)
@@ -66,22 +80,36 @@ def measure(
     return Measured(counters=counters, digests=found, seconds=seconds)
 
 
-def time_shapes(it: Pack, shapes: Collection[str]) -> dict[str, float]:
-    """Return the seconds that each of these shapes takes to answer its example, in an open pack."""
-    found = {}
-    for name in shapes:
-        entry = it.manifest.queries[name]
-        values = {p: value_of(entry.parameters[p], value) for p, value in entry.example.items()}
-        found[name] = it.answer(name, values).stats.seconds
-    return found
+def _bound(it: Pack, tables_from: str | None) -> dict[str, list[str]]:
+    start = located(tables_from or it.policy.lake().value, Path.cwd())
+    tables = {name: entry.table for name, entry in it.manifest.objects.items() if entry.table is not None}
+    return {name: [str(located(it.policy.table(table).value.uri, start))] for name, table in tables.items()}
 
 
 def _counted(it: Pack) -> dict[str, int]:
+    return _summed(it.ledger(_LEDGER).to_pylist())
+
+
+def _summed(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     found: dict[str, int] = {}
-    for row in it.ledger(_LEDGER).to_pylist():
-        name = f"{row['kind']}/{row['subject']}"
-        found |= {f"{name}/{figure}": row[figure] for figure in _FIGURES if row[figure] is not None}
+    for row in rows:
+        figures = {figure: row[figure] for figure in _FIGURES}
+        figures["bytes_read"] = _first(row["bytes_scanned"], _whole(row["detail"]))
+        for figure, count in figures.items():
+            if count is not None:
+                name = f"{row['kind']}/{row['subject']}/{figure}"
+                found[name] = found.get(name, 0) + count
     return found
+
+
+def _whole(detail: str | None) -> int | None:
+    """Return the bytes of all that a statement reads: what reads through delta-rs, which count nothing, come to."""
+    ladder = json.loads(detail or "{}").get("ladder")
+    return sum(read["bytes_eligible"] for read in ladder.values()) if ladder else None
+
+
+def _first(*counts: int | None) -> int | None:
+    return next((count for count in counts if count is not None), None)
 
 
 def value_of(kind: str, value: Any) -> Any:
@@ -111,3 +139,34 @@ def _plain(column: Any) -> pa.Array:
     if pa.types.is_nested(column.type) or pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
         return pa.array([None if v is None else repr(v) for v in column.to_pylist()], pa.large_string())
     return column
+
+
+class Recorded(Struct, frozen=True, kw_only=True):
+    """One complete run as a lake keeps it."""
+
+    record: RunRecord
+    measured: Measured
+    """Counters and seconds of what it did; digests are not kept."""
+    sessions: dict[str, str]
+    """Workload class → the entry of the policy that its session was built by."""
+
+
+def recorded(lake: str, pack: str, run_seq: int | None) -> Recorded:
+    """Return a complete run of a lake, the last one if none is named. Raises InputInvalid, LakeUnusable."""
+    place = Lake(lake)
+    place.check_readable()
+    runs = complete_runs(place, pack)
+    found = [run for run in runs if run_seq in (None, run.run_seq)]
+    if not found:
+        known = ", ".join(str(run.run_seq) for run in runs[-5:]) or "none"
+        words = f"the lake at {lake} has no complete run {run_seq or ''} of `{pack}`"
+        raise InputInvalid(" ".join(words.split()), help=f"the newest it has: {known}")
+    record, seconds = found[-1], dict[str, float]()
+    rows = [row for row in noted(place, pack, *_DONE) if row["attempt"] == record.attempt]
+    for row in rows:
+        name = f"{row['kind']}/{row['subject']}"
+        if row["seconds"] is not None:
+            seconds[name] = round(seconds.get(name, 0.0) + row["seconds"], 6)
+    measured = Measured(counters=_summed(rows), digests={}, seconds=seconds)
+    sessions = {row["subject"]: row["pointer"] for row in rows if row["action"] == "session"}
+    return Recorded(record=record, measured=measured, sessions=sessions)

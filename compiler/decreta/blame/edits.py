@@ -1,7 +1,7 @@
 """What two sets of spec files differ in, edit by edit, and the files with some of the edits made.
 
-An edit is a key whose value differs, or a whole file where it is text. Entries of lists that have a name (`id`, `name`, or
-domain and subject) are compared by that, so that a rule put in between moves no other.
+An edit is a key whose value differs, or a whole file where it is text. Entries of lists that have a name (`id`,
+`name`, or domain and subject) are compared by that, so that a rule put in between moves no other.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from decreta.diagnostics import Report
@@ -164,6 +165,7 @@ def _way(data: Any, path: Path) -> Path:
     return tuple(found)
 
 
+@lru_cache(maxsize=64)
 def _read(name: str, data: bytes) -> Document | None:
     """Return a file as data with places; None of what is text to us, or cannot be read."""
     text, report = _text(data), Report()

@@ -1,7 +1,7 @@
 """Mixes of two sides as packs that run: compiled through the ordinary pipeline, measured once for all that act alike.
 
-What acts of a pack are the values of its decisions, its statements and its code; a mix that acts as one before it needs no
-run: edits of texts, and facts that move no decision, cost nothing to rule out.
+What acts of a pack are the values of its decisions, its statements and its code; a mix that acts as one before it needs
+no run: edits of texts, and facts that move no decision, cost nothing to rule out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from decreta.blame.edits import Edit, Files, mixed
+from decreta.blame.edits import Edit, Files, edits, mixed
 from decreta.blame.search import Mix
 from decreta.diagnostics import Report
 from decreta.output import write
@@ -43,6 +43,8 @@ class Mixer:
     environment: str
     folder: Path
     digests: bool = True
+    lake: str | None = None
+    """Where relative places of tables of others start; None for the environment's own lake."""
     progress: Callable[[str], None] = lambda _words: None
     runs: int = 0
     refused: int = 0
@@ -50,19 +52,30 @@ class Mixer:
     known: dict[str, Measured | None] = field(default_factory=dict)
     compiled: dict[Mix, dict[str, bytes] | None] = field(default_factory=dict)
 
+    @property
+    def count(self) -> int:
+        """How many changes there are."""
+        return len(self.edits) + len(self.inputs)
+
     def measured(self, mix: Mix, *, again: bool = False) -> Measured | None:
         """Return what a mix came to; None if it does not compile or its run fails. `again` measures anew."""
-        files = self.generated(mix)
-        if files is None:
+        files, key = self.generated(mix), self.key(mix)
+        if files is None or key is None:
             return None
-        sources = self._sources(mix)
-        key = acting(files, self.environment) + json.dumps({k: list(v) for k, v in sources.items()}, sort_keys=True)
         if key not in self.known or again:
-            found = self._run(files, sources)
+            found = self._run(files, self._sources(mix))
             if again:
                 return found
             self.known[key] = found
         return self.known[key]
+
+    def key(self, mix: Mix) -> str | None:
+        """Return what names all mixes that act as this one; None if it does not compile."""
+        files = self.generated(mix)
+        if files is None:
+            return None
+        places = {name: list(found) for name, found in self._sources(mix).items()}
+        return acting(files, self.environment) + json.dumps(places, sort_keys=True)
 
     def generated(self, mix: Mix) -> dict[str, bytes] | None:
         """Return the compiled pack of a mix; None if it does not compile."""
@@ -70,13 +83,6 @@ class Mixer:
         if edited not in self.compiled:
             self.compiled[edited] = self._compiled(mixed(self.a, self.b, self.edits, edited))
         return self.compiled[edited]
-
-    def placed(self, mix: Mix, folder: Path) -> Path:
-        """Write the compiled pack of a mix that compiles into a folder."""
-        files = self.generated(mix)
-        assert files is not None
-        write(folder, files)
-        return folder
 
     def _compiled(self, files: Files) -> dict[str, bytes] | None:
         report = Report()
@@ -106,11 +112,19 @@ class Mixer:
         pack = self.folder / "pack" / self.pack
         write(pack, files)
         try:
-            return measure(pack, self.environment, sources, digests=self.digests)
+            return measure(pack, self.environment, sources, digests=self.digests, tables_from=self.lake)
         except DecretaError as error:
             self.refused += 1
             self.progress(f"does not run: {error.message}")
             return None
+
+
+def between(
+    sides: tuple[Files, Files], sources: tuple[Sources, Sources], pack: str, environment: str, folder: Path
+) -> Mixer:
+    """Return what mixes two sides of a pack's specs, and of the places of its sources."""
+    inputs = [name for name in sorted(sources[1]) if sources[0].get(name) != sources[1][name]]
+    return Mixer(*sides, edits(*sides), inputs, sources, pack, environment, folder)
 
 
 def acting(files: Mapping[str, bytes], environment: str) -> str:

@@ -1,13 +1,14 @@
 """Find the smallest set of changes that explains a difference, in few measurements. Pure: what is measured is given.
 
-Changes are numbered and applied in order. For each symptom a prefix of them is sought by halving after which the symptom is
-B's and before which it is not: the change at that boundary is needed, whatever others do. It is kept, and the search goes
-on below it until what is kept suffices alone. So one cause among n takes about log2 n measurements, and two that only
-work together, hide each other or add up are found likewise. At the end whatever can be left out is left out.
+Changes are numbered and applied in order. For each symptom a prefix of them is sought by halving after which it
+is B's and before which it is not: the change at that boundary is needed, whatever others do. It is kept, and the search
+goes on below it until what is kept suffices alone. So one cause among n takes about log2 n measurements, and two that
+only work together, hide each other or add up are found likewise. At the end whatever can be left out is left out.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -126,9 +127,7 @@ class _Search:
             if values is not None:
                 ends.append((at, self.same(target, values.get(target), self.every.get(target))))
         ends.append((self.count, True))
-        steps = [
-            (low, high) for (low, before), (high, after) in zip(ends, ends[1:], strict=False) if after and not before
-        ]
+        steps = [(low, high) for (low, before), (high, after) in itertools.pairwise(ends) if after and not before]
         return min(steps, key=lambda step: step[1] - step[0])
 
     def _is_b(self, mix: Mix, target: str) -> bool:

@@ -1,81 +1,208 @@
-"""`decreta compare`: what two sides differ in, and which of the changes explains a difference in what a run costs."""
+"""`decreta compare`: what two sides differ in, which change explains it, what each does, and whether it pays."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from decreta.project import Project, find_project
+from decreta.project import find_project
 from decreta_runtime.contract.errors import EXIT_DONE, EXIT_FINDINGS, InputInvalid
 
 if TYPE_CHECKING:
     from decreta.blame.cause import Answer
+    from decreta.blame.each import Effects
     from decreta.blame.edits import Edit
+    from decreta.blame.latency import Timed
     from decreta.blame.mixes import Mixer
+    from decreta.blame.parts import Part
+    from decreta.blame.search import Finding
 
-HELP = "say what two sides differ in; with --find-cause which change explains what a run costs"
+HELP = "say what two sides differ in, which change explains a difference in cost, and whether decisions pay"
 _SHOWN = 6
 """Symptoms that are told of each cause; JSON has all."""
 _WIDTH = 160
 """Characters of a change in a line of text."""
+_RUN = re.compile(r"(?P<lake>.+):(?P<pack>[a-z][a-z0-9_]*)@(?P<run>\d+|last)")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("a", metavar="A", help="a git revision, or a folder with specs")
+    words = "a git revision, a folder with specs, a compiled pack's folder, or a run: LAKE:PACK@RUN (or @last)"
+    parser.add_argument("a", metavar="A", help=words)
     parser.add_argument("b", metavar="B", help="the same")
     parser.add_argument("--pack", help="the pack (default: the only one)")
     parser.add_argument("--env", default="local", help="the environment (default: local)")
-    parser.add_argument(
+    asked = parser.add_mutually_exclusive_group()
+    asked.add_argument(
         "--find-cause", choices=("latency", "bytes", "rows", "digest"), help="search for the smallest change behind it"
     )
+    asked.add_argument("--each", action="store_true", help="measure the effect of each changed decision alone")
+    asked.add_argument("--gate", action="store_true", help="replay both; exit 0 only if what B promises is kept")
     place = "NAME=[ROOT:]PATH"
     parser.add_argument("--source", action="append", default=[], metavar=place, help="where a source is, for both")
     parser.add_argument("--source-b", action="append", default=[], metavar=place, help="where it is for B alone")
+    parser.add_argument("--lake", metavar="DIR", help="the lake that relative places of bound tables start at")
+    parser.add_argument("--rounds", type=int, help="repetitions by the clock (default: 15, of --each 7)")
     parser.add_argument("--format", choices=("text", "json"), default="text")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Compare the sides; exit 1 if they differ, or if a cause was found."""
-    project = find_project(Path.cwd())
+    """Compare the sides; exit 1 if they differ, a cause was found, or a gate is not passed."""
+    if args.rounds is not None and args.rounds < 1:
+        raise InputInvalid(f"{args.rounds} rounds measure nothing", help="give --rounds of 1 or more")
     with tempfile.TemporaryDirectory(prefix="decreta-compare-") as folder:
-        mixer = _mixer(args, project, Path(folder))
+        runs = [_RUN.fullmatch(asked) for asked in (args.a, args.b)]
+        if all(runs):
+            return _compare_runs(args, [match for match in runs if match is not None])
+        if any(runs):
+            raise InputInvalid("a run is compared with a run", help="write both as LAKE:PACK@RUN")
+        sides = _Sides.read(args, Path(folder))
+        if args.find_cause == "latency":
+            return _find_latency(args, sides.mixer())
         if args.find_cause:
-            return _find_cause(args, mixer)
-    return EXIT_DONE
+            return _find_cause(args, sides.mixer())
+        if args.each:
+            return _each(args, sides)
+        return _gate(args, sides) if args.gate else _compare(args, sides)
 
 
-def _mixer(args: argparse.Namespace, project: Project, folder: Path) -> Mixer:
-    from decreta.blame.edits import edits
-    from decreta.blame.mixes import Mixer
-    from decreta.blame.sides import of_pack, packs_of, spec_files
+class _Sides(NamedTuple):
+    """Both sides: specs, or packs that are compiled already."""
 
-    sides = [spec_files(asked, project) for asked in (args.a, args.b)]
-    known = [pack for pack in packs_of(sides[0]) if pack in packs_of(sides[1])]
-    chosen = [args.pack] if args.pack in known else known if args.pack is None else []
-    if len(chosen) != 1:
-        raise InputInvalid(f"there are {len(chosen)} packs to compare", help=f"name one by --pack: {', '.join(known)}")
-    a, b = (of_pack(files, chosen[0]) for files in sides)
-    given = _given(args.source, args.source_b)
-    inputs = [name for name in sorted(given[1]) if given[0].get(name) != given[1][name]]
-    found = edits(a, b)
-    return Mixer(a, b, found, inputs, given, chosen[0], args.env, folder, progress=_progress)
+    files: tuple[Mapping[str, bytes], Mapping[str, bytes]]
+    compiled: bool
+    pack: str
+    environment: str
+    sources: tuple[dict[str, list[str]], dict[str, list[str]]]
+    folder: Path
+    lake: str | None
+
+    @staticmethod
+    def read(args: argparse.Namespace, folder: Path) -> _Sides:
+        folders = [Path(asked) for asked in (args.a, args.b)]
+        if all((found / "manifest.json").is_file() for found in folders):
+            from decreta.output import existing
+
+            files = (existing(folders[0]), existing(folders[1]))
+            pack = str(json.loads(files[1]["manifest.json"])["pack"])
+            return _Sides(files, True, pack, args.env, _given(args), folder, args.lake)
+        from decreta.blame.sides import of_pack, packs_of, spec_files
+
+        project = find_project(Path.cwd())
+        a, b = (spec_files(asked, project) for asked in (args.a, args.b))
+        known = [pack for pack in packs_of(a) if pack in packs_of(b)]
+        chosen = [args.pack] if args.pack in known else known if args.pack is None else []
+        if len(chosen) != 1:
+            words = f"there are {len(chosen)} packs to compare"
+            raise InputInvalid(words, help=f"name one by --pack: {', '.join(known) or 'the sides share none'}")
+        (pack,) = chosen
+        return _Sides((of_pack(a, pack), of_pack(b, pack)), False, pack, args.env, _given(args), folder, args.lake)
+
+    def mixer(self) -> Mixer:
+        """Return what mixes the sides, each as it was given."""
+        from decreta.blame.decisions import packs_between
+        from decreta.blame.mixes import between
+
+        if self.compiled:
+            self.require_environment(*self.files)
+            found: Mixer = packs_between(*self.files, self.sources, self.environment, self.folder)
+        else:
+            found = between((self.files[0], self.files[1]), self.sources, self.pack, self.environment, self.folder)
+        found.progress, found.lake = _progress, self.lake
+        return found
+
+    def packs(self) -> tuple[Mapping[str, bytes], Mapping[str, bytes]]:
+        """Return both sides compiled. Raises InputInvalid if one has mistakes."""
+        if self.compiled:
+            self.require_environment(*self.files)
+            return self.files
+        mixer = self.mixer()
+        found = [mixer.generated(mix) for mix in (frozenset[int](), frozenset(range(mixer.count)))]
+        for name, files in zip("AB", found, strict=True):
+            if files is None:
+                raise InputInvalid(f"{name} does not compile", help="see what was said above, and mend it")
+        a, b = (files or {} for files in found)
+        self.require_environment(a, b)
+        return a, b
+
+    def require_environment(self, *sides: Mapping[str, bytes]) -> None:
+        """Raise InputInvalid unless both sides have a policy for the environment."""
+        for name, files in zip("AB", sides, strict=True):
+            if f"policy/{self.environment}.json" not in files:
+                raise InputInvalid(f"{name} has no environment `{self.environment}`", help="name another by --env")
 
 
-def _given(both: Sequence[str], only_b: Sequence[str]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+def _given(args: argparse.Namespace) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     from decreta_runtime.cli.run import given_sources
 
-    a = given_sources(both)
-    return a, {**a, **given_sources(only_b)}
+    a = given_sources(args.source)
+    return a, {**a, **given_sources(args.source_b)}
 
 
 def _progress(words: str) -> None:
     print(words, file=sys.stderr)
+
+
+# -- plain
+
+
+def _compare(args: argparse.Namespace, sides: _Sides) -> int:
+    from decreta.blame.edits import edits
+    from decreta.blame.parts import of_packs
+
+    a, b = sides.packs()
+    parts = of_packs(a, b, sides.sources, sides.environment)
+    changed = [] if sides.compiled else edits(*sides.files)
+    return _print_parts(args, parts, changed, {"pack": sides.pack, "environment": sides.environment})
+
+
+def _compare_runs(args: argparse.Namespace, runs: Sequence[re.Match[str]]) -> int:
+    from decreta.blame.parts import of_runs
+    from decreta.compare import moved
+    from decreta_runtime.measure import recorded
+
+    if args.find_cause or args.each or args.gate:
+        words = "a ledger keeps what a run did, not the specs that it was compiled from"
+        raise InputInvalid(words, help="name the revisions of the specs: `decreta compare REV1 REV2`")
+    found = [recorded(r["lake"], r["pack"], None if r["run"] == "last" else int(r["run"])) for r in runs]
+    figures = moved(*({**r.measured.counters} for r in found))
+    seconds = [sum(r.measured.seconds.values()) for r in found]
+    more = {"counters": {name: list(pair) for name, pair in figures.items()}, "seconds": seconds}
+    status = _print_parts(args, of_runs(*found), [], more)
+    if args.format == "text":
+        for name, (x, y) in figures.items():
+            print(f"  {name}  {_short(x)} → {_short(y)}")
+        print(f"seconds of its steps and writes: {seconds[0]:.3f} → {seconds[1]:.3f}")
+    return status
+
+
+def _print_parts(args: argparse.Namespace, parts: list[Part], edits: list[Edit], more: dict[str, Any]) -> int:
+    differ = bool(edits) or any(part.differs for part in parts)
+    if args.format == "json":
+        told = {p.name: {"a": p.a, "b": p.b, "differs": p.differs, "differences": p.differences} for p in parts}
+        whole = {"a": args.a, "b": args.b, **more, "parts": told, "edits": [_edit(edit) for edit in edits]}
+        print(json.dumps(whole, indent=2, ensure_ascii=False))
+        return EXIT_FINDINGS if differ else EXIT_DONE
+    print(f"{args.a} → {args.b}")
+    for part in parts:
+        known = "not known" if part.a is None or part.b is None else "differs" if part.differs else "the same"
+        print(f"{part.name:<20} {known}")
+        for line in part.differences:
+            print(f"  {_short(line)}")
+    if edits:
+        print(f"\n{len(edits)} changes of the specs")
+        for edit in edits:
+            print(f"  {_place(edit)}: {_short(edit.before)} → {_short(edit.after)}")
+    return EXIT_FINDINGS if differ else EXIT_DONE
+
+
+# -- the cause
 
 
 def _find_cause(args: argparse.Namespace, mixer: Mixer) -> int:
@@ -89,31 +216,29 @@ def _find_cause(args: argparse.Namespace, mixer: Mixer) -> int:
     return EXIT_DONE if answer.finding is None else EXIT_FINDINGS
 
 
-def _causes(mixer: Mixer, answer: Answer) -> Iterator[tuple[dict[str, Any], list[str]]]:
+def causes(mixer: Mixer, finding: Finding) -> Iterator[tuple[dict[str, Any], list[str]]]:
     """Yield each cause as data, with the symptoms that it explains."""
-    assert answer.finding is not None
-    for number in answer.finding.changes:
-        explained = [name for name, by in answer.finding.symptoms.items() if number in by]
+    for number in finding.changes:
+        explained = [name for name, by in finding.symptoms.items() if number in by]
         if number >= len(mixer.edits):
             name = mixer.inputs[number - len(mixer.edits)]
             a, b = mixer.sources
             yield {"kind": "input", "name": name, "before": a.get(name), "after": b[name]}, explained
         else:
-            edit = mixer.edits[number]
-            yield {"kind": "spec", **_edit(edit)}, explained
+            yield _edit(mixer.edits[number]), explained
 
 
 def _edit(edit: Edit) -> dict[str, Any]:
-    return {
-        "place": f"{edit.place.file}:{edit.place.line}",
-        "key": edit.key,
-        "before": edit.before,
-        "after": edit.after,
-    }
+    place, kind = f"{edit.place.file}:{edit.place.line}", "spec" if edit.file.startswith("specs/") else "decision"
+    return {"kind": kind, "place": place, "key": edit.key, "before": edit.before, "after": edit.after}
+
+
+def _place(edit: Edit) -> str:
+    return f"{edit.place.file}:{edit.place.line}  {edit.key}".rstrip()
 
 
 def _json(args: argparse.Namespace, mixer: Mixer, answer: Answer) -> dict[str, Any]:
-    found = [] if answer.finding is None else [{**c, "explains": names} for c, names in _causes(mixer, answer)]
+    found = [] if answer.finding is None else [{**c, "explains": n} for c, n in causes(mixer, answer.finding)]
     return {
         "a": args.a,
         "b": args.b,
@@ -121,7 +246,7 @@ def _json(args: argparse.Namespace, mixer: Mixer, answer: Answer) -> dict[str, A
         "environment": mixer.environment,
         "of": args.find_cause,
         "causes": found,
-        "changes": len(mixer.edits) + len(mixer.inputs),
+        "changes": mixer.count,
         "runs": answer.runs,
         "undone": None if answer.finding is None else answer.finding.undone,
         "symptoms": {name: [answer.before[name], answer.after[name]] for name in answer.before},
@@ -130,33 +255,155 @@ def _json(args: argparse.Namespace, mixer: Mixer, answer: Answer) -> dict[str, A
 
 
 def _lines(args: argparse.Namespace, mixer: Mixer, answer: Answer) -> Iterator[str]:
-    count = len(mixer.edits) + len(mixer.inputs)
-    yield f"{args.a} → {args.b}, {mixer.pack} in `{mixer.environment}`: {count} changes, {answer.runs} runs"
+    yield f"{args.a} → {args.b}, {mixer.pack} in `{mixer.environment}`: {mixer.count} changes, {answer.runs} runs"
     if answer.finding is None:
         yield f"no difference in {args.find_cause}"
         return
-    for cause, names in _causes(mixer, answer):
-        yield ""
-        where = f"{cause['place']}  {cause['key']}".rstrip() if cause["kind"] == "spec" else f"input {cause['name']}"
-        yield f"{where}: {_short(cause['before'])} → {_short(cause['after'])}"
+    for cause, names in causes(mixer, answer.finding):
+        yield from ("", _cause(cause))
         yield from (
             f"  {name}  {_short(answer.before[name])} → {_short(answer.after[name])}" for name in names[:_SHOWN]
         )
         if len(names) > _SHOWN:
             yield f"  and {len(names) - _SHOWN} more"
+    count = len(answer.finding.changes)
     yield ""
-    yield _certainty(args.find_cause, answer)
+    yield f"A with {_counted(count)} is as B in {args.find_cause}, by counters{_undone(answer.finding)}"
 
 
-def _certainty(of: str, answer: Answer) -> str:
-    assert answer.finding is not None
-    alone = "this change" if len(answer.finding.changes) == 1 else f"these {len(answer.finding.changes)} changes"
-    undone = {
-        True: f"; B without {'it' if len(answer.finding.changes) == 1 else 'them'} is as A",
-        False: "; B without it still differs from A: another change does the same",
-        None: "; B without it cannot be run",
-    }[answer.finding.undone]
-    return f"A with {alone} is as B in {of}, by counters{undone}"
+def _cause(cause: Mapping[str, Any]) -> str:
+    where = f"input {cause['name']}" if cause["kind"] == "input" else f"{cause['place']}  {cause['key']}".rstrip()
+    return f"{where}: {_short(cause['before'])} → {_short(cause['after'])}"
+
+
+def _counted(count: int) -> str:
+    return "this change" if count == 1 else f"these {count} changes"
+
+
+def _undone(finding: Finding) -> str:
+    it = "it" if len(finding.changes) == 1 else "them"
+    return {
+        True: f"; B without {it} is as A",
+        False: f"; B without {it} still differs from A: other changes do the same",
+        None: f"; B without {it} cannot be run",
+    }[finding.undone]
+
+
+def _find_latency(args: argparse.Namespace, mixer: Mixer) -> int:
+    from decreta.blame.clock import ROUNDS
+    from decreta.blame.latency import cause_of_latency
+
+    timed = cause_of_latency(mixer, args.rounds or ROUNDS)
+    if args.format == "json":
+        found = [] if timed.finding is None else [{**c, "explains": n} for c, n in causes(mixer, timed.finding)]
+        counted = timed.by_counters.finding
+        whole = {
+            "a": args.a, "b": args.b, "pack": mixer.pack, "environment": mixer.environment, "of": "latency",
+            "too_noisy": timed.finding is None, "causes": found, "slower": timed.slower,
+            "certainty": round(timed.certainty, 4), "rounds": timed.rounds, "runs": timed.runs,
+            "by_counters": [] if counted is None else [c for c, _ in causes(mixer, counted)],
+        }  # fmt: skip
+        print(json.dumps(whole, indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(_timed_lines(args, mixer, timed)))
+    return EXIT_FINDINGS
+
+
+def _timed_lines(args: argparse.Namespace, mixer: Mixer, timed: Timed) -> Iterator[str]:
+    yield f"{args.a} → {args.b}, {mixer.pack} in `{mixer.environment}`: {mixer.count} changes, {timed.runs} runs"
+    if timed.finding is None:
+        yield f"too noisy: {timed.rounds} repetitions in turn do not say which change made it, and nothing is guessed"
+        counted = timed.by_counters.finding
+        if counted is not None:
+            yield "what counters name, not shown to be the cause of any time:"
+            yield from (f"  {_cause(cause)}" for cause, _ in causes(mixer, counted))
+        return
+    for cause, names in causes(mixer, timed.finding):
+        yield from ("", _cause(cause))
+        yield from (f"  {name}  {'slower' if timed.slower[name] > 0 else 'quicker'} in B" for name in names[:_SHOWN])
+    yield ""
+    count = len(timed.finding.changes)
+    certain = f"certain by {timed.certainty:.3f}, {timed.rounds} repetitions each"
+    yield f"A with {_counted(count)} takes as long as B: {certain}"
+
+
+# -- each
+
+
+def _each(args: argparse.Namespace, sides: _Sides) -> int:
+    from decreta.blame.decisions import packs_between
+    from decreta.blame.each import ROUNDS, effects
+
+    mixer = packs_between(*sides.packs(), sides.sources, sides.environment, sides.folder)
+    mixer.progress, mixer.lake = _progress, sides.lake
+    if not mixer.count:
+        print("no decision differs" if args.format == "text" else json.dumps({"each": []}))
+        return EXIT_DONE
+    found = effects(mixer, args.rounds or ROUNDS)
+    if args.format == "json":
+        print(json.dumps(_effects_json(args, sides, found), indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(_effect_lines(args, found)))
+    return EXIT_FINDINGS
+
+
+def _effects_json(args: argparse.Namespace, sides: _Sides, found: Effects) -> dict[str, Any]:
+    def told(figures: Mapping[str, Any] | None) -> Any:
+        return None if figures is None else {name: interval._asdict() for name, interval in figures.items()}
+
+    return {
+        "a": args.a,
+        "b": args.b,
+        "pack": sides.pack,
+        "environment": sides.environment,
+        "rounds": found.rounds,
+        "each": [{"change": effect.name, "figures": told(effect.figures)} for effect in found.each],
+        "whole": told(found.whole),
+        "residual": told(found.residual),
+    }
+
+
+def _effect_lines(args: argparse.Namespace, found: Effects) -> Iterator[str]:
+    from decreta.blame.each import FIGURES, UNITS
+
+    certain = min(interval.certainty for interval in found.whole.values())
+    yield f"{args.a} → {args.b}: median effect of {found.rounds} rounds in turn [bounds that hold it by {certain:.2f}]"
+    rows = [(effect.name, effect.figures) for effect in found.each]
+    rows += [("no single decision", found.residual), ("A → B", found.whole)]
+    for name, figures in rows:
+        yield f"\n{name}"
+        if figures is None:
+            yield "  cannot stand alone"
+            continue
+        for figure in FIGURES:
+            it = figures[figure]
+            yield f"  {figure:<17} {it.middle:+,.1f} [{it.low:+,.1f}, {it.high:+,.1f}] {UNITS[figure]}"
+
+
+# -- the gate
+
+
+def _gate(args: argparse.Namespace, sides: _Sides) -> int:
+    import msgspec
+
+    from decreta.blame.clock import ROUNDS
+    from decreta.blame.gate import Gate
+    from decreta_runtime.contract.manifest import Manifest
+
+    a, b = sides.packs()
+    manifest = msgspec.json.decode(b["manifest.json"], type=Manifest)
+    gate = Gate(a, b, manifest, sides.environment, sides.sources, sides.folder, args.rounds or ROUNDS, sides.lake)
+    found = list(gate.verdicts())
+    passed = all(verdict.answer == "pays" for verdict in found)
+    if args.format == "json":
+        answers = {verdict.answer for verdict in found}
+        answer = "passed" if passed else "failed" if "does not pay" in answers else "too noisy"
+        whole = {"a": args.a, "b": args.b, "pack": sides.pack, "environment": sides.environment, "answer": answer}
+        print(json.dumps({**whole, "runs": gate.runs, "verdicts": msgspec.to_builtins(found)}, indent=2))
+    else:
+        for it in found:
+            print(f"{it.answer:<12} {it.subject} {it.measure}: {it.found}; {it.wanted}")
+    return EXIT_DONE if passed else EXIT_FINDINGS
 
 
 def _short(value: Any) -> str:

@@ -7,16 +7,18 @@ from decimal import Decimal
 
 from decreta.model.program import Arguments, CheckedObject, CheckedQuery, CheckedRelation, Decided, Function
 from decreta.model.program import Call as BoundCall
-from decreta.model.spec import GateSpec, ScalarFunctionSpec
+from decreta.model.spec import GateSpec, PromiseSpec, ScalarFunctionSpec
 from decreta.project import LANGUAGE
 from decreta_runtime.contract import types
 from decreta_runtime.contract.manifest import (
     FORMAT,
+    Bound,
     Call,
     CallInput,
     FunctionEntry,
     Gate,
     Manifest,
+    Margin,
     ObjectEntry,
     QueryEntry,
     RelationEntry,
@@ -45,7 +47,15 @@ def manifest(program: Decided, toolchain: dict[str, str], files: dict[str, str])
 
 
 def _gate(spec: GateSpec) -> Gate:
-    return Gate(runs=spec.runs, agreement=spec.agreement, failures=spec.failures)
+    of = spec.payoff
+    written = {"latency": of.latency, "bytes_scanned": of.bytes_scanned, "maintenance_cost": of.maintenance_cost}
+    payoff = {name: Margin(unit=m.unit, margin=m.margin) for name, m in written.items() if m is not None}
+    return Gate(runs=spec.runs, agreement=spec.agreement, failures=spec.failures, payoff=payoff)
+
+
+def _promises(spec: PromiseSpec) -> dict[str, Bound]:
+    written = {"latency": spec.latency, "bytes_scanned": spec.bytes_scanned}
+    return {name: Bound(of=b.of, at_most=b.at_most) for name, b in written.items() if b is not None}
 
 
 def _object(checked: CheckedObject) -> ObjectEntry:
@@ -102,6 +112,7 @@ def _query(checked: CheckedQuery) -> QueryEntry:
         steps=dict(checked.steps),
         functions=checked.functions,
         views=checked.views,
+        payoff=_promises(query.written.spec.payoff),
     )
 
 

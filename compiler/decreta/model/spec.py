@@ -491,6 +491,36 @@ class RelationSpec(Spec):
     """Rows of the inputs and the rows expected; they become tests."""
 
 
+Share = Annotated[str, StringConstraints(pattern=r"^\d+\.\d\d$")]
+
+
+class LatencyBoundSpec(Spec):
+    """The most time that a query shape may take."""
+
+    of: Literal["baseline"]
+    """What it is held against: the shape under the baselines of all domains."""
+    at_most: Share
+    """The share, a decimal of two places in quotes, such as "1.10"."""
+
+
+class BytesBoundSpec(Spec):
+    """The most bytes that a query shape may read."""
+
+    of: Literal["baseline", "full_scan"]
+    """What it is held against: the shape under the baselines of all domains, or the files of its tables whole."""
+    at_most: Share
+    """The share, a decimal of two places in quotes, such as "0.20"."""
+
+
+class PromiseSpec(Spec):
+    """What a query shape may cost at most: `decreta compare --gate` replays it and decides."""
+
+    latency: LatencyBoundSpec | None = None
+    """Of its time."""
+    bytes_scanned: BytesBoundSpec | None = None
+    """Of the bytes that it reads."""
+
+
 class QuerySpec(Spec):
     """`queries/<name>.yaml`: a typed, parameterised query in a workload class."""
 
@@ -506,6 +536,8 @@ class QuerySpec(Spec):
     """A value for each parameter to try the shape with."""
     body: Text
     """One SELECT, or `{file: name.sql}`."""
+    payoff: PromiseSpec = Field(default_factory=PromiseSpec)
+    """What it may cost at most; a gate of its own."""
 
 
 class ScalarFunctionSpec(Spec):
@@ -705,6 +737,38 @@ class WorkloadSpec(Spec):
     """Whether its results must come out the same each time, order included."""
 
 
+Margin = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d\d)?$")]
+
+
+class LatencyMarginSpec(Spec):
+    """By how much the decisions of a domain must be quicker than its baselines."""
+
+    unit: Literal["share", "milliseconds"]
+    """What the margin counts: a share of what the baselines take, or milliseconds."""
+    margin: Margin
+    """The least that is saved, in quotes: "0" where taking no longer is enough."""
+
+
+class BytesMarginSpec(Spec):
+    """By how much the decisions of a domain must take fewer bytes than its baselines."""
+
+    unit: Literal["share", "bytes"]
+    """What the margin counts: a share of what the baselines take, or bytes."""
+    margin: Margin
+    """The least that is saved, in quotes: "0" where taking no more is enough."""
+
+
+class PayoffSpec(Spec):
+    """What the decisions of a domain must save: `decreta compare --gate` replays both and decides."""
+
+    latency: LatencyMarginSpec | None = None
+    """Of the time of a run and of asking each shape."""
+    bytes_scanned: BytesMarginSpec | None = None
+    """Of the bytes that they read and write."""
+    maintenance_cost: BytesMarginSpec | None = None
+    """Of the bytes that maintenance writes anew."""
+
+
 class GateSpec(Spec):
     """What a domain must show in `warn` before it may be set to `enforce`."""
 
@@ -714,6 +778,8 @@ class GateSpec(Spec):
     """The least share of decisions that are what the baseline is."""
     failures: int = Field(ge=0)
     """The most guards that failed where the decision would have stood."""
+    payoff: PayoffSpec = Field(default_factory=PayoffSpec)
+    """What its decisions must save against its baselines."""
 
 
 ValidationMode = Literal["strict", "declared", "relaxed"]
@@ -804,7 +870,6 @@ class EnvironmentSpec(Spec):
 LATER: dict[str, tuple[str, ...]] = {
     "ObjectSpec": ("owner",),
     "RelationSpec": ("refresh", "owner"),
-    "QuerySpec": ("payoff",),
     "LayoutSpec": ("files", "partition_by", "z_order"),
 }
 """Fields of the design that nothing obeys yet: refused by name, so that nobody relies on them."""

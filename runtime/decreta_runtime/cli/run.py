@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from decreta_runtime.cli.arguments import add_pack, open_pack
@@ -85,7 +85,7 @@ def main(args: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
-def given_sources(given: list[str]) -> dict[str, list[str]]:
+def given_sources(given: Sequence[str]) -> dict[str, list[str]]:
     """Return the places named on the command line, by source. Raises InputInvalid."""
     found: dict[str, list[str]] = {}
     for text in given:

@@ -228,7 +228,21 @@ class Step(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What all rows of it satisfy that can meet."""
 
 
-class QueryEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Bound(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The most that a query shape may cost, as a share of what something else costs."""
+
+    of: Literal["baseline", "full_scan"]
+    at_most: str
+
+
+class Margin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The least that the decisions of a domain must save against its baselines."""
+
+    unit: Literal["share", "bytes", "milliseconds"]
+    margin: str
+
+
+class QueryEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A query shape; its SQL stands in the generated `queries.py` under `SQL[name]`."""
 
     summary: str
@@ -248,9 +262,11 @@ class QueryEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The functions of engine and pack that its statement calls."""
     views: tuple[str, ...]
     """Relations that are not stored, in the order in which they must be registered."""
+    payoff: dict[str, Bound] = {}
+    """Measure -> the most that it may come to; tools compare, nothing acts by it."""
 
 
-class Gate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Gate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a domain must show in `warn` before a person sets it to `enforce`. A report compares; nothing acts by it."""
 
     runs: int
@@ -259,6 +275,8 @@ class Gate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The share of decisions that are what the baseline is, at least."""
     failures: int
     """Guards that failed where a decision stands or would have stood, at most."""
+    payoff: dict[str, Margin] = {}
+    """Measure -> what the decisions must save against their baselines."""
 
 
 class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

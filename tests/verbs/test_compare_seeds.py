@@ -1,0 +1,145 @@
+"""Causes planted at random are named by `decreta compare --find-cause`, in few runs, by counters alone.
+
+`python -m pytest tests/verbs/test_compare_seeds.py -m long -s` reports the rate; DECRETA_SEED draws others.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from decreta.blame.cause import Answer, Kind, cause_of
+from decreta.blame.mixes import Mixer, between
+from decreta.blame.sides import of_pack, spec_files
+from decreta.cli.compare import causes
+from decreta.project import Project
+from decreta_runtime.contract.errors import InputInvalid
+from tests.packs.retail.conftest import generate
+from tests.verbs.seeds import KINDS, PACKS, Seeded, distract, is_right, planted
+
+SEED = int(os.environ.get("DECRETA_SEED", "8"))
+AT_MOST_RUNS = 12
+AT_LEAST = 0.95
+DRAWS = 40
+"""Times that a case is drawn anew where what was planted changes nothing that is counted."""
+
+
+class Told(NamedTuple):
+    """What was planted and what was said of it."""
+
+    kinds: list[str]
+    pack: str
+    of: str
+    right: bool
+    runs: int
+    changes: int
+    causes: list[dict[str, Any]]
+    planted: list[list[tuple[str, str]]]
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("sources")
+    library = folder / "python"
+    shutil.copytree(Path(sysconfig.get_path("stdlib")) / "json", library, ignore=shutil.ignore_patterns("__pycache__"))
+    return {"tpch": lambda: generate(folder / "tpch", "0.01"), "python": lambda: f"stdlib:{library}", "_": {}}
+
+
+def place(sources: dict[str, Any], name: str) -> Any:
+    if name not in sources["_"]:
+        sources["_"][name] = sources[name]()
+    return sources["_"][name]
+
+
+def told(folder: Path, rng: random.Random, sources: dict[str, Any], kinds: list[str], pack: str) -> Told:
+    """Plant until it makes a difference, and ask for the cause of one that there is."""
+    name = "tpch" if pack == "retail" else "python"
+    for draw in range(DRAWS):
+        case = folder / str(draw)
+        seeded = planted(case, rng, {name: place(sources, name)}, kinds, pack)
+        bare = mixed_of(seeded, case / "bare")
+        if bare.key(frozenset()) == bare.key(frozenset(range(bare.count))):
+            continue  # nothing that acts: as `decreta policy diff` would tell
+        distract(seeded, rng.randint(8, 28))
+        mixer = mixed_of(seeded, case / "work")
+        for of in rng.sample(("bytes", "rows", "digest"), 3):
+            answer, runs = ask(mixer, of), mixer.runs
+            if answer.finding is not None and (len(kinds) == 1 or both(seeded, causes_of(mixer, answer))):
+                causes = causes_of(mixer, answer)
+                shutil.rmtree(case)
+                return Told(
+                    kinds, pack, of, is_right(causes, seeded.planted), runs, mixer.count, causes, seeded.planted
+                )
+        shutil.rmtree(case)
+    raise AssertionError(f"{kinds} of {pack} changed nothing in {DRAWS} draws")
+
+
+def mixed_of(seeded: Seeded, folder: Path) -> Mixer:
+    project = Project(seeded.a)
+    a, b = (of_pack(spec_files(str(side), project), seeded.pack) for side in (seeded.a, seeded.b))
+    base = {name: [at] for name, at in seeded.base.items()}
+    moved = base | {name: [at] for name, at in seeded.moved.items()}
+    return between((a, b), (base, moved), seeded.pack, "local", folder)
+
+
+def ask(mixer: Mixer, of: Kind) -> Answer:
+    """Ask for a cause, or for none where one side does not compile or run: then nothing was planted."""
+    try:
+        return cause_of(mixer, of)
+    except InputInvalid:
+        return Answer(None, {}, {}, mixer.runs, ())
+
+
+def causes_of(mixer: Mixer, answer: Answer) -> list[dict[str, Any]]:
+    return [cause for cause, _ in causes(mixer, answer.finding)]
+
+
+def both(seeded: Seeded, found: list[dict[str, Any]]) -> bool:
+    """Whether both of two causes have an effect of the kind asked: each does alone, or both are needed together."""
+    alone = [any(is_right([cause], [group]) for cause in found) for group in seeded.planted]
+    return all(alone) or len(found) != 1
+
+
+def cases(count: int, rng: random.Random) -> Iterator[tuple[list[str], str]]:
+    """Yield what is to be planted: one of each kind in turn, in every fourth case two at once."""
+    for i in range(count):
+        kinds = [list(KINDS)[i % len(KINDS)]]
+        if i % 4 == 3:
+            kinds.append(rng.choice([kind for kind in KINDS if kind not in kinds]))
+        yield kinds, rng.choice(PACKS)
+
+
+@pytest.mark.parametrize("kind", ["threshold", "template", "stale statistics", "dropped index"])
+def test_a_planted_cause_is_named(kind: str, tmp_path: Path, sources: dict[str, Any]) -> None:
+    found = told(tmp_path, random.Random(f"{SEED} {kind}"), sources, [kind], "code_graph")
+    assert found.right, found
+    assert found.runs <= AT_MOST_RUNS
+
+
+@pytest.mark.long
+def test_fifty_planted_causes(tmp_path: Path, sources: dict[str, Any]) -> None:
+    rng = random.Random(SEED)
+    found = []
+    for i, (kinds, pack) in enumerate(cases(int(os.environ.get("DECRETA_CASES", "50")), rng)):
+        found.append(told(tmp_path / str(i), rng, sources, kinds, pack))
+        shutil.rmtree(tmp_path / str(i), ignore_errors=True)
+        it = found[-1]
+        print(
+            f"{i:3} {'right' if it.right else 'WRONG'} {it.pack} {it.of} {it.runs} runs {it.changes} changes {kinds}",
+            flush=True,
+        )
+        if not it.right:
+            print("    planted", it.planted, "named", json.dumps(it.causes)[:1500], flush=True)
+    rate = sum(it.right for it in found) / len(found)
+    ones = [it.runs for it in found if len(it.kinds) == 1]
+    print(f"{rate:.0%} of {len(found)} named rightly; runs of one cause: {max(ones)} at most")
+    assert rate >= AT_LEAST
+    assert max(ones) <= AT_MOST_RUNS
