@@ -35,6 +35,8 @@ row_group_rows = "$rows"
 compression = "zstd"
 bloom_columns = []
 bloom_fpp = "$null_share"
+conflict_retries = 5
+conflict_wait_ms = 200
 """
 
 
