@@ -16,6 +16,8 @@ VERBS = {
     "ledger": "decreta_runtime.cli.ledger",
     "kpi": "decreta_runtime.cli.kpi",
     "profile": "decreta_runtime.cli.profile",
+    "package": "decreta_runtime.cli.package",
+    "replay": "decreta_runtime.cli.replay",
     "tour": "decreta_runtime.cli.tour",
     "rollout": "decreta_runtime.cli.rollout",
 }

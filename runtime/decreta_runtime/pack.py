@@ -51,6 +51,7 @@ from decreta_runtime.scan import Pinned, quote
 from decreta_runtime.selection import needed
 from decreta_runtime.session import build_session
 from decreta_runtime.shadow import note_session
+from decreta_runtime.sources import list_units
 from decreta_runtime.tally import Tally
 from decreta_runtime.upkeep import Upkeep, maintain_tables
 from decreta_runtime.verify import entries, verify, verify_tables
@@ -117,6 +118,53 @@ class Pack:
     def digest(self) -> str:
         """The digest of the manifest."""
         return self._pack.digest
+
+    @property
+    def folder(self) -> Path:
+        """Where the compiled pack lies."""
+        return self._pack.folder
+
+    def files(self) -> dict[str, bytes]:
+        """Return the verified bytes of the compiled pack, its manifest among them."""
+        own = {name: (self.folder / name).read_bytes() for name in ("manifest.json", "manifest.sha256")}
+        return {**own, **self._pack.files}
+
+    def adapters(self) -> dict[str, str]:
+        """Return the adapter of each source that the pack reads."""
+        objects = self.manifest.objects.values()
+        return {e.source.name: e.source.adapter for e in objects if e.source is not None}
+
+    def units(self, source: str, adapter: str, roots: Sequence[str]) -> str:
+        """Return the fingerprint of a source as it is now at these places. Raises SourceUnreadable, InputInvalid."""
+        return list_units(self._pack, source, adapter, roots, self.policy.source(source).value.options).fingerprint
+
+    def settings(self, workload: str) -> dict[str, str | None]:
+        """Return all settings of a session of a workload class, as the engine has them."""
+        profile = choose(self.policy.session(workload), workload, None, self.policy, self._ledger)
+        context = build_session(workload, profile, self._tally.anew(), ())
+        rows = context.sql("SELECT name, value FROM information_schema.df_settings ORDER BY name").to_pylist()
+        return {row["name"]: row["value"] for row in rows}
+
+    def plans(self) -> dict[str, tuple[str, str]]:
+        """Return the logical plan of each relation's statement over the last complete run, as written and optimized.
+
+        Relations that pack code computes have none. Raises DecretaError.
+        """
+        reading, found = self._reading(RUN_WORKLOAD), {}
+        for name in self.manifest.datasets():
+            reading.take(name)
+        for name in self.manifest.order:
+            if self.manifest.relations[name].call is None:
+                frame = self._pack.builder(name)(reading.context)
+                whole, less = frame.logical_plan(), frame.optimized_logical_plan()
+                found[name] = whole.display_indent(), less.display_indent()
+            if name not in reading.views:
+                reading.take_view(name)
+        return found
+
+    def note_replay(self, subject: str, action: str, seconds: float, detail: Mapping[str, Any]) -> None:
+        """Note in the ledger what a replay came to."""
+        self._ledger.add("replay", subject, action, None, seconds=seconds, detail=dict(detail))
 
     def verify(self) -> list[str]:
         """Check policy, manifest and builders against each other; return what was verified, in words."""

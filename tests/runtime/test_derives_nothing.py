@@ -15,7 +15,18 @@ from tests.conftest import ROOT
 from decreta_runtime.contract import integrity, manifest, policy, records, report
 
 RUNTIME = ROOT / "runtime/decreta_runtime"
-APART = ("contract", "cli", "testing", "probe.py", "foreign.py", "measure.py", "__main__.py")
+APART = (
+    "contract",
+    "cli",
+    "testing",
+    "probe.py",
+    "foreign.py",
+    "measure.py",
+    "package.py",
+    "replay.py",
+    "rowdigest.py",
+    "__main__.py",
+)
 """Data, what prints, what tests call, the developer's probe and its tables, what measures a run: no part of one."""
 NUMBERS = {-1, 0, 1}
 """Nothing, one and none: signs and emptiness, not sizes."""

@@ -19,6 +19,8 @@ VERBS = {
     "calibrate": "decreta.cli.calibrate",
     "report": "decreta.cli.report",
     "completion": "decreta.cli.completion",
+    "package": "decreta_runtime.cli.package",
+    "replay": "decreta_runtime.cli.replay",
     "run": "decreta_runtime.cli.run",
     "maintain": "decreta_runtime.cli.maintain",
     "query": "decreta_runtime.cli.query",

@@ -116,6 +116,12 @@ class ContentDiffers(DecretaError):
     code = "R110"
 
 
+class PackageInvalid(DecretaError):
+    """A file is no execution package, or not as it was written."""
+
+    code = "R111"
+
+
 class PolicyIncomplete(DecretaError):
     """The policy has no entry for something the runtime must decide; nothing is guessed."""
 

@@ -7,7 +7,19 @@ from typing import Any, Literal
 from msgspec import Struct
 
 Kind = Literal[
-    "step", "scan", "write", "refresh", "index", "decision", "guard", "check", "query", "shadow", "maintenance", "cache"
+    "step",
+    "scan",
+    "write",
+    "refresh",
+    "index",
+    "decision",
+    "guard",
+    "check",
+    "query",
+    "shadow",
+    "maintenance",
+    "cache",
+    "replay",
 ]
 
 Done = Literal["written", "kept", "carried", "looked"]

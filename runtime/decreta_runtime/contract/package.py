@@ -1,0 +1,95 @@
+"""An execution package: one run as a file that can be kept and run again. Its index; all else are its members."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+PACKAGE_FORMAT = 1
+
+Divergence = Literal["input", "engine", "settings", "builder", "nondeterminism"]
+"""Why a replay came to something else: what it was given, what it ran on, how, what ran; or none of these."""
+
+
+class TableInput(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of others at the version that the run read."""
+
+    table_id: str
+    version: int
+    files: dict[str, str]
+    """File of the table, its log's among them → its `sha256:` digest."""
+
+
+class PlanPrints(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the engine makes of a relation's statement: digests of its plans as text, before and after optimizing."""
+
+    logical: str
+    optimized: str
+
+
+class Rows(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The rows of a dataset, in whatever order and files they lie."""
+
+    count: int
+    digest: str
+
+
+class PackageIndex(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a package is of. `decreta replay` compares each of these with what it finds."""
+
+    format: int
+    pack: str
+    version: str
+    environment: str
+    workload: str
+    run_seq: int
+    manifest_digest: str
+    policy_digest: str
+    engine: dict[str, str]
+    """Library → version that ran."""
+    settings: dict[str, str | None]
+    """All settings of the run's session, as the engine has them."""
+    sources: dict[str, str]
+    """Source → fingerprint over its units."""
+    tables: dict[str, TableInput]
+    """Table of others → what the run read of it."""
+    roots: dict[str, tuple[str, ...]]
+    """Source or table whose data the package holds → the names of its roots."""
+    plans: dict[str, PlanPrints]
+    results: dict[str, Rows]
+    members: dict[str, str]
+    """Path in the archive → its `sha256:` digest."""
+
+
+class Parts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The digests that the fingerprint of a package is made from, each of one thing that may differ alone."""
+
+    semantic_manifest: str
+    execution_policy: str
+    runtime_capability: str
+    plan_bundle: str
+    session_config: str
+
+
+class Difference(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One thing that a replay found otherwise than the package has it."""
+
+    what: Literal["source", "table", "engine", "setting", "plan", "rows"]
+    subject: str
+    packed: str | None
+    found: str | None
+
+
+class Replayed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a replay came to."""
+
+    fingerprint: str
+    equal: bool
+    kind: Divergence | None
+    """Null where it is equal."""
+    first: Difference | None
+    """Where rows differ first, in the pack's own order; else the first difference of another kind."""
+    differences: tuple[Difference, ...]
+    """All of them. Engines, settings and plans may differ while the rows do not: then the replay is equal."""
+    seconds: float

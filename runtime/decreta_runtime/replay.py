@@ -1,0 +1,139 @@
+"""Run a package again in a lake of its own, and say what came out otherwise: rows, plans, settings, engines, inputs."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+from deltalake import DeltaTable
+
+from decreta_runtime.contract.errors import InputInvalid
+from decreta_runtime.contract.package import Difference, Divergence, PackageIndex, Replayed
+from decreta_runtime.contract.records import REPLAYED_EQUAL
+from decreta_runtime.load import digest_of
+from decreta_runtime.pack import Pack
+from decreta_runtime.package import Package, installed, plans_of, results_of, table_files
+from decreta_runtime.record import last_run
+from decreta_runtime.scan import Pinned
+
+
+def replay(package: Package, given: Mapping[str, Sequence[str]]) -> Replayed:
+    """Run a package again and compare. `given` are the places of inputs whose data it does not hold.
+
+    Raises InputInvalid if an input is to be had nowhere, and what a run raises.
+    """
+    start, index = time.perf_counter(), package.index
+    with tempfile.TemporaryDirectory(prefix="decreta-replay-") as scratch:
+        folder = package.unpack("pack/", Path(scratch) / "pack")
+        places = _places(package, given, Path(scratch) / "inputs")
+        with Pack(
+            folder, lake=str(Path(scratch) / "lake"), env=index.environment, expect=index.manifest_digest
+        ) as pack:
+            inputs = list(_of_inputs(pack, index, places))
+            settings = list(_of_settings(index, pack.settings(index.workload)))
+            pack.run(places, workload=index.workload)
+            record = last_run(pack.lake, pack.manifest.pack)
+            assert record is not None
+            plans, rows = list(_of_plans(pack, index)), list(_of_rows(pack, index, results_of(pack, record)))
+    engines = list(_of_engines(index))
+    found = [*inputs, *engines, *settings, *plans, *rows]
+    kind = _kind(inputs, engines, settings, plans) if rows else None
+    first = rows[0] if rows else found[0] if found else None
+    seconds = round(time.perf_counter() - start, 6)
+    return Replayed(
+        fingerprint=package.fingerprint,
+        equal=not rows,
+        kind=kind,
+        first=first,
+        differences=tuple(found),
+        seconds=seconds,
+    )
+
+
+def _kind(
+    inputs: Sequence[Difference],
+    engines: Sequence[Difference],
+    settings: Sequence[Difference],
+    plans: Sequence[Difference],
+) -> Divergence:
+    """Return why rows differ: the first thing that does, in the order in which one follows from the other."""
+    if inputs:
+        return "input"
+    if engines:
+        return "engine"
+    if settings:
+        return "settings"
+    return "builder" if plans else "nondeterminism"
+
+
+def _places(package: Package, given: Mapping[str, Sequence[str]], folder: Path) -> dict[str, list[str]]:
+    """Return where the inputs are: as given, else as the package holds them."""
+    places = {name: list(found) for name, found in given.items()}
+    for name, roots in package.index.roots.items():
+        if name not in places:
+            for root in roots:
+                package.unpack(f"data/{name}/{root}/", folder / name / root)
+            bound = name in package.index.tables
+            places[name] = [str(folder / name / root) if bound else f"{root}:{folder / name / root}" for root in roots]
+    return places
+
+
+def _of_inputs(pack: Pack, index: PackageIndex, places: Mapping[str, Sequence[str]]) -> Iterator[Difference]:
+    for name, adapter in pack.adapters().items():
+        found = pack.units(name, adapter, list(places.get(name) or pack.policy.source(name).value.roots))
+        if found != index.sources[name]:
+            yield Difference(what="source", subject=name, packed=index.sources[name], found=found)
+    for name, packed in index.tables.items():
+        if name not in places:
+            words = f"the package holds no data of the table `{name}`"
+            raise InputInvalid(words, help=f"say where it is: --source {name}=PATH, or package it --with-data")
+        path = Path(places[name][-1])
+        pinned = Pinned(name, path, DeltaTable(str(path)).version(), DeltaTable(str(path)))
+        files = {at: digest_of(body) for at, body in table_files(pinned).items()}
+        if files != packed.files:
+            changed = sorted(at for at in files.keys() | packed.files.keys() if files.get(at) != packed.files.get(at))
+            yield Difference(
+                what="table", subject=name, packed=f"version {packed.version}", found=", ".join(changed[:3])
+            )
+
+
+def _of_engines(index: PackageIndex) -> Iterator[Difference]:
+    here = installed()
+    for name, packed in index.engine.items():
+        if here.get(name) != packed:
+            yield Difference(what="engine", subject=name, packed=packed, found=here.get(name))
+
+
+def _of_settings(index: PackageIndex, here: Mapping[str, str | None]) -> Iterator[Difference]:
+    for name in sorted(index.settings.keys() | here.keys()):
+        if index.settings.get(name) != here.get(name):
+            yield Difference(what="setting", subject=name, packed=index.settings.get(name), found=here.get(name))
+
+
+def _of_plans(pack: Pack, index: PackageIndex) -> Iterator[Difference]:
+    here = plans_of(pack)
+    for name in pack.manifest.order:
+        packed, found = index.plans.get(name), here.get(name)
+        if packed != found:
+            texts = [None if plan is None else msgspec.json.encode(plan).decode() for plan in (packed, found)]
+            yield Difference(what="plan", subject=name, packed=texts[0], found=texts[1])
+
+
+def _of_rows(pack: Pack, index: PackageIndex, here: Mapping[str, object]) -> Iterator[Difference]:
+    for name in (*pack.manifest.objects, *pack.manifest.order):
+        packed, found = index.results.get(name), here.get(name)
+        if packed != found:
+            texts = [None if rows is None else msgspec.json.encode(rows).decode() for rows in (packed, found)]
+            yield Difference(what="rows", subject=name, packed=texts[0], found=texts[1])
+
+
+def note(package: Package, lake: str, found: Replayed) -> None:
+    """Note what a replay came to in the ledger of a lake. Raises LakeUnusable if it cannot be written."""
+    with tempfile.TemporaryDirectory(prefix="decreta-replay-") as scratch:
+        folder, index = package.unpack("pack/", Path(scratch)), package.index
+        with Pack(folder, lake=lake, env=index.environment, expect=index.manifest_digest) as pack:
+            action = REPLAYED_EQUAL if found.kind is None else found.kind
+            pack.note_replay(found.fingerprint, action, found.seconds, msgspec.to_builtins(found))
