@@ -9,8 +9,8 @@ import json
 import random
 import re
 import shutil
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -265,12 +265,18 @@ def _after(text: str, start: int) -> int:
     return found.start() if found else len(text)
 
 
-def planted(folder: Path, rng: random.Random, sources: dict[str, Path], kinds: list[str], pack: str) -> Seeded:
-    """Return two sides with a cause of each kind between them."""
+def planted(
+    folder: Path, rng: random.Random, sources: dict[str, Path], kinds: list[str], pack: str
+) -> Iterator[Seeded]:
+    """Yield two sides with a cause of the first kind between them, then with one of the next as well, and so on."""
     seeded = lay_out(folder, pack, rng, sources)
-    for kind in kinds:
+    for i, kind in enumerate(kinds):
         seeded.planted.append(KINDS[kind](seeded))
-    return seeded
+        if i < len(kinds) - 1:
+            kept = folder / f"b{i}"
+            shutil.copytree(seeded.b, kept)
+            yield replace(seeded, b=kept, moved=dict(seeded.moved), planted=list(seeded.planted))
+    yield seeded
 
 
 def is_named(group: list[tuple[str, str]], causes: list[dict[str, Any]]) -> bool:

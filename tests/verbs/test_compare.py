@@ -110,7 +110,10 @@ bytes_scanned = {{ unit = "share", margin = "{margin}" }}
 """
 
 
-@pytest.mark.parametrize(("margin", "status", "answer"), [("0", 0, "pays"), ("0.99", 1, "does not pay")])
+@pytest.mark.parametrize(
+    ("margin", "status", "answer"),
+    [("0", 0, "pays"), pytest.param("0.99", 1, "does not pay", marks=pytest.mark.long)],
+)
 def test_a_gate_passes_or_not_by_counters(margin: str, status: int, answer: str, sides: Path, tmp_path: Path) -> None:
     shutil.copytree(sides / "a", tmp_path / "c")
     header = tmp_path / "c/specs/shop/pack.toml"
@@ -164,3 +167,14 @@ def test_runs_of_a_ledger(sides: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_compared(words: tuple[str, ...], said: str, sides: Path) -> None:
     done = compare(sides, *words)
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_compiled_packs_are_mixed_by_their_decisions(sides: Path, tmp_path: Path) -> None:
+    packs = []
+    for name in ("a", "b"):
+        shutil.copytree(sides / name, tmp_path / name, ignore=shutil.ignore_patterns("generated", ".decreta"))
+        packs.append(str(compiled(tmp_path / name, "shop")))
+    done = compare(sides, *packs, "--find-cause", "bytes", *tables(sides))
+    assert done.returncode == 1, done.stderr
+    assert "/scan_policy_by_dataset/" in done.stdout and "(by scan.min_readers 1 → 4)" in done.stdout
+    assert "path native → delta" in done.stdout

@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from decreta.blame.edits import Edit
 from decreta.blame.mixes import Mixer, acting, effective
 from decreta.blame.search import Mix
+from decreta.compare import compare
 from decreta.source import SourceText
-from decreta_runtime.contract.policy import DOMAINS, pointer_to
+from decreta_runtime.contract.policy import DOMAINS, PolicyFile, pointer_to
 from decreta_runtime.measure import Sources
 
 Files = Mapping[str, bytes]
@@ -114,6 +117,13 @@ def _take(policy: dict[str, Any], theirs: dict[str, Any], path: tuple[str | int,
         policy[last] = copy.deepcopy(theirs[last])
     else:
         policy.pop(last, None)
+
+
+def moved_by(a: Files, b: Files, environment: str) -> dict[str, list[str]]:
+    """Return for each decision that changes, by its pointer, what moved among all that its rules read."""
+    name = f"policy/{environment}.json"
+    old, new = (msgspec.json.decode(files[name], type=PolicyFile) for files in (a, b))
+    return {d.pointer: [cause.words for cause in d.causes] for d in compare(old, new).differences}
 
 
 def pointer(edit: Edit) -> str:

@@ -218,6 +218,7 @@ def _find_cause(args: argparse.Namespace, mixer: Mixer) -> int:
 
 def causes(mixer: Mixer, finding: Finding) -> Iterator[tuple[dict[str, Any], list[str]]]:
     """Yield each cause as data, with the symptoms that it explains."""
+    moved = _moved_by(mixer)
     for number in finding.changes:
         explained = [name for name, by in finding.symptoms.items() if number in by]
         if number >= len(mixer.edits):
@@ -225,12 +226,24 @@ def causes(mixer: Mixer, finding: Finding) -> Iterator[tuple[dict[str, Any], lis
             a, b = mixer.sources
             yield {"kind": "input", "name": name, "before": a.get(name), "after": b[name]}, explained
         else:
-            yield _edit(mixer.edits[number]), explained
+            told = _edit(mixer.edits[number])
+            yield (told | {"moved_by": moved[told["key"]]} if told["key"] in moved else told), explained
+
+
+def _moved_by(mixer: Mixer) -> dict[str, list[str]]:
+    """Return what moved the decisions of compiled packs; specs are told by their lines."""
+    from decreta.blame.decisions import PackMixer, moved_by
+
+    return moved_by(mixer.a, mixer.b, mixer.environment) if isinstance(mixer, PackMixer) else {}
 
 
 def _edit(edit: Edit) -> dict[str, Any]:
-    place, kind = f"{edit.place.file}:{edit.place.line}", "spec" if edit.file.startswith("specs/") else "decision"
-    return {"kind": kind, "place": place, "key": edit.key, "before": edit.before, "after": edit.after}
+    from decreta.blame.decisions import pointer
+
+    values = {"before": edit.before, "after": edit.after}
+    if edit.file.startswith("specs/"):
+        return {"kind": "spec", "place": f"{edit.place.file}:{edit.place.line}", "key": edit.key, **values}
+    return {"kind": "decision", "place": edit.file, "key": pointer(edit), **values}
 
 
 def _place(edit: Edit) -> str:
@@ -272,8 +285,16 @@ def _lines(args: argparse.Namespace, mixer: Mixer, answer: Answer) -> Iterator[s
 
 
 def _cause(cause: Mapping[str, Any]) -> str:
+    from decreta.compare import brief, moved
+
+    before, after = cause["before"], cause["after"]
+    if cause["kind"] == "decision" and isinstance(before, dict) and isinstance(after, dict):
+        found = moved(before.get("value"), after.get("value")) or moved(before, after)
+        parts = ", ".join(f"{name} {brief(x)} → {brief(y)}" for name, (x, y) in found.items())
+        by = f" (by {', '.join(cause['moved_by'])})" if cause.get("moved_by") else ""
+        return f"{cause['key']}{by}: {_short(parts)}"
     where = f"input {cause['name']}" if cause["kind"] == "input" else f"{cause['place']}  {cause['key']}".rstrip()
-    return f"{where}: {_short(cause['before'])} → {_short(cause['after'])}"
+    return f"{where}: {_short(before)} → {_short(after)}"
 
 
 def _counted(count: int) -> str:
