@@ -6,7 +6,7 @@ PACKS := code_graph retail
 LAKE ?= .decreta/lake
 SOURCE ?= python=stdlib:$(shell $(PYTHON) -c "import sysconfig; print(sysconfig.get_path('stdlib'))")
 
-.PHONY: help install install-run run generate test test-long faults check probe bless docs bench bench-scans bench-regret clean
+.PHONY: help install install-run run generate test test-long faults check probe bless docs bench bench-scans bench-regret gate clean
 
 help:
 	@echo "make run       read the interpreter's standard library into $(LAKE) and show what it found"
@@ -18,6 +18,7 @@ help:
 	@echo "make probe     see what the installed engines do; rewrites specs/std/capabilities"
 	@echo "make docs      write docs/reference and docs/facts.md from models, contract and tables of facts"
 	@echo "make bless     write anew what the corpus of mistakes expects"
+	@echo "make gate      whether the decisions of PACK pay against BASE, over SOURCES; exit 1 if not"
 	@echo "make bench     measure beside hand-written code and peers (PEERS=their bin folder); writes benchmarks/results"
 	@echo "make bench-scans   what selective queries read and take, beside peers; QUICK=--quick for a minute's worth"
 	@echo "make bench-regret  how far each query shape is from the best settings that a sweep finds; QUICK=--quick as well"
@@ -84,6 +85,11 @@ bench-scans: $(VENV)/.test
 
 bench-regret: $(VENV)/.test
 	$(BIN)/python benchmarks/regret.py $(QUICK)
+
+# BASE and SOURCES (`--source NAME=PATH …`) say what is compared: `make gate PACK=retail SOURCES="--source tpch=load"`.
+BASE ?= main
+gate: $(VENV)/.run
+	$(BIN)/decreta compare $(BASE) . --pack $(PACK) $(SOURCES) --gate
 
 clean:
 	rm -rf $(VENV) .decreta
