@@ -15,8 +15,8 @@ from tests.conftest import ROOT
 from decreta_runtime.contract import integrity, manifest, policy, records
 
 RUNTIME = ROOT / "runtime/decreta_runtime"
-APART = ("contract", "cli", "testing", "probe.py", "foreign.py", "__main__.py")
-"""Data, what prints, what tests call, the developer's probe and the tables it makes: no part of a run."""
+APART = ("contract", "cli", "testing", "probe.py", "foreign.py", "measure.py", "__main__.py")
+"""Data, what prints, what tests call, the developer's probe and its tables, what `compare` measures: no part of a run."""
 NUMBERS = {-1, 0, 1}
 """Nothing, one and none: signs and emptiness, not sizes."""
 CONSTANTS = {
