@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from datafusion import SessionContext
 
 from decreta_runtime.contract.package import Rows
+from decreta_runtime.session import bare_session
 
 _NULL = "-"
 _NESTED = (pa.types.is_nested, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
@@ -24,7 +24,7 @@ def rows_digest(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Rows:
     whole = hashlib.sha256(repr([(field.name, str(field.type)) for field in schema]).encode())
     table = pa.Table.from_batches([_plain(batch) for batch in batches], _texts(schema))
     if table.num_rows and table.num_columns:
-        context = SessionContext()
+        context = bare_session()
         context.register_record_batches("rows", [table.to_batches()])
         parts = ", ".join(
             f"coalesce(concat(CAST(octet_length({name}) AS VARCHAR), ':', {name}), '{_NULL}'), ';'"

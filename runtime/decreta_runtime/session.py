@@ -38,3 +38,8 @@ def build_session(
     for function in functions:
         context.register_udf(function)
     return context
+
+
+def bare_session() -> SessionContext:
+    """Return a session with the engine's own settings, for what no policy decides and nobody sees."""
+    return SessionContext()

@@ -139,7 +139,7 @@ def test_fifty_planted_causes(tmp_path: Path, sources: dict[str, Any]) -> None:
         shutil.rmtree(tmp_path / str(i), ignore_errors=True)
         it = found[-1]
         print(
-            f"{i:3} {'right' if it.right else 'WRONG'} {it.pack} {it.of} {it.runs} runs {it.changes} changes {kinds}",
+            f"{i:3} {'right' if it.right else 'WRONG'} {it.pack} {it.of} {it.runs} runs {it.changes} changes {it.kinds}",
             flush=True,
         )
         if not it.right:

@@ -29,7 +29,7 @@ class Verdict:
     """What one promise came to: what was measured, beside what, and what was promised."""
 
     subject: str
-    """`domain scan`, `shape symbol_lookup`, or `rows`."""
+    """`domain scan`, `shape by_name`, or `rows`."""
     measure: str
     answer: Answer
     found: str
