@@ -11,7 +11,7 @@ SOURCE ?= python=stdlib:$(shell $(PYTHON) -c "import sysconfig; print(sysconfig.
 help:
 	@echo "make run       read the interpreter's standard library into $(LAKE) and show what it found"
 	@echo "make test      everything CI runs but the checks: own tests and generated ones"
-	@echo "make test-long  tests that take minutes: many replays, seeded causes, simulated epochs; CI runs them too"
+	@echo "make test-long  tests that take minutes: many replays, seeded causes, simulated epochs"
 	@echo "make faults    every fault of tests/faults, as often as it can strike; takes most of an hour"
 	@echo "make check     ruff, mypy, import rules, dependencies, specs, generated files"
 	@echo "make generate  compile specs into generated/"

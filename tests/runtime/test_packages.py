@@ -279,7 +279,7 @@ def test_runs_repeat_however_they_are_run(packed: Path, code: Package) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["code_graph", "retail"])
 def test_many_replays_of_both_packs(code: Package, tmp_path: Path, name: str) -> None:
-    """A hundred in CI; DECRETA_REPLAYS=500 asks for the figure of the promise."""
+    """A hundred; DECRETA_REPLAYS=500 asks for the figure of the promise."""
     times = int(os.environ.get("DECRETA_REPLAYS", "100"))
     if name == "code_graph":
         parity(code, times * 4 // 5, seed=4)
