@@ -16,7 +16,6 @@ from msgspec import structs
 from decreta.estimates import Estimates, kind_of, lineage_depth
 from decreta.model.facts import Fact, FactBase, FactInfo, FactValue, Rows
 from decreta.model.program import Checked, CheckedQuery, Worth
-from decreta.model.spec import CheckSpec
 from decreta_runtime.contract.capabilities import VOLATILITIES
 from decreta_runtime.contract.evidence import DatasetEvidence, EvidenceLock, Seen
 from decreta_runtime.contract.policy import RECORDS
@@ -123,7 +122,6 @@ REFRESH_FACTS = {
     "apart": FactInfo("bool", "lineage", "whether it is proven to fall apart into groups of its inputs"),
     "tracked": FactInfo("bool", "lineage", "whether each input that falls apart with it says which rows changed"),
     "static_below": FactInfo("bool", "lineage", "whether all objects that it is made from are static"),
-    "sets_aside": FactInfo("bool", "declared", "whether checks take rows out of it into a table beside it"),
     "volatility": FactInfo(
         "string", "lineage", "how far its rows would be the same if they were computed again", None, VOLATILITIES
     ),
@@ -326,16 +324,15 @@ def _refresh(checked: Checked, worth: Worth) -> Rows:
     for name, checked_object in checked.objects.items():
         obj = checked_object.object
         row = rows[name] = _Row(REFRESH_FACTS, worth)
-        aside, static = _sets_aside(obj.checks.values()), obj.changes.kind == "static"
+        static = obj.changes.kind == "static"
         row.know(subject="table" if obj.source is None else "source", changes=obj.changes.kind, static_below=static)
         row.know(by_column=obj.changes.column or "", apart=obj.changes.column is not None, volatility="immutable")
-        row.know(tracked=obj.changes.kind != "rebuild" and not aside, sets_aside=aside, cut_levels=0)
+        row.know(tracked=obj.changes.kind != "rebuild", cut_levels=0)
         row.know(why_not="" if obj.changes.kind != "rebuild" else "nothing is promised of its changes")
     for name in checked.order:
         relation = checked.relations[name]
         row = rows[name] = _Row(REFRESH_FACTS, worth)
         found, inputs = relation.groups, relation.bound.inputs
-        aside = _sets_aside(relation.bound.relation.written.spec.checks.values())
         untold = [i for i in (found.inputs if found else inputs) if not _told(rows[i])]
         below = max((levels.get(i, 0) for i in inputs), default=0)
         stored = relation.bound.relation.stored
@@ -344,7 +341,7 @@ def _refresh(checked: Checked, worth: Worth) -> Rows:
         row.know(subject="relation" if stored else "view", changes="derived", volatility=relation.volatility)
         row.know(by_column=found.column if found else "", apart=found is not None, tracked=not untold)
         row.know(static_below=bool(inputs) and all(rows[i]["static_below"].value for i in inputs))
-        row.know(sets_aside=aside, cut_levels=below)
+        row.know(cut_levels=below)
         row.know(why_not=relation.not_apart if found is None or not untold else words)
     return {name: rows[name] for name in (*checked.objects, *checked.relations)}
 
@@ -353,12 +350,8 @@ def _told(row: Mapping[str, Fact]) -> bool:
     """Whether an input says which of its rows changed: its groups are told apart all the way down."""
     if row["static_below"].value:
         return True  # it does not change, or all is computed anew
-    whole = row["sets_aside"].value or row["volatility"].value != "immutable" or not row["tracked"].value
+    whole = row["volatility"].value != "immutable" or not row["tracked"].value
     return not whole and bool(row["apart"].value or row["changes"].value != "derived")
-
-
-def _sets_aside(checks: Iterable[CheckSpec]) -> bool:
-    return any("quarantine" in (check.on_violation, check.relaxed) for check in checks)
 
 
 class Documented(NamedTuple):

@@ -33,9 +33,6 @@ from decreta_runtime.scan import Pinned, Scanned, quote, register_scan
 from decreta_runtime.shadow import note_cache, note_scan, note_write
 from decreta_runtime.write import Part, RunIdentity, Written, already_written, write
 
-_ACTIONS = {(True, False): "written", (False, False): "replaced", (False, True): "appended"}
-"""Whether all of a table was written, and whether nothing of it was replaced -> what was done to it."""
-
 
 @dataclass(frozen=True)
 class TableOutcome:
@@ -67,6 +64,8 @@ class Execution:
     outcomes: dict[str, TableOutcome] = field(default_factory=dict)
     quarantine: dict[str, TableOutcome] = field(default_factory=dict)
     """Dataset -> what was done to the table of the rows that its checks took out."""
+    aside_before: dict[str, Pinned] = field(default_factory=dict)
+    """Dataset -> the rows set aside as the last complete run left them."""
     violations: list[Violation] = field(default_factory=list)
     scans: list[Scanned] = field(default_factory=list)
     kept: dict[str, Placed] = field(default_factory=dict)
@@ -111,7 +110,7 @@ class Execution:
         """Take over the dataset as an earlier attempt at this run committed it; False if none did."""
         asked = asked_at("write", name, self.pack.manifest, self.policy)
         pinned, beside = self._already(name), None
-        if any(a.sets_aside for a in asked):
+        if self.sets_aside(name):
             # One without the other is of an attempt that died between the two commits: both are written anew.
             beside = self._already(name + QUARANTINE)
             pinned = None if beside is None else pinned
@@ -124,6 +123,10 @@ class Execution:
         self.violations += ask_again(self.context, asked, beside.name if beside else None, self.ledger)
         self.progress("write", f"{name}: kept from an earlier attempt")
         return True
+
+    def sets_aside(self, name: str) -> bool:
+        """Whether checks may take rows out of a dataset while it is written."""
+        return any(asked.sets_aside for asked in asked_at("write", name, self.pack.manifest, self.policy))
 
     def put_aside(self, name: str, beside: Pinned, action: str) -> None:
         """Pin the rows set aside of the dataset `name`, so that the run's record names them."""
@@ -155,20 +158,16 @@ class Execution:
         done = self._commit(name, tried.again, self.schemas[name].columns, key, choice, part)
         pinned, read, sieve, aside = done.pinned, self._reading(tried.frame), tried.sieve, tried.aside
         self.context.deregister_table(rows)
-        action = _ACTIONS[part is None, part is not None and part.predicate is None]
+        action = _action(part)
         self.register(self._maintained(name, pinned), columns, action)
         apart = {} if aside is None else {"given": sieve.given, "quarantined": sieve.taken_out}
-        if part is not None:
-            apart |= _rewritten(pinned, part.base)
-            apart |= {} if done.undone is None else {"undone": done.undone}
-        apart |= {"conflicts": done.conflicts} if done.conflicts else {}
-        detail = self._detail(read, **apart)
+        detail = self._detail(read, **apart, **_of_a_part(done, part))
         figures = {"rows_read": read.rows, "bytes_scanned": read.bytes, "memory_bytes": done.memory_bytes}
         self._written(outcome(pinned, action), name, done.rows, start, choice, detail, **figures)
         note_write(self.ledger, choice, pinned, done.rows, staged, self.policy)
         self.violations += sieve.violations
         if aside is not None:
-            self._store_aside(name, aside, choice)
+            self._store_aside(name, aside, choice, part)
 
     def aside(self, name: str, asked: Sequence[Asked], choice: Choice[WriteValue]) -> Place | None:
         """Begin to gather the rows that checks take out, where others wait for their write; None if none may."""
@@ -177,16 +176,22 @@ class Execution:
         columns = self.pack.manifest.quarantine_columns_of(name)
         return PlaceBeside(self.places, f"{name}{QUARANTINE}__staged", columns, _staging(choice))
 
-    def _store_aside(self, name: str, staged: Place, choice: Choice[WriteValue]) -> None:
-        """Replace the quarantine of the dataset `name` by what its checks have taken out, also if that is nothing."""
+    def _store_aside(self, name: str, staged: Place, choice: Choice[WriteValue], part: Part | None) -> None:
+        """Replace the quarantine of the dataset `name`, or a part of it, by what its checks have taken out.
+
+        Also if that is nothing.
+        """
         start, beside = time.perf_counter(), name + QUARANTINE
+        part = None if part is None else part._replace(base=self.aside_before[name])
         columns = self.pack.manifest.quarantine_columns_of(name)
         choice, _ = self._finished(beside, staged, choice)
         frame = self.ordered(beside, f"{beside}__staged", columns, choice)
-        done = self._commit(beside, lambda: _batches(beside, frame), columns, key_text(None), choice)
+        done = self._commit(beside, lambda: _batches(beside, frame), columns, key_text(None), choice, part)
         self.places.drop(f"{beside}__staged")
-        self.put_aside(name, self._maintained(name, done.pinned), "written")
-        self._written(outcome(done.pinned, "written"), beside, done.rows, start, choice)
+        action = _action(part)
+        self.put_aside(name, self._maintained(name, done.pinned), action)
+        detail = _of_a_part(done, part) or None
+        self._written(outcome(done.pinned, action), beside, done.rows, start, choice, detail)
 
     def _maintained(self, name: str, written: Pinned) -> Pinned:
         """Decide about the table of a dataset, or of its rows set aside, by its outcome; return the version to read."""
@@ -404,10 +409,20 @@ class _Tried:
         return self.sieve.through(_batches(self._name, self.frame))
 
 
-def _rewritten(pinned: Pinned, base: Pinned) -> dict[str, Any]:
-    """Say which files a write over a part of a table has taken away and added."""
-    before, after = frozenset(base.files), frozenset(pinned.files)
-    return {"files_rewritten": len(before - after), "files_added": len(after - before)}
+def _action(part: Part | None) -> str:
+    """Say what is done to a table of which a part is written, or all of it."""
+    if part is None:
+        return "written"
+    return "appended" if part.predicate is None else "replaced"
+
+
+def _of_a_part(done: Written, part: Part | None) -> dict[str, int]:
+    """Say which files a write over a part of a table has taken away and added, what it undid and who was faster."""
+    found = {} if part is None or done.undone is None else {"undone": done.undone}
+    if part is not None:
+        before, after = frozenset(part.base.files), frozenset(done.pinned.files)
+        found |= {"files_rewritten": len(before - after), "files_added": len(after - before)}
+    return found | ({"conflicts": done.conflicts} if done.conflicts else {})
 
 
 def outcome(pinned: Pinned, action: str) -> TableOutcome:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 from decreta_runtime.contract.errors import LakeUnusable
@@ -89,9 +89,14 @@ def tables_of(manifest: Manifest, lake: Lake, run: RunRecord) -> list[Pinned]:
     return [_recorded(name, manifest, lake, run) for name in manifest.datasets()]
 
 
-def quarantine_of(manifest: Manifest, lake: Lake, run: RunRecord) -> dict[str, Pinned]:
-    """Return for each dataset the rows set aside that a run names, if it names some. Raises LakeUnusable."""
-    found = ((name, _aside(name, manifest, lake, run)) for name in manifest.datasets())
+def quarantine_of(
+    manifest: Manifest, lake: Lake, run: RunRecord, names: Collection[str] | None = None
+) -> dict[str, Pinned]:
+    """Return for each dataset, or those named, the rows set aside that a run names, if it names some.
+
+    Raises LakeUnusable.
+    """
+    found = ((name, _aside(name, manifest, lake, run)) for name in (manifest.datasets() if names is None else names))
     return {name: pinned for name, pinned in found if pinned is not None}
 
 

@@ -32,7 +32,6 @@ from decreta_runtime.contract.policy import Choice, RefreshValue
 from decreta_runtime.contract.records import Done, RunRecord
 from decreta_runtime.execute import Execution, last_readers
 from decreta_runtime.guards import choose
-from decreta_runtime.pin import quarantine_of
 from decreta_runtime.place import Place
 from decreta_runtime.scan import UNPRUNED, Pinned, hides_nan, register_scan
 from decreta_runtime.shadow import note_refresh
@@ -408,9 +407,8 @@ class Refresh:
     def _carry(self, name: str, choice: Choice[RefreshValue]) -> None:
         execution, pinned = self.execution, self.changes.before[name]
         execution.register(pinned, execution.pack.manifest.columns_of(name), "carried")
-        if self.last is not None and name in self.last.quarantine:
-            beside = quarantine_of(execution.pack.manifest, execution.lake, self.last)
-            execution.put_aside(name, beside[name], "carried")
+        if name in execution.aside_before:
+            execution.put_aside(name, execution.aside_before[name], "carried")
         self._note(name, choice, (), "carried")
 
     def _choose(self, name: str, pinned: Pinned | None) -> Choice[RefreshValue]:

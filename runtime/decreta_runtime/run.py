@@ -215,8 +215,7 @@ def _carried_aside(
     """Return the rows set aside of the tables that this run takes over. Raises LakeUnusable."""
     if last is None or not carried:
         return {}
-    names = {pinned.name for pinned in carried}
-    found = {n: p for n, p in quarantine_of(pack.manifest, lake, last).items() if n in names}
+    found = quarantine_of(pack.manifest, lake, last, {pinned.name for pinned in carried})
     for pinned in found.values():
         pinned.require_files()
     return found
@@ -226,8 +225,13 @@ def _refresh(execution: Execution, last: RunRecord | None, carried: Sequence[Pin
     """Begin to find what has changed since the last complete run; what it left stale or lost is none to build on."""
     before: dict[str, Pinned] = {}
     if last is not None:
-        whole, _ = whole_tables(execution.pack.manifest, execution.lake, last)
-        before = {p.name: p for p in whole if p.name not in last.stale and _as_it_was(execution, p.name)}
+        manifest, lake = execution.pack.manifest, execution.lake
+        whole, _ = whole_tables(manifest, lake, last)
+        names = {pinned.name for pinned in whole}
+        execution.aside_before = quarantine_of(manifest, lake, last, names)
+        lost = {n for n in names if execution.sets_aside(n) and n not in execution.aside_before}
+        kept = names - lost - last.stale.keys()
+        before = {p.name: p for p in whole if p.name in kept and _as_it_was(execution, p.name)}
     changes = Changes(execution, before)
     changes.of |= {pinned.name: () for pinned in carried}
     return Refresh(execution, last, changes, days)

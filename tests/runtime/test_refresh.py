@@ -273,10 +273,23 @@ class Traffic:
         fresh = self.folder / "fresh"
         shutil.rmtree(fresh, ignore_errors=True)
         run(self.pack, fresh, self.places())
-        own = ("passage", "by_day", "too_fast", "owed", "record", "road_zone")
-        kept, anew = ({n: of for n, of in tables(self.pack, lake).items() if n in own} for lake in (self.lake, fresh))
+        others = ("gate", "fine", "zone")
+        kept, anew = (
+            {n: of for n, of in tables(self.pack, at).items() if n not in others} for at in (self.lake, fresh)
+        )
         assert kept == anew
-        return {name: found[name] for name in own}
+        return {name: done for name, done in found.items() if name not in others}
+
+    def aside(self, name: str) -> list[tuple[Any, ...]]:
+        """Return the rows that the last complete run has set aside of a dataset, and hold them against those of one run."""
+        kept, anew = self._aside(self.lake, name), self._aside(self.folder / "fresh", name)
+        assert kept == anew
+        return kept
+
+    def _aside(self, lake: Path, name: str) -> list[tuple[Any, ...]]:
+        with decreta_runtime.open(str(self.pack), lake=str(lake)) as opened:
+            rows = opened.sql(f"SELECT * FROM {name}__quarantine").rows.to_pylist()
+        return sorted(tuple(map(str, row.values())) for row in rows)
 
 
 def int32(values: list[int]) -> pa.Array:
@@ -342,16 +355,24 @@ def maintained(traffic: Traffic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     return traffic
 
 
+REPLACED, APPENDED = "{kind: replace_by, column: day, lateness: 3 days}", "{kind: append}"
+
+
+def edited(tmp_path: Path, changes: str, *, more: dict[str, str] | None = None) -> Path:
+    """Return a compiled pack of passages that change in some way, with more text after that of some files."""
+    project = tmp_path / "project"
+    shutil.copytree(ROOT / "tests/packs/traffic", project)
+    specs = project / "specs/traffic"
+    for name, text in {"objects/passage.yaml": "", **(more or {})}.items():
+        path = specs / name
+        path.write_text((path.read_text().replace(REPLACED, changes) if path.exists() else "") + text)
+    return compiled(project, "traffic")
+
+
 @pytest.fixture
 def appended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Traffic:
     """Passages that are only added to, in tables that are always compacted."""
-    project = tmp_path / "project"
-    shutil.copytree(ROOT / "tests/packs/traffic", project)
-    passage = project / "specs/traffic/objects/passage.yaml"
-    words = "{kind: replace_by, column: day, lateness: 3 days}"
-    assert words in passage.read_text()
-    passage.write_text(passage.read_text().replace(words, "{kind: append}"))
-    pack = compiled(project, "traffic")
+    pack = edited(tmp_path, APPENDED)
     keep_compact(pack, monkeypatch)
     return Traffic(pack, tmp_path)
 
@@ -408,6 +429,68 @@ def dying_at(after: int, moment: str) -> Any:
         return found
 
     return kept
+
+
+SET_ASIDE = {
+    "objects/passage.yaml": "checks: {speed_is_known: {where: speed < 250, on_violation: quarantine}}\n",
+    "relations/too_fast.yaml": "checks: {above_is_little: {where: above < 100, on_violation: quarantine}}\n",
+}
+"""Checks of a dataset that is read and of one that is computed."""
+
+
+@pytest.mark.parametrize(("changes", "done"), [(REPLACED, "replaced"), (APPENDED, "appended")])
+def test_a_quarantine_is_written_as_its_dataset_is(tmp_path: Path, changes: str, done: str) -> None:
+    traffic = Traffic(edited(tmp_path, changes, more=SET_ASIDE), tmp_path)
+    traffic.count("2024-01-05", (1, "AB", 999), (2, "GH", 190))
+    traffic.run()
+    assert (len(traffic.aside("passage")), len(traffic.aside("too_fast"))) == (1, 1)
+    traffic.count("2024-01-07", (1, "AB", 998), (1, "EF", 170), (2, "GH", 60))
+    found = traffic.run()
+    assert (found["passage"], found["too_fast"], found["record"]) == (done, "replaced", "written")
+    assert (len(traffic.aside("passage")), len(traffic.aside("too_fast"))) == (2, 2)
+    wrote = {row["subject"]: row for row in noted(traffic.lake, "write")}
+    assert (wrote["passage"]["rows"], wrote["passage__quarantine"]["rows"]) == (2, 1), "the day that came alone"
+    traffic.run()
+    assert (len(traffic.aside("passage")), len(traffic.aside("too_fast"))) == (2, 2), "taken over with them"
+    if changes == REPLACED:
+        traffic.count("2024-01-07", (1, "AB", 60))
+        assert traffic.run()["passage"] == "replaced"
+        assert (len(traffic.aside("passage")), len(traffic.aside("too_fast"))) == (1, 1), "mended at their source"
+    with decreta_runtime.open(str(traffic.pack), lake=str(traffic.lake)) as opened:
+        assert not opened.verify_lake(data=True).findings
+
+
+def test_a_part_and_its_quarantine_are_never_a_mixture(tmp_path: Path) -> None:
+    traffic = Traffic(edited(tmp_path, REPLACED, more=SET_ASIDE), tmp_path)
+    traffic.run()
+    for after in range(4):  # the commit of the dataset, of its quarantine, and of those that follow from it
+        traffic.count(f"2024-01-{7 + after:02}", (1, "AB", 990 + after), (1, "EF", 170), (2, "GH", 60))
+        with dying(after), pytest.raises(Killed):
+            run(traffic.pack, traffic.lake, traffic.places())
+        if after % 2:  # another run than the one that died
+            traffic.count(f"2024-01-{7 + after:02}", (1, "AB", 980 + after), (1, "EF", 171))
+        traffic.run()
+        assert len(traffic.aside("passage")) == after + 1 and len(traffic.aside("too_fast")) == after + 1
+
+
+def test_rows_take_the_place_of_others_of_their_key(tmp_path: Path) -> None:
+    """What is appended is merged by key: only the keys that came are written, and the rows are those of one run."""
+    last = (
+        "relation: last_seen\nstore: true\nsummary: Where each vehicle was seen last.\n"
+        "use: std/latest_by_key@1\nwith:\n  input: {relation: passage, columns: {at: day, tie: [gate_id, speed]}}\n  key: [plate]\n"
+    )
+    traffic = Traffic(edited(tmp_path, APPENDED, more={"relations/last_seen.yaml": last}), tmp_path)
+    assert traffic.run()["last_seen"] == "written"
+    for after in range(6):
+        day = f"2024-02-{1 + after:02}"
+        traffic.count(day, (after % 3, "EF", 60), *([(1, "CD", 90)] if after % 2 else []))
+        if after % 3 == 2:
+            with dying(after // 3), pytest.raises(Killed):
+                run(traffic.pack, traffic.lake, traffic.places())
+        assert traffic.run()["last_seen"] in ("replaced", "kept")
+        if after % 3 != 2:
+            (wrote,) = [row for row in noted(traffic.lake, "write") if row["subject"] == "last_seen"]
+            assert wrote["rows"] == (2 if after % 2 else 1), "the vehicles that came, and no other"
 
 
 def test_a_table_of_others_that_is_maintained_has_not_changed(maintained: Traffic) -> None:
