@@ -29,6 +29,7 @@ from decreta_runtime.contract.records import (
 )
 from decreta_runtime.digests import require_unchanged
 from decreta_runtime.guards import ask, words_of
+from decreta_runtime.history import said_by
 from decreta_runtime.housekeeping import Chores, Kept, keep_house
 from decreta_runtime.lake import Lake, open_table
 from decreta_runtime.lease import Lease, leased
@@ -177,7 +178,7 @@ class Maintainer:
             profile=self.profile._replace(shadow=None),
             lease=lease,
             total=Written(due.before.written_bytes, due.before.rewritten_bytes),
-            said=_said(pinned),
+            said=said_by(folder, pinned.version),
         )
         names = map(unquote, due.picked.files)
         require_unchanged(self.lake, self.manifest.pack, folder, pinned.table, names)
@@ -273,13 +274,6 @@ def columns_of(pinned: Pinned) -> tuple[Column, ...] | str:
             return f"the column `{field.name}` has a type that is not rewritten: {field.type}"
         found.append(Column(name=field.name, type=spec, nullable=field.nullable))
     return tuple(found)
-
-
-def _said(pinned: Pinned) -> dict[str, str]:
-    """Return what the version's commit says of the run that wrote it: rewritten rows are still that run's."""
-    for commit in pinned.table.history(limit=1):
-        return {name: value for name, value in commit.items() if name.startswith("decreta.")}
-    return {}
 
 
 def _middling(pinned: Pinned, asks: Collection[Ask]) -> dict[str, pa.Scalar] | None:

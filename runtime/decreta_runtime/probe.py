@@ -279,6 +279,7 @@ def _job(pinned: Pinned, path: Path, lease: Lease) -> Rewrite:
         source_chunks_per_worker=1,
         source_chunks_ahead=1,
         source_alone_bytes=0,
+        source_limit_seconds=1800,
         refresh="whole",
         spill_buffer_bytes=1,
         ledger_buffer_rows=1,

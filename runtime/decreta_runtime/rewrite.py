@@ -64,6 +64,19 @@ class Rewrite:
     """What the commit before says of the run that wrote the rows; they are still its."""
 
 
+@dataclass(frozen=True)
+class Compared:
+    """Files of a table, as the log names them, whose rows are to be those of others."""
+
+    name: str
+    path: Path
+    removed: tuple[str, ...]
+    added: tuple[str, ...]
+    columns: tuple[Column, ...]
+    workload: str
+    profile: Choice[SessionValue]
+
+
 class Rewritten(NamedTuple):
     """A version in which rows lie in other files."""
 
@@ -100,10 +113,7 @@ def rewrite(job: Rewrite) -> Rewritten:
     pinned = _at(job, job.version)
     if pinned.table.version() != job.version or _newest(job.path) != job.version:
         raise WriteConflict(f"`{job.name}` was changed by another writer", help="maintain again")
-    context = build_session(job.workload, job.profile, Tally(), ())
-    context.enable_spark_functions()
-    # By statistics the engine takes one value for a column of a file, and reads no NaN beside it: none are collected.
-    context.sql("SET datafusion.execution.collect_statistics = false")
+    context = _session(job)
     scratch = job.path / OWN / f"{_SCRATCH}{job.lease.token}"
     moved: list[Path] = []
     try:
@@ -120,9 +130,43 @@ def rewrite(job: Rewrite) -> Rewritten:
         return done
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-        for path in moved:
+        _discard(job.path, moved)
+
+
+def _discard(table: Path, moved: Sequence[Path]) -> None:
+    """Delete files that wait in a table's folder for a commit that never came.
+
+    What failed may have failed after the commit: the log is asked, and in doubt they stay until a vacuum finds them.
+    """
+    if not moved:
+        return
+    try:
+        found = open_table(table)
+    except LakeUnusable:
+        return
+    committed = set() if found is None else set(found.file_uris())
+    for path in moved:
+        if str(path) not in committed:
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+def same_rows(asked: Compared) -> bool:
+    """Whether the rows of some files are those of others, in whatever order. Raises LakeUnusable."""
+    context = _session(asked)
+    old, new = (
+        _declare(context, table, asked, [_local(asked.path, name) for name in files])
+        for table, files in (("removed", asked.removed), ("added", asked.added))
+    )
+    return old == new
+
+
+def _session(job: Rewrite | Compared) -> SessionContext:
+    context = build_session(job.workload, job.profile, Tally(), ())
+    context.enable_spark_functions()
+    # By statistics the engine takes one value for a column of a file, and reads no NaN beside it: none are collected.
+    context.sql("SET datafusion.execution.collect_statistics = false")
+    return context
 
 
 def tidy(table: Path) -> None:
@@ -154,8 +198,10 @@ def _local(folder: Path, name: str) -> Path:
     return folder / unquote(name)
 
 
-def _declare(context: SessionContext, table: str, job: Rewrite, files: Sequence[Path]) -> Content:
-    """Make files a table and return its content."""
+def _declare(context: SessionContext, table: str, job: Rewrite | Compared, files: Sequence[Path]) -> Content:
+    """Make files a table and return its content; without files there is no table."""
+    if not files:
+        return Content(0, 0, 0)
     for path in files:
         if not path.exists():
             raise LakeUnusable(f"the file {path} of `{job.name}` is gone", help="restore it from a backup")

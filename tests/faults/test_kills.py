@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from decreta_runtime.contract.errors import LakeUnusable
 from tests.conftest import ROOT, edit_policy, rows_of, sales
 from tests.faults import kills
 from tests.faults.kills import KILLS, Attempts, children_of
+from tests.runtime.test_maintenance import small_files
 
 
 def start(pack: Path, lake: Path, source: Path) -> subprocess.Popen[str]:
@@ -157,6 +159,43 @@ def test_maintenance_killed_at_any_moment(shop_pack: Path) -> None:
     assert not list((table / "_decreta").glob("rewrite-*")), "what the dead have left is tidied up"
     with decreta_runtime.open(str(shop_pack)) as pack:
         pack.run()
+        assert not pack.verify_lake(data=True).findings
+
+
+@pytest.mark.slow
+def test_maintenance_of_the_packs_own_tables_killed_at_any_moment(
+    code_graph: Path, source: Path, tmp_path: Path
+) -> None:
+    """Readers see the last complete run, whatever of it was rewritten; the next one takes over what it finds."""
+    lake, plain = tmp_path / "lake", tmp_path / "plain"
+    edit_policy(code_graph, small_files)
+    shutil.copytree(code_graph, plain)
+    leave = lambda decision: decision["value"].update(triggers={})  # noqa: E731
+    edit_policy(plain, lambda p: [leave(d) for d in p["maintenance_policy_by_dataset"].values()])
+
+    def written(i: int) -> dict[str, list[tuple[object, ...]]]:
+        edit(source, i)
+        with decreta_runtime.open(str(plain), lake=str(lake)) as pack:
+            pack.run({"python": str(source)})
+        return tables(plain, lake)
+
+    leases = lambda: [content(p) for p in sorted(lake.glob("code_graph/*/_decreta/lease.json"))]  # noqa: E731
+    attempts = Attempts("maintain", str(code_graph), "--lake", str(lake), sign=leases, seed=11)
+    written(0)
+    attempts.finish()
+    count = 0
+    while attempts.wanted(KILLS["maintain own"]):
+        count += 1
+        expected = written(count)
+        attempts.strike()
+        assert tables(plain, lake) == expected
+        attempts.finish()
+        assert tables(plain, lake) == expected
+        with decreta_runtime.open(str(code_graph), lake=str(lake)) as pack:
+            now = {name: DeltaTable(str(lake / "code_graph" / name)).version() for name in expected}
+            assert pack.versions() == now, "nothing is left that no record names"
+            assert len(pack.pinned("definition").files) == 1
+    with decreta_runtime.open(str(code_graph), lake=str(lake)) as pack:
         assert not pack.verify_lake(data=True).findings
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import shutil
-import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +18,7 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Tr
 from tests.conftest import ROOT, Command, edit_policy, rows_of, sales
 
 import decreta_runtime
-from decreta_runtime import maintain, rewrite
+from decreta_runtime import maintain, rewrite, settle
 from decreta_runtime import run as order
 from decreta_runtime.contract.errors import ContentDiffers, LakeUnusable, TimeLimitReached, WriteConflict
 from decreta_runtime.contract.policy import Metric, Policy, Trigger
@@ -29,7 +26,7 @@ from decreta_runtime.contract.records import TableOutcomes
 from decreta_runtime.foreign import delete_by_vector
 from decreta_runtime.kpi import key_figures
 from decreta_runtime.lake import Lake
-from decreta_runtime.lease import Lease, leased
+from decreta_runtime.lease import leased
 from decreta_runtime.limited import within
 from decreta_runtime.load import load
 from decreta_runtime.maintain import Maintained, Maintainer
@@ -304,42 +301,6 @@ def test_without_a_budget_nothing_is_rewritten(tmp_path: Path, here: None) -> No
 
 
 # -- safety
-
-
-@pytest.mark.parametrize("lease", [True, False], ids=["by the lease", "by the commit alone"])
-def test_of_two_maintainers_one_acts(tmp_path: Path, here: None, lease: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not lease:
-        tokens = itertools.count(1)
-        monkeypatch.setattr(maintain, "leased", lambda table, seconds: nullcontext(_Held(table, next(tokens))))
-        monkeypatch.setattr(maintain, "tidy", lambda table: None)
-    for k in range(20):
-        bench = Bench(tmp_path / str(k), triggers=COMPACT)
-        for i in range(4):
-            bench.append([i, i + 10])
-        looked = [bench.pinned(), bench.pinned()]
-        start, found = threading.Barrier(2), list[Maintained]()
-
-        def keep(pinned: Pinned, bench: Bench = bench, start: Any = start, found: Any = found) -> None:
-            start.wait()
-            found.append(bench.keeper.after_write(bench.dataset, pinned))
-
-        threads = [threading.Thread(target=keep, args=(pinned,)) for pinned in looked]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert sorted(m.action for m in found) == ["acted", "failed"]
-        assert bench.ids() == sorted([*range(4), *range(10, 14)]), "nothing lost, nothing doubled"
-        assert len(bench.files) == 1
-        lost = {p.name for p in bench.path.glob("*.parquet")} - {Path(f).name for p in looked for f in p.files}
-        assert lost == set(bench.files), "the one that lost leaves nothing"
-
-
-class _Held(Lease):
-    """A lease that anybody has."""
-
-    def holds(self) -> bool:
-        return True
 
 
 def test_a_lease_is_of_one_holder_and_ends_with_it(tmp_path: Path) -> None:
@@ -667,27 +628,81 @@ def test_what_a_run_writes_is_compacted_before_it_is_recorded(
         assert rows_of(lake / "code_graph" / name) == rows_of(plain / "code_graph" / name)
 
 
-def test_what_a_run_that_did_not_end_has_left_is_not_maintained(
-    code_graph: Path, source: Path, tmp_path: Path, here: None
-) -> None:
+@pytest.fixture
+def fragmented(
+    code_graph: Path, source: Path, tmp_path: Path, here: None, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, Path]:
+    """A pack whose maintenance is due, and a lake whose tables lie in many files."""
+    monkeypatch.setattr(settle, "within", lambda seconds, function, *args: function(*args))
+    lake, leave = tmp_path / "lake", lambda decision: decision["value"].update(triggers={})
     edit_policy(code_graph, small_files)
-    edit_policy(
-        code_graph, lambda p: [d["value"].update(triggers={}) for d in p["maintenance_policy_by_dataset"].values()]
-    )
-    with decreta_runtime.open(str(code_graph), lake=str(tmp_path / "lake")) as pack:
+    edit_policy(code_graph, lambda p: [leave(d) for d in p["maintenance_policy_by_dataset"].values()])
+    with decreta_runtime.open(str(code_graph), lake=str(lake)) as pack:
         pack.run({"python": str(source)})
-    table = DeltaTable(str(tmp_path / "lake/code_graph/scope"))
-    table.delete("scope_id < 0")
-    write_deltalake(table, pa.table(table.scan()), mode="overwrite")
     edit_policy(code_graph, small_files)
-    with decreta_runtime.open(str(code_graph), lake=str(tmp_path / "lake")) as pack:
+    return code_graph, lake
+
+
+def test_what_a_run_that_did_not_end_has_left_is_taken_back(fragmented: tuple[Path, Path], source: Path) -> None:
+    """A run on the same source has nothing to do, so nobody else would ever undo it."""
+    code_graph, lake = fragmented
+    place = lake / "code_graph/scope"
+    key = DeltaTable(str(place)).history(1)[0]["decreta.key"]
+    expected = rows_of(place)
+    table = DeltaTable(str(place))
+    table.delete("scope_id < 0")
+    write_deltalake(table, pa.table(table.scan()).slice(1), mode="overwrite")
+    with decreta_runtime.open(str(code_graph), lake=str(lake)) as pack:
         before = pack.versions()
+        (planned,) = [upkeep for upkeep in pack.maintain(plan=True) if upkeep.table == "scope"]
+        assert "did not end" in str(planned.why) and DeltaTable(str(place)).version() == table.version()
         done = {upkeep.table: upkeep for upkeep in pack.maintain()}
-        assert "did not end" in str(done["scope"].why)
-        found = done["definition"].found
-        assert found is not None and found.action == "acted"
+        assert "taken back to version 0" in str(done["scope"].settled)
+        assert all(done[name].found.action == "acted" for name in ("scope", "definition"))  # type: ignore[union-attr]
         now = {n: u.found.pinned.version for n, u in done.items() if u.found is not None and n in before}
-        assert pack.versions() == before | now
+        assert pack.versions() == before | now and now["scope"] > table.version()
+        assert rows_of(place) == expected
+        assert DeltaTable(str(place)).history(1)[0]["decreta.key"] == key, "a key that changes is still seen"
+        (row,) = pack.ledger("SELECT action, pointer FROM ledger WHERE action LIKE 'taken%'").to_pylist()
+        assert row == {"action": "taken back", "pointer": "/maintenance_policy_by_dataset/scope"}
         assert not pack.verify_lake(data=True).findings, "what was rewritten has digests, its indexes too"
         assert pack.query("symbol_lookup", name="run").num_rows
         assert pack.run({"python": str(source)}).unchanged is False, "another policy, another run"
+
+
+@pytest.mark.parametrize("after", ["nothing", "restored", "doubled"])
+def test_maintenance_that_died_before_it_was_recorded_is_settled(
+    fragmented: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    """Between its commit and what looks at it; nothing else happens, or somebody restores the table, or rows differ."""
+    code_graph, lake = fragmented
+    put = rewrite.put
+
+    def dying(pinned: Pinned, actions: list[Any], marks: Any, said: Any) -> None:
+        put(pinned, actions[:-1] if after == "doubled" else actions, marks, said)
+        raise KeyboardInterrupt
+
+    with decreta_runtime.open(str(code_graph), lake=str(lake)) as pack:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(rewrite, "put", dying)
+            pack.maintain()
+        died = [p for p in (lake / "code_graph").iterdir() if DeltaTable(str(p)).version() == 1]
+        (place,) = died
+        expected = rows_of(place, 0)
+        assert (rows_of(place) == expected) == (after != "doubled")
+        if after == "restored":
+            DeltaTable(str(place)).restore(0)
+        done = {upkeep.table: upkeep for upkeep in pack.maintain()}
+        words = {
+            "nothing": "it is kept",
+            "restored": "somebody put its files back",
+            "doubled": "taken back to version 0",
+        }
+        assert words[after] in str(done[place.name].settled)
+        assert {upkeep.settled for name, upkeep in done.items() if name != place.name} == {None}
+        found = done[place.name].found
+        assert found is not None and found.action == ("none" if after == "nothing" else "acted")
+        assert pack.versions()[place.name] == found.pinned.version == DeltaTable(str(place)).version()
+        assert rows_of(place) == expected and len(found.pinned.files) == 1
+        assert not pack.verify_lake(data=True).findings
+        assert {upkeep.settled for upkeep in pack.maintain()} == {None}, "once is enough"
