@@ -96,7 +96,7 @@ class Maintainer:
             try:
                 self._act(due, done)
             except DecretaError as error:
-                done.why = error.message
+                done.why, done.code = error.message, error.code
                 done.failed = True
                 self.progress("maintain", f"{pinned.name} stays as it is: {error.message}")
         detail = self._detail(dataset, due, done)
@@ -204,6 +204,7 @@ class Maintainer:
             real=done.cost(picked),
             after=measure(done.pinned, due.value) if done.actions else None,
             shapes=self._shapes(dataset, done.written, done.pinned),
+            code=done.code or (PreconditionFailed.code if due.refused else None),
         )
 
     def _shapes(self, dataset: str, before: Pinned, after: Pinned) -> dict[str, tuple[Listing, Listing]]:
@@ -242,6 +243,7 @@ class _Done:
         self.rewritten: Rewritten | None = None
         self.kept: Kept | None = None
         self.why: str | None = None
+        self.code: str | None = None
         self.failed = False
 
     def cost(self, picked: Picked) -> MaintenanceCost:

@@ -170,8 +170,13 @@ def test_maintenance_of_the_packs_own_tables_killed_at_any_moment(
     lake, plain = tmp_path / "lake", tmp_path / "plain"
     edit_policy(code_graph, small_files)
     shutil.copytree(code_graph, plain)
-    leave = lambda decision: decision["value"].update(triggers={})  # noqa: E731
-    edit_policy(plain, lambda p: [leave(d) for d in p["maintenance_policy_by_dataset"].values()])
+
+    def leave(pack: Path, but: tuple[str, ...]) -> None:
+        entries = lambda policy: policy["maintenance_policy_by_dataset"].items()  # noqa: E731
+        edit_policy(pack, lambda p: [d["value"].update(triggers={}) for n, d in entries(p) if n not in but])
+
+    leave(code_graph, ("definition", "scope"))
+    leave(plain, ())
 
     def written(i: int) -> dict[str, list[tuple[object, ...]]]:
         edit(source, i)
@@ -194,7 +199,7 @@ def test_maintenance_of_the_packs_own_tables_killed_at_any_moment(
         with decreta_runtime.open(str(code_graph), lake=str(lake)) as pack:
             now = {name: DeltaTable(str(lake / "code_graph" / name)).version() for name in expected}
             assert pack.versions() == now, "nothing is left that no record names"
-            assert len(pack.pinned("definition").files) == 1
+            assert len(pack.pinned("definition").files) == len(pack.pinned("scope").files) == 1
     with decreta_runtime.open(str(code_graph), lake=str(lake)) as pack:
         assert not pack.verify_lake(data=True).findings
 

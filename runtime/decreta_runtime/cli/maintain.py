@@ -81,5 +81,6 @@ def _lines(upkeep: Upkeep) -> list[str]:
                 f"  {shape} lists {now.files:,} files of {now.bytes:,} bytes, before {was.files:,} of {was.bytes:,}"
             )
     if detail.why is not None:
-        lines.append(f"  why not more: {detail.why}")
+        code = "" if detail.code is None else f" [{detail.code}]"
+        lines.append(f"  why not more{code}: {detail.why}")
     return lines
