@@ -36,6 +36,7 @@ from decreta_runtime.lease import Lease, leased
 from decreta_runtime.limited import within
 from decreta_runtime.narrow import matching
 from decreta_runtime.outcomes import Written, measure, middle
+from decreta_runtime.parts import parts_of, together
 from decreta_runtime.pick import Picked, budget_left, pick
 from decreta_runtime.pins import pinned_versions
 from decreta_runtime.record import Ledger
@@ -163,17 +164,19 @@ class Maintainer:
                 done.kept, done.why = kept, done.why or kept.why
 
     def _rewrite(self, due: Due, done: _Done, folder: Path, lease: Lease) -> None:
-        pinned, columns = done.pinned, columns_of(done.pinned)
+        pinned, columns, parts = done.pinned, columns_of(done.pinned), parts_of(done.pinned)
         if isinstance(columns, str):
             done.why = columns
             return
+        assert not isinstance(parts, str)  # else nothing was picked
+        stored = tuple(column for column in columns if column.name not in pinned.partitions)
         job = Rewrite(
             name=pinned.name,
             path=folder,
             version=pinned.version,
-            files=due.picked.files,
-            columns=columns,
-            value=due.value,
+            parts=tuple(together(parts, due.picked.files)),
+            columns=stored,
+            value=_of(due.value, {column.name for column in stored}),
             workload=self.workload,
             profile=self.profile._replace(shadow=None),
             lease=lease,
@@ -187,7 +190,7 @@ class Maintainer:
         table = open_table(pinned.path, found.version)
         assert table is not None  # it has just been committed
         done.pinned = Pinned(pinned.name, pinned.path, found.version, table, pinned.place)
-        self.progress("maintain", f"{pinned.name}: {len(job.files)} files became {found.files}")
+        self.progress("maintain", f"{pinned.name}: {len(due.picked.files)} files became {found.files}")
 
     def _detail(self, dataset: str, due: Due, done: _Done) -> MaintenanceDetail:
         picked = due.picked
@@ -265,6 +268,14 @@ def _due(pinned: Pinned, value: MaintenanceValue, refused: str | None) -> Due:
     asked = {trigger.action for trigger in triggers.values() if trigger.due} & _REWRITES
     picked = pick(pinned, value, asked, budget) if asked else Picked((), 0, None)
     return Due(value, before, triggers, picked, refused)
+
+
+def _of(value: MaintenanceValue, columns: Collection[str]) -> MaintenanceValue:
+    """Return how files are written that have some columns alone: values of partitions stand in the log."""
+    sort = tuple(name for name in value.sort if name in columns)
+    return msgspec.structs.replace(
+        value, sort=sort, bloom_columns=tuple(n for n in value.bloom_columns if n in columns)
+    )
 
 
 def columns_of(pinned: Pinned) -> tuple[Column, ...] | str:

@@ -7,6 +7,8 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction, write_deltalake
+from deltalake.transaction import AddAction
 from tests.conftest import ROOT, Command, edit_policy, rows_of, sales
 
 import decreta_runtime
@@ -386,10 +389,6 @@ def column_mapped(bench: Bench) -> None:
     write_deltalake(str(bench.path), rows, configuration={"delta.columnMapping.mode": "name"})
 
 
-def partitioned(bench: Bench) -> None:
-    write_deltalake(str(bench.path), pa.table({"id": pa.array([1], pa.int64()), "at": ["x"]}), partition_by=["at"])
-
-
 def with_vector(bench: Bench) -> None:
     write_deltalake(str(bench.path), sales([(90, 3, 7, 100), (91, 3, 7, 100)]))
     delete_by_vector(bench.path)
@@ -406,8 +405,7 @@ def with_row_ids(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("make", "guard"),
     [
-        (column_mapped, "no_column_mapping"), (partitioned, "unpartitioned"),
-        (with_vector, "no_deletion_vectors"), (with_row_ids, "safe_to_rewrite"),
+        (column_mapped, "no_column_mapping"), (with_vector, "no_deletion_vectors"), (with_row_ids, "safe_to_rewrite"),
     ],
 )  # fmt: skip
 def test_a_table_that_is_not_seen_to_be_safe_is_refused(
@@ -417,9 +415,85 @@ def test_a_table_that_is_not_seen_to_be_safe_is_refused(
     make(bench)
     version = bench.pinned().version
     found = bench.keep()
-    assert (found.action, found.detail.why) == ("refused", f"the guard {guard} fails")
+    assert (found.action, found.detail.why, found.detail.code) == ("refused", f"the guard {guard} fails", "R202")
     assert bench.pinned().version == version
     assert {row.action for row in bench.ledger.rows if row.kind == "guard"} >= {f"{guard}: fails"}
+
+
+PLACES: list[Any] = ["a b/%ü", "a b/%ü", None, "plain", "a=1&b"]
+
+
+def test_rows_stay_in_their_partitions(tmp_path: Path, here: None) -> None:
+    """Values as texts, numbers, days and nulls, whatever the names of their folders; files of other partitions stay."""
+    bench = Bench(tmp_path, triggers=COMPACT | {"depth": trigger("sort", "clustering_depth", 2)}, sort=["at", "id"])
+    by = ["at", "day", "n", "yes"]
+    for i in range(4):
+        rows = pa.table({
+            "id": pa.array([10 * i + k for k in range(5)]), "at": PLACES,
+            "day": pa.array([date(2024, 1, 1), None, date(1969, 12, 31), None, None], pa.date32()),
+            "n": pa.array([-1, 2, None, 1 << 40, 0], pa.int64()), "yes": [True, False, None, True, False],
+        })  # fmt: skip
+        write_deltalake(str(bench.path), rows, mode="append", partition_by=by)
+    alone = rows.slice(0, 1).set_column(1, "at", pa.array(["alone"])).set_column(0, "id", pa.array([99]))
+    write_deltalake(str(bench.path), alone, mode="append")
+    before, expected = bench.pinned(), rows_of(bench.path)
+    found = bench.keep()
+    assert found.action == "acted" and found.detail.real.files_rewritten == 20
+    after = bench.pinned()
+    assert len(after.files) == 6 and len(set(before.files) & set(after.files)) == 1
+    assert rows_of(bench.path) == expected
+    parted = pa.table(DeltaTable(str(bench.path)).scan(predicate="at = 'a b/%ü' AND n = 2"))
+    assert sorted(parted["id"].to_pylist()) == [1, 11, 21, 31]
+    assert {Path(f).parent.name.split("=", 1)[0] for f in after.files} == {"yes"}, "beside the files that were"
+    assert bench.keep().action == "none" and bench.pinned().version == after.version
+
+
+def test_a_partition_of_a_value_that_is_not_written_again_is_named(tmp_path: Path, here: None) -> None:
+    bench = Bench(tmp_path, triggers=COMPACT, sort=[])
+    for i in range(4):
+        rows = pa.table({"id": [i], "price": pa.array([Decimal("1.50")])})
+        write_deltalake(str(bench.path), rows, mode="append", partition_by=["price"])
+    found = bench.keep()
+    assert found.action == "none" and "partition column `price`" in str(found.detail.why)
+    assert bench.pinned().version == 3
+
+
+def test_what_readers_have_pinned_of_a_partition_is_kept(tmp_path: Path, here: None) -> None:
+    bench = Bench(tmp_path, triggers=COMPACT | VACUUM, sort=[])
+    for i in range(4):
+        rows = pa.table({"id": pa.array([i, i + 10]), "at": ["a b/%ü", "plain"]})
+        about = AT_ONCE if i == 0 else None
+        write_deltalake(str(bench.path), rows, mode="append", partition_by=["at"], configuration=about)
+    reader, before = pin(bench.lake, [bench.pinned()], 60), bench.pinned().version
+    bench.keep()
+    time.sleep(0.01)
+    bench.keep()
+    assert sorted(pa.table(DeltaTable(str(bench.path), version=before).scan())["id"].to_pylist()) == bench.ids()
+    reader.release()
+    assert bench.keep().detail.real.files_deleted == 8
+    assert bench.ids() == [*range(4), *range(10, 14)] and len(list(bench.path.rglob("*.parquet"))) == 2
+
+
+def test_a_partition_that_is_not_as_meant_is_taken_back(
+    tmp_path: Path, here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is said to be of another partition would move its rows."""
+    bench = Bench(tmp_path, triggers=COMPACT, sort=[])
+    for i in range(4):
+        rows = pa.table({"id": pa.array([i, i + 10]), "at": ["a b/%ü", None]})
+        write_deltalake(str(bench.path), rows, mode="append", partition_by=["at"])
+    expected, put = rows_of(bench.path), rewrite.put
+
+    def badly(pinned: Pinned, actions: list[Any], marks: Any, said: Any) -> None:
+        if marks:
+            first = actions[0]
+            actions[0] = AddAction(first.path, first.size, {"at": "b"}, first.modification_time, False, first.stats)
+        put(pinned, actions, marks, said)
+
+    monkeypatch.setattr(rewrite, "put", badly)
+    found = bench.keep()
+    assert (found.action, found.detail.code) == ("failed", ContentDiffers.code)
+    assert "taken back" in str(found.detail.why) and rows_of(bench.path) == expected
 
 
 def test_a_column_of_a_type_that_is_not_rewritten_is_named(tmp_path: Path, here: None) -> None:
@@ -575,10 +649,59 @@ def test_the_verb_plans_acts_and_says_so(shop_pack: Path, decreta: Command) -> N
     figures = json.loads(decreta("kpi", "shop", "--json", cwd=project).stdout)
     assert figures["writes_using_outcome_based_maintenance"] == {"count": 2, "of": 2, "share": "1.00"}
     assert figures["runtime_policy_derivation_points"] == 0
-    shutil.rmtree(project / "tables/sale")
-    write_deltalake(str(project / "tables/sale"), sales([(1, 1, 7, 1)]), partition_by=["customer_id"])
-    refused = decreta("maintain", "shop", cwd=project)
-    assert refused.returncode == 1 and "the guard unpartitioned fails" in refused.stdout
+
+
+def z_ordered(place: str) -> None:
+    small_appends(place)
+    DeltaTable(place).optimize.z_order(["customer_id", "sale_id"])
+    small_appends(place, 500)
+
+
+def by_customer(place: str) -> None:
+    small_appends(place, partition_by=["customer_id"])
+
+
+def mapped(place: str) -> None:
+    small_appends(place, configuration={"delta.columnMapping.mode": "name"})
+
+
+def with_deleted_rows(place: str) -> None:
+    small_appends(place)
+    write_deltalake(place, sales([(900, 3, 7, 100), (901, 3, 7, 100)]), mode="append")
+    delete_by_vector(Path(place))
+
+
+def tracked(place: str) -> None:
+    small_appends(place)
+    protocol = {"minReaderVersion": 1, "minWriterVersion": 7, "writerFeatures": ["rowTracking", "domainMetadata"]}
+    log = Path(place) / "_delta_log"
+    (log / f"{DeltaTable(place).version() + 1:020}.json").write_text(json.dumps({"protocol": protocol}) + "\n")
+
+
+def small_appends(place: str, first: int = 100, **more: Any) -> None:
+    for i in range(9):
+        write_deltalake(place, sales([(first + i, 1 + i % 2, 7, 1)]), mode="append", **({} if i else more))
+
+
+def test_tables_of_others_are_maintained_or_refused_with_a_code(shop_pack: Path) -> None:
+    """Whatever another writer has made of a table: its rows stay, and nothing is done that it does not bear."""
+    place = shop_pack.parents[1] / "tables/sale"
+    for make, guard, files in (
+        (z_ordered, None, 1), (by_customer, None, 2), (mapped, "no_column_mapping", 9),
+        (with_deleted_rows, "no_deletion_vectors", 10), (tracked, "safe_to_rewrite", 9),
+    ):  # fmt: skip
+        shutil.rmtree(place)
+        make(str(place))
+        before, expected = DeltaTable(str(place)).version(), rows_of(place)
+        with decreta_runtime.open(str(shop_pack)) as pack:
+            (found,) = [upkeep.found for upkeep in pack.maintain() if upkeep.table == "sale"]
+        assert found is not None
+        refused = None if guard is None else f"the guard {guard} fails"
+        assert (found.action, found.detail.code) == (("acted", None) if guard is None else ("refused", "R202")), make
+        assert guard is None or found.detail.why == refused
+        after = DeltaTable(str(place))
+        assert after.version() == before + (guard is None) and len(after.file_uris()) == files, make
+        assert rows_of(place) == expected, make
 
 
 def small_files(policy: dict[str, Any]) -> None:
