@@ -17,6 +17,8 @@ from decreta_runtime.contract import types
 from decreta_runtime.contract.errors import SchemaChangeRefused
 from decreta_runtime.contract.manifest import Column, Key
 from decreta_runtime.contract.policy import Choice, SchemaChangeValue
+from decreta_runtime.history import said_by
+from decreta_runtime.locations import Location
 
 KEY_PROPERTY = "decreta.key"
 """Where a commit says the key of the table that it wrote."""
@@ -102,17 +104,20 @@ class Evolution(NamedTuple):
 
 
 def evolution(
-    name: str,
+    path: Location,
     table: DeltaTable | None,
     columns: tuple[Column, ...],
     key: Key | None,
     choice: Choice[SchemaChangeValue],
 ) -> Evolution:
-    """Return what a write of `columns` over `table` comes to under the contract's mode."""
+    """Return what a write of `columns` over a version of the table at `path` comes to under the contract's mode.
+
+    Raises LakeUnusable if the version's commit cannot be read.
+    """
     if table is None:
         return Evolution("keep", (), columns)
     found = pa.schema(table.schema().to_arrow())
-    changes = (*_columns(found, columns), *_key(table, key))
+    changes = (*_columns(found, columns), *_key(path, table.version(), key))
     cases = CASES[choice.value.mode]
     actions = [cases[change.kind] for change in changes]
     action: Action = next((a for a in ("refuse", "rebuild", "add") if a in actions), "keep")
@@ -167,12 +172,12 @@ def _is_wider(old: str, new: str) -> bool:
     return new in _WIDER.get(old, ())
 
 
-def _key(table: DeltaTable, key: Key | None) -> list[Change]:
+def _key(path: Location, version: int, key: Key | None) -> list[Change]:
     """Compare the key with the one that the table was written under; a table that does not say has not changed."""
-    for commit in table.history(limit=1):
-        if (written := commit.get(KEY_PROPERTY)) is not None and written != key_text(key):
-            return [Change("key_changed", f"the key was {written} and is {key_text(key)}")]
-    return []
+    written = said_by(path, version).get(KEY_PROPERTY)
+    if written is None or written == key_text(key):
+        return []
+    return [Change("key_changed", f"the key was {written} and is {key_text(key)}")]
 
 
 def key_text(key: Key | None) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from decreta_runtime.contract.errors import LakeUnusable
 from decreta_runtime.locations import Location, read
+
+L = TypeVar("L")
 
 
 class _Add(Struct, rename="camel"):
@@ -45,7 +47,12 @@ class History(NamedTuple):
     """Data-changing commits since the last that only rewrote files, or since the oldest file that is left."""
 
 
+class _Said(Struct, rename="camel"):
+    commit_info: dict[str, Any] = {}
+
+
 _LINES = msgspec.json.Decoder(Line)
+_SAID = msgspec.json.Decoder(_Said)
 _STATISTICS = msgspec.json.Decoder(_Statistics)
 
 
@@ -67,7 +74,7 @@ def history(table: Location, version: int, files: Collection[str], columns: Coll
                 left.discard(line.add.path)
                 for column in _columns(line.add):
                     ages.setdefault(column, version - at)
-        compacted = compacted or _only_rewrites(lines)
+        compacted = compacted or only_rewrites(lines)
         writes += not compacted and _changes_data(lines)
     return History(ages, writes)
 
@@ -93,11 +100,24 @@ def removed_twice(table: Location, version: int, files: Collection[str]) -> dict
 
 
 def actions_of(table: Location, version: int) -> list[Line] | None:
-    """Return the actions of a commit, None if the log no longer has it."""
+    """Return the actions of a commit, None if the log no longer has it. Raises LakeUnusable."""
+    return _lines_of(table, version, _LINES)
+
+
+def said_by(table: Location, version: int) -> dict[str, str]:
+    """Return what a commit says under names of ours, nothing if the log no longer has it. Raises LakeUnusable.
+
+    The engine's history of a handle begins with the newest commit, whatever the handle's version.
+    """
+    lines = _lines_of(table, version, _SAID) or []
+    return {name: value for line in lines for name, value in line.commit_info.items() if name.startswith("decreta.")}
+
+
+def _lines_of(table: Location, version: int, decoder: msgspec.json.Decoder[L]) -> list[L] | None:
     path = table / "_delta_log" / f"{version:020}.json"
     data = read(path)
     try:
-        return None if data is None else _LINES.decode_lines(data)
+        return None if data is None else decoder.decode_lines(data)
     except msgspec.DecodeError as error:
         words = f"the commit {path} cannot be read: {error}"
         raise LakeUnusable(words, help="restore the log from a backup") from None
@@ -111,7 +131,7 @@ def _columns(add: _Add) -> Collection[str]:
         return ()  # the engine passes such statistics over too
 
 
-def _only_rewrites(lines: list[Line]) -> bool:
+def only_rewrites(lines: list[Line]) -> bool:
     """Whether a commit replaces files by others with the same rows: a compaction, by whatever name its writer uses."""
     return not _changes_data(lines) and any(line.add for line in lines) and any(line.remove for line in lines)
 

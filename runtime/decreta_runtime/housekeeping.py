@@ -5,7 +5,7 @@ Called in a process of its own.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -78,8 +78,14 @@ def _vacuum(table: DeltaTable, chores: Chores) -> tuple[int, int]:
         retention_hours=chores.retention_hours, dry_run=True, enforce_retention_duration=True, full=True
     )
     kept = _files(chores.path, chores.pinned | {table.version()})
-    dead = [path for path in (chores.path / name for name in listed) if str(path) not in kept]
+    dead = [path for path in _places(chores.path, listed) if str(path) not in kept]
     return len(dead), free_disk(dead)
+
+
+def _places(folder: Path, listed: Iterable[str]) -> Iterator[Path]:
+    """Yield the files of a list that are there: the engine names some as the log does, and others as folders do."""
+    for name in listed:
+        yield from (path for path in dict.fromkeys((folder / name, folder / unquote(name))) if path.exists())
 
 
 def _files(path: Path, versions: Collection[int]) -> set[str]:

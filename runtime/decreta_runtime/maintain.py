@@ -29,12 +29,14 @@ from decreta_runtime.contract.records import (
 )
 from decreta_runtime.digests import require_unchanged
 from decreta_runtime.guards import ask, words_of
+from decreta_runtime.history import said_by
 from decreta_runtime.housekeeping import Chores, Kept, keep_house
 from decreta_runtime.lake import Lake, open_table
 from decreta_runtime.lease import Lease, leased
 from decreta_runtime.limited import within
 from decreta_runtime.narrow import matching
 from decreta_runtime.outcomes import Written, measure, middle
+from decreta_runtime.parts import parts_of, together
 from decreta_runtime.pick import Picked, budget_left, pick
 from decreta_runtime.pins import pinned_versions
 from decreta_runtime.record import Ledger
@@ -95,7 +97,7 @@ class Maintainer:
             try:
                 self._act(due, done)
             except DecretaError as error:
-                done.why = error.message
+                done.why, done.code = error.message, error.code
                 done.failed = True
                 self.progress("maintain", f"{pinned.name} stays as it is: {error.message}")
         detail = self._detail(dataset, due, done)
@@ -162,22 +164,24 @@ class Maintainer:
                 done.kept, done.why = kept, done.why or kept.why
 
     def _rewrite(self, due: Due, done: _Done, folder: Path, lease: Lease) -> None:
-        pinned, columns = done.pinned, columns_of(done.pinned)
+        pinned, columns, parts = done.pinned, columns_of(done.pinned), parts_of(done.pinned)
         if isinstance(columns, str):
             done.why = columns
             return
+        assert not isinstance(parts, str)  # else nothing was picked
+        stored = tuple(column for column in columns if column.name not in pinned.partitions)
         job = Rewrite(
             name=pinned.name,
             path=folder,
             version=pinned.version,
-            files=due.picked.files,
-            columns=columns,
-            value=due.value,
+            parts=tuple(together(parts, due.picked.files)),
+            columns=stored,
+            value=_of(due.value, {column.name for column in stored}),
             workload=self.workload,
             profile=self.profile._replace(shadow=None),
             lease=lease,
             total=Written(due.before.written_bytes, due.before.rewritten_bytes),
-            said=_said(pinned),
+            said=said_by(folder, pinned.version),
         )
         names = map(unquote, due.picked.files)
         require_unchanged(self.lake, self.manifest.pack, folder, pinned.table, names)
@@ -186,7 +190,7 @@ class Maintainer:
         table = open_table(pinned.path, found.version)
         assert table is not None  # it has just been committed
         done.pinned = Pinned(pinned.name, pinned.path, found.version, table, pinned.place)
-        self.progress("maintain", f"{pinned.name}: {len(job.files)} files became {found.files}")
+        self.progress("maintain", f"{pinned.name}: {len(due.picked.files)} files became {found.files}")
 
     def _detail(self, dataset: str, due: Due, done: _Done) -> MaintenanceDetail:
         picked = due.picked
@@ -203,6 +207,7 @@ class Maintainer:
             real=done.cost(picked),
             after=measure(done.pinned, due.value) if done.actions else None,
             shapes=self._shapes(dataset, done.written, done.pinned),
+            code=done.code or (PreconditionFailed.code if due.refused else None),
         )
 
     def _shapes(self, dataset: str, before: Pinned, after: Pinned) -> dict[str, tuple[Listing, Listing]]:
@@ -241,6 +246,7 @@ class _Done:
         self.rewritten: Rewritten | None = None
         self.kept: Kept | None = None
         self.why: str | None = None
+        self.code: str | None = None
         self.failed = False
 
     def cost(self, picked: Picked) -> MaintenanceCost:
@@ -264,6 +270,14 @@ def _due(pinned: Pinned, value: MaintenanceValue, refused: str | None) -> Due:
     return Due(value, before, triggers, picked, refused)
 
 
+def _of(value: MaintenanceValue, columns: Collection[str]) -> MaintenanceValue:
+    """Return how files are written that have some columns alone: values of partitions stand in the log."""
+    sort = tuple(name for name in value.sort if name in columns)
+    return msgspec.structs.replace(
+        value, sort=sort, bloom_columns=tuple(n for n in value.bloom_columns if n in columns)
+    )
+
+
 def columns_of(pinned: Pinned) -> tuple[Column, ...] | str:
     """Return a table's own columns, those beyond its contract too; or in words why they cannot be rewritten."""
     found = []
@@ -273,13 +287,6 @@ def columns_of(pinned: Pinned) -> tuple[Column, ...] | str:
             return f"the column `{field.name}` has a type that is not rewritten: {field.type}"
         found.append(Column(name=field.name, type=spec, nullable=field.nullable))
     return tuple(found)
-
-
-def _said(pinned: Pinned) -> dict[str, str]:
-    """Return what the version's commit says of the run that wrote it: rewritten rows are still that run's."""
-    for commit in pinned.table.history(limit=1):
-        return {name: value for name, value in commit.items() if name.startswith("decreta.")}
-    return {}
 
 
 def _middling(pinned: Pinned, asks: Collection[Ask]) -> dict[str, pa.Scalar] | None:

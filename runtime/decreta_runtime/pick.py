@@ -1,4 +1,7 @@
-"""Which data files a rewrite takes: small ones and those that overlap, the smallest first and within a budget."""
+"""Which data files a rewrite takes: small ones and those that overlap, the smallest first and within a budget.
+
+Rows stay in their partition, so files are looked at one partition at a time.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any, NamedTuple
 
 from decreta_runtime.contract.policy import MaintenanceValue
 from decreta_runtime.outcomes import ranges
+from decreta_runtime.parts import parts_of, together
 from decreta_runtime.scan import Pinned
 
 
@@ -22,9 +26,14 @@ class Picked(NamedTuple):
 def pick(pinned: Pinned, value: MaintenanceValue, due: Collection[str], budget: int) -> Picked:
     """Return what to rewrite of a table for the actions that are due, of at most `budget` bytes."""
     sizes = dict(zip(pinned.actions["path"].to_pylist(), pinned.actions["size_bytes"].to_pylist(), strict=True))
-    wanted = set(_small(sizes, value)) if "compact" in due else set()
-    if "sort" in due and value.sort:
-        wanted |= set(_overlapping(ranges(pinned, value.sort[0])))
+    parts = parts_of(pinned)
+    if isinstance(parts, str):
+        return Picked((), 0, parts)
+    wanted = set[str]()
+    bounds = ranges(pinned, value.sort[0]) if "sort" in due and value.sort else {}
+    for _, files in together(parts, sizes):
+        wanted |= set(_small({file: sizes[file] for file in files}, value)) if "compact" in due else set()
+        wanted |= set(_overlapping({file: bounds[file] for file in files})) if bounds else set()
     taken, size, why = list[str](), 0, None
     for name in sorted(wanted, key=lambda name: (sizes[name], name)):
         if size + sizes[name] > budget:
@@ -32,9 +41,10 @@ def pick(pinned: Pinned, value: MaintenanceValue, due: Collection[str], budget: 
             break
         taken.append(name)
         size += sizes[name]
-    if len(taken) <= 1:
+    found = [file for _, files in together(parts, taken) if len(files) > 1 for file in files]
+    if not found:
         return Picked((), 0, why or "no two files are to be brought together")
-    return Picked(tuple(taken), size, why)
+    return Picked(tuple(found), sum(sizes[file] for file in found), why)
 
 
 def _small(sizes: dict[str, int], value: MaintenanceValue) -> Sequence[str]:

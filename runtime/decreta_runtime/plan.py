@@ -64,9 +64,9 @@ def _schemas(pack: Pack) -> list[dict[str, Any]]:
         entry = pack.manifest.objects.get(name)
         if last is None or name not in last.versions or (entry is not None and entry.table is not None):
             continue
-        table = open_table(pack.lake.dataset(pack.manifest.pack, name), last.versions[name])
-        choice = pack.policy.schema_change(name)
-        found = evolution(name, table, pack.manifest.columns_of(name), pack.manifest.key_of(name), choice)
+        path = pack.lake.dataset(pack.manifest.pack, name)
+        table, choice = open_table(path, last.versions[name]), pack.policy.schema_change(name)
+        found = evolution(path, table, pack.manifest.columns_of(name), pack.manifest.key_of(name), choice)
         if found.changes:
             step = _step("schema", name, choice)
             changes = [{"kind": change.kind, "words": change.words} for change in found.changes]

@@ -31,6 +31,7 @@ from decreta_runtime.guards import installed_engine
 from decreta_runtime.lease import Lease, leased
 from decreta_runtime.metrics import ScanStats, scan_stats
 from decreta_runtime.outcomes import Written
+from decreta_runtime.parts import parts_of, together
 from decreta_runtime.place import Places, Wanted
 from decreta_runtime.record import Ledger
 from decreta_runtime.rewrite import Rewrite, put, rewrite
@@ -253,7 +254,24 @@ def _compacted(path: Path) -> dict[str, bool]:
         refused = False
     except WriteConflict:
         refused = after.table.count() == _ROWS
-    return {"own_compaction": refused and kept and not changes and len(after.files) == 1}
+    parted = _compacted_in_parts(path.with_name(f"{path.name}-parted"))
+    return {"own_compaction": refused and kept and not changes and len(after.files) == 1 and parted}
+
+
+def _compacted_in_parts(path: Path) -> bool:
+    """Whether rows stay in their partitions, one of them of a name that folders and logs write in two ways."""
+    for start in range(4):
+        rows = pa.table({"id": [start, start + 4], "word": ["x", None], "at": ["a b/%ü", None]})
+        write_deltalake(str(path), rows, mode="append", partition_by=["at"])
+    before = _pinned(path)
+    with leased(path, 60) as lease:
+        rewrite(_job(before, path, lease))
+    after = _pinned(path)
+    return len(after.files) == 2 and _rows_of(before) == _rows_of(after)
+
+
+def _rows_of(pinned: Pinned) -> list[str]:
+    return sorted(map(repr, pa.table(pinned.table.scan().read_all()).to_pylist()))
 
 
 def _job(pinned: Pinned, path: Path, lease: Lease) -> Rewrite:
@@ -279,6 +297,7 @@ def _job(pinned: Pinned, path: Path, lease: Lease) -> Rewrite:
         source_chunks_per_worker=1,
         source_chunks_ahead=1,
         source_alone_bytes=0,
+        source_limit_seconds=1800,
         refresh="whole",
         spill_buffer_bytes=1,
         ledger_buffer_rows=1,
@@ -286,12 +305,13 @@ def _job(pinned: Pinned, path: Path, lease: Lease) -> Rewrite:
     )
     folder = pinned.path
     assert isinstance(folder, Path)  # made here
-    files = tuple(pinned.actions["path"].to_pylist())
+    parts = parts_of(pinned)
+    assert not isinstance(parts, str)
     return Rewrite(
         name="probed",
         path=folder,
         version=pinned.version,
-        files=files,
+        parts=tuple(together(parts, parts)),
         columns=columns,
         value=value,
         workload="probe",

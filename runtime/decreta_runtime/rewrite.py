@@ -10,7 +10,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +31,7 @@ from decreta_runtime.lake import open_table, writing
 from decreta_runtime.lease import OWN, Lease
 from decreta_runtime.locations import sql_place
 from decreta_runtime.outcomes import COUNTED_AT, REWRITTEN, WRITTEN, Written
+from decreta_runtime.parts import Part, parts_of
 from decreta_runtime.scan import Pinned, quote, sql_type
 from decreta_runtime.session import build_session
 from decreta_runtime.tally import Tally
@@ -51,9 +52,10 @@ class Rewrite:
     name: str
     path: Path
     version: int
-    files: tuple[str, ...]
-    """As the log names them."""
+    parts: tuple[tuple[Part, tuple[str, ...]], ...]
+    """Files as the log names them, partition by partition."""
     columns: tuple[Column, ...]
+    """Those that the files have: a partition's values stand in the log."""
     value: MaintenanceValue
     workload: str
     profile: Choice[SessionValue]
@@ -62,6 +64,24 @@ class Rewrite:
     """Bytes over the table's life up to `version`."""
     said: dict[str, str]
     """What the commit before says of the run that wrote the rows; they are still its."""
+
+    @property
+    def files(self) -> dict[str, Part]:
+        """The files with their partitions."""
+        return {file: part for part, files in self.parts for file in files}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Files of a table, as the log names them, whose rows are to be those of others."""
+
+    name: str
+    path: Path
+    removed: tuple[str, ...]
+    added: tuple[str, ...]
+    columns: tuple[Column, ...]
+    workload: str
+    profile: Choice[SessionValue]
 
 
 class Rewritten(NamedTuple):
@@ -100,29 +120,76 @@ def rewrite(job: Rewrite) -> Rewritten:
     pinned = _at(job, job.version)
     if pinned.table.version() != job.version or _newest(job.path) != job.version:
         raise WriteConflict(f"`{job.name}` was changed by another writer", help="maintain again")
-    context = build_session(job.workload, job.profile, Tally(), ())
-    context.enable_spark_functions()
-    # By statistics the engine takes one value for a column of a file, and reads no NaN beside it: none are collected.
-    context.sql("SET datafusion.execution.collect_statistics = false")
+    context = _session(job)
     scratch = job.path / OWN / f"{_SCRATCH}{job.lease.token}"
     moved: list[Path] = []
     try:
-        old = _declare(context, "removed", job, [_local(job.path, name) for name in job.files])
-        _write(context, job, pinned.table, scratch)
-        added = list(_added(scratch))
-        new = _declare(context, "added", job, [_local(scratch, add.path) for add in added])
-        require_same(job.name, old, new)
-        for add in added:
-            moved.append(_local(job.path, add.path))
-            _local(scratch, add.path).replace(moved[-1])
+        added = [
+            add for i in range(len(job.parts)) for add in _part(context, job, pinned.table, i, scratch / str(i), moved)
+        ]
         done = _commit(job, pinned, added)
         moved.clear()
         return done
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-        for path in moved:
+        _discard(job, moved)
+
+
+def _part(
+    context: SessionContext, job: Rewrite, table: DeltaTable, i: int, scratch: Path, moved: list[Path]
+) -> Iterator[_Added]:
+    """Put the rows of one partition into other files beside the old ones; note each in `moved` and yield it."""
+    part, files = job.parts[i]
+    old = _declare(context, "removed", job, [_local(job.path, name) for name in files])
+    _write(context, job, table, scratch)
+    added = list(_added(scratch))
+    new = _declare(context, "added", job, [_local(scratch, add.path) for add in added])
+    require_same(job.name, old, new)
+    context.deregister_table("removed")
+    context.deregister_table("added")
+    folder, slash, _ = files[0].rpartition("/")
+    beside = folder + slash if not Path(unquote(folder)).is_absolute() and ":" not in folder else ""
+    for add in added:
+        meant = msgspec.structs.replace(add, path=beside + add.path, partition_values=dict(part))
+        moved.append(_local(job.path, meant.path))
+        _local(scratch, add.path).replace(moved[-1])
+        yield meant
+
+
+def _discard(job: Rewrite, moved: Sequence[Path]) -> None:
+    """Delete files that wait in a table's folder for a commit that never came.
+
+    What failed may have failed after the commit: the log is asked, and in doubt they stay until a vacuum finds them.
+    """
+    if not moved:
+        return
+    try:
+        table = open_table(job.path)
+    except LakeUnusable:
+        return
+    committed = set() if table is None else set(Pinned(job.name, job.path, table.version(), table).files)
+    for path in moved:
+        if str(path) not in committed:
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+def same_rows(asked: Compared) -> bool:
+    """Whether the rows of some files are those of others, in whatever order. Raises LakeUnusable."""
+    context = _session(asked)
+    old, new = (
+        _declare(context, table, asked, [_local(asked.path, name) for name in files])
+        for table, files in (("removed", asked.removed), ("added", asked.added))
+    )
+    return old == new
+
+
+def _session(job: Rewrite | Compared) -> SessionContext:
+    context = build_session(job.workload, job.profile, Tally(), ())
+    context.enable_spark_functions()
+    # By statistics the engine takes one value for a column of a file, and reads no NaN beside it: none are collected.
+    context.sql("SET datafusion.execution.collect_statistics = false")
+    return context
 
 
 def tidy(table: Path) -> None:
@@ -154,8 +221,10 @@ def _local(folder: Path, name: str) -> Path:
     return folder / unquote(name)
 
 
-def _declare(context: SessionContext, table: str, job: Rewrite, files: Sequence[Path]) -> Content:
-    """Make files a table and return its content."""
+def _declare(context: SessionContext, table: str, job: Rewrite | Compared, files: Sequence[Path]) -> Content:
+    """Make files a table and return its content; without files there is no table."""
+    if not files:
+        return Content(0, 0, 0)
     for path in files:
         if not path.exists():
             raise LakeUnusable(f"the file {path} of `{job.name}` is gone", help="restore it from a backup")
@@ -184,7 +253,6 @@ def _write(context: SessionContext, job: Rewrite, table: DeltaTable, scratch: Pa
     order = f" ORDER BY {', '.join(map(quote, job.value.sort))}" if job.value.sort else ""
     frame = context.sql(f"SELECT {', '.join(quote(c.name) for c in job.columns)} FROM removed{order}")
     batches: Iterator[pa.RecordBatch] = (batch.to_pyarrow() for batch in frame.execute_stream())
-    about = table.metadata().configuration
     shutil.rmtree(scratch, ignore_errors=True)
     with writing(f"`{job.name}` at {job.path}"):
         write_deltalake(
@@ -192,8 +260,18 @@ def _write(context: SessionContext, job: Rewrite, table: DeltaTable, scratch: Pa
             pa.RecordBatchReader.from_batches(schema, exactly(batches, schema, job.name)),
             target_file_size=job.value.target_file_bytes,
             writer_properties=writer_properties(job.value),
-            configuration={name: about[name] for name in _STATISTICS if name in about},
+            configuration=_statistics(table),
         )
+
+
+def _statistics(table: DeltaTable) -> dict[str, str]:
+    """Return what a table says of its statistics, as far as it is of columns that files have."""
+    about = table.metadata()
+    found = {name: about.configuration[name] for name in _STATISTICS if name in about.configuration}
+    if (listed := found.get(_STATISTICS[1])) is not None:
+        names = [name.strip() for name in listed.split(",")]
+        found[_STATISTICS[1]] = ",".join(name for name in names if name.strip("`") not in about.partition_columns)
+    return found
 
 
 def _added(scratch: Path) -> Iterator[_Added]:
@@ -205,7 +283,7 @@ def _commit(job: Rewrite, pinned: Pinned, added: Sequence[_Added]) -> Rewritten:
     sizes = dict(zip(pinned.actions["path"].to_pylist(), pinned.actions["size_bytes"].to_pylist(), strict=True))
     now, size = int(time.time() * 1000), sum(add.size for add in added)
     actions: list[Any] = [_add(add) for add in added]
-    actions += [RemoveAction(name, False, now, sizes[name], {}) for name in job.files]
+    actions += [_remove(name, now, sizes[name], part) for name, part in job.files.items()]
     marks = {
         TOKEN: job.lease.token,
         WRITTEN: job.total.written,
@@ -217,12 +295,17 @@ def _commit(job: Rewrite, pinned: Pinned, added: Sequence[_Added]) -> Rewritten:
         raise WriteConflict(f"another maintainer has taken `{job.name}` over", help="maintain again")
     put(pinned, actions, marks, job.said)
     done = _at(job, job.version + 1)
-    _require_as_meant(job, pinned, done, {add.path for add in added})
+    _require_as_meant(job, pinned, done, {add.path: tuple(add.partition_values.items()) for add in added})
     return Rewritten(done.version, len(added), size)
 
 
 def _add(add: _Added) -> AddAction:
-    return AddAction(add.path, add.size, add.partition_values, add.modification_time, False, add.stats)
+    return AddAction(unquote(add.path), add.size, add.partition_values, add.modification_time, False, add.stats)
+
+
+def _remove(name: str, moment: int, size: int, part: Part) -> RemoveAction:
+    # The engine encodes names on their way into the log.
+    return RemoveAction(unquote(name), False, moment, size, dict(part))
 
 
 def put(pinned: Pinned, actions: list[Any], marks: dict[str, int], said: dict[str, str]) -> None:
@@ -237,34 +320,42 @@ def put(pinned: Pinned, actions: list[Any], marks: dict[str, int], said: dict[st
     try:
         with writing(f"`{pinned.name}` at {pinned.path}"):
             pinned.table.create_write_transaction(
-                actions, "append", pinned.table.schema(), commit_properties=properties, post_commithook_properties=hooks
+                actions,
+                "append",
+                pinned.table.schema(),
+                list(pinned.partitions),
+                commit_properties=properties,
+                post_commithook_properties=hooks,
             )
     except CommitFailedError as error:
         words = str(error).split("\n")[0]
         raise WriteConflict(f"`{pinned.name}` was changed by another writer: {words}", help="maintain again") from None
 
 
-def _require_as_meant(job: Rewrite, before: Pinned, after: Pinned, added: set[str]) -> None:
+def _require_as_meant(job: Rewrite, before: Pinned, after: Pinned, added: dict[str, Part]) -> None:
     """Hold the version against the one before: the same rows, and just the files that were meant. Else restore."""
-    was, found = set(before.actions["path"].to_pylist()), set(after.actions["path"].to_pylist())
-    if found == (was - set(job.files)) | added and after.rows == before.rows:
+    was, found = parts_of(before), parts_of(after)
+    assert not isinstance(was, str)  # else nothing was picked
+    if found == {file: was[file] for file in was.keys() - job.files.keys()} | added and after.rows == before.rows:
         return
     restore(before, added)
     words = f"version {after.version} of `{job.name}` has not the files that it should, and was taken back"
     raise ContentDiffers(words, help="its rows are those of the version before; report this")
 
 
-def restore(before: Pinned, added: set[str]) -> None:
+def restore(before: Pinned, added: Mapping[str, Part]) -> None:
     """Undo a rewrite: what it added goes, what it removed is back; rows that others wrote meanwhile stay."""
-    table = open_table(before.path)
-    assert table is not None  # it has just been committed to
+    table, parts = open_table(before.path), parts_of(before)
+    assert table is not None and not isinstance(parts, str)  # it has just been committed to, partition by partition
     now = Pinned(before.name, before.path, table.version(), table)
     there = dict(zip(now.actions["path"].to_pylist(), now.actions["size_bytes"].to_pylist(), strict=True))
     moment = int(time.time() * 1000)
-    actions: list[Any] = [RemoveAction(n, False, moment, s, {}) for n, s in there.items() if n in added]
+    actions: list[Any] = [_remove(n, moment, s, added[n]) for n, s in there.items() if n in added]
     # Bounds are left out: slower, never wrong.
     actions += [
-        AddAction(row["path"], row["size_bytes"], {}, moment, False, _rows(row["num_records"]))
+        AddAction(
+            unquote(row["path"]), row["size_bytes"], dict(parts[row["path"]]), moment, False, _rows(row["num_records"])
+        )
         for row in before.actions.to_pylist()
         if row["path"] not in there
     ]

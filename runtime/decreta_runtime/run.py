@@ -187,7 +187,7 @@ def evolutions(
             continue
         path, choice = lake.dataset(manifest.pack, name), policy.schema_change(name)
         table = open_table(path, last.versions[name]) if last is not None and name in last.versions else None
-        found[name] = evolution(name, table, manifest.columns_of(name), manifest.key_of(name), choice)
+        found[name] = evolution(path, table, manifest.columns_of(name), manifest.key_of(name), choice)
         require_evolution(name, found[name], choice)
     return found
 

@@ -20,13 +20,14 @@ from dataclasses import dataclass
 from importlib import import_module
 from itertools import islice
 from multiprocessing.connection import wait
+from multiprocessing.context import SpawnContext, SpawnProcess
 from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
 
 from decreta_runtime.adapter import Unit, UnitChanged
-from decreta_runtime.contract.errors import DecretaError, InputInvalid, SourceUnreadable
+from decreta_runtime.contract.errors import DecretaError, InputInvalid, SourceUnreadable, TimeLimitReached
 from decreta_runtime.contract.policy import SessionValue
 from decreta_runtime.load import LoadedPack, serve
 
@@ -93,14 +94,15 @@ def extract(
     """Yield the batches of all streams, a chunk of units at a time, in no promised order.
 
     `progress` is told units done and in all. Raises SourceUnreadable if a unit changed meanwhile, the adapter failed
-    or a worker died.
+    or a worker died, and TimeLimitReached if no chunk comes back in the time that the policy gives one.
     """
-    workers, ahead = profile.source_workers, profile.source_chunks_ahead
+    workers = profile.source_workers
     chunks = _deal(source.units, workers * profile.source_chunks_per_worker)
     total, done = len(source.units), 0
     try:
         alone = workers == 1 or sum(unit.size for unit in source.units) <= profile.source_alone_bytes
-        found = _serially(source, chunks, schemas) if alone else _in_pool(pack, source, chunks, schemas, workers, ahead)
+        read = _Read(source.name, source.module, schemas, profile.source_limit_seconds)
+        found = _serially(read, chunks) if alone else _in_pool(pack, read, chunks, workers, profile.source_chunks_ahead)
         for count, batches in found:
             yield batches
             done += count
@@ -114,19 +116,48 @@ _Extracted = Iterator[tuple[int, Mapping[str, pa.RecordBatch]]]
 """Units done, and their rows by stream."""
 
 
-def _serially(source: SourceUnits, chunks: Sequence[Sequence[Unit]], schemas: Mapping[str, pa.Schema]) -> _Extracted:
+_STACK = 8 << 20
+"""Bytes of a thread's stack, as a main thread has them: what adapters read may be deeply nested."""
+
+
+@dataclass(frozen=True)
+class _Read:
+    """How chunks of a source are read."""
+
+    source: str
+    module: str
+    schemas: Mapping[str, pa.Schema]
+    seconds: int
+
+    def hangs(self) -> TimeLimitReached:
+        words = f"the adapter of `{self.source}` has given nothing back in {self.seconds} s and was ended"
+        help = (
+            "look at the source's storage and at the pack's code, or raise the threshold session.source_limit_seconds"
+        )
+        return TimeLimitReached(words, help=help)
+
+
+def _serially(read: _Read, chunks: Sequence[Sequence[Unit]]) -> _Extracted:
+    """Read in this process, which cannot be ended: a thread that hangs stays behind, and the run goes without it."""
     for chunk in chunks:
-        yield len(chunk), _extract_chunk(source.name, source.module, chunk, schemas)
+        answer: Future[Mapping[str, pa.RecordBatch]] = Future()
+        before = threading.stack_size(_STACK)
+        threading.Thread(target=_answer, args=(answer, read, chunk), daemon=True).start()
+        threading.stack_size(before)
+        ended, _ = futures.wait([answer], read.seconds)
+        if not ended:
+            raise read.hangs()
+        yield len(chunk), answer.result()
 
 
-def _in_pool(
-    pack: LoadedPack,
-    source: SourceUnits,
-    chunks: Sequence[Sequence[Unit]],
-    schemas: Mapping[str, pa.Schema],
-    workers: int,
-    ahead: int,
-) -> _Extracted:
+def _answer(answer: Future[Mapping[str, pa.RecordBatch]], read: _Read, chunk: Sequence[Unit]) -> None:
+    try:
+        answer.set_result(_extract_chunk(read.source, read.module, chunk, read.schemas))
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it is told to the run
+        answer.set_exception(error)
+
+
+def _in_pool(pack: LoadedPack, read: _Read, chunks: Sequence[Sequence[Unit]], workers: int, ahead: int) -> _Extracted:
     waiting = iter(chunks)
     with _pool(pack, workers) as pool:
         running: dict[Future[Mapping[str, pa.RecordBatch]], int] = {}
@@ -134,11 +165,13 @@ def _in_pool(
         def begin(count: int) -> None:
             for chunk in islice(waiting, count):
                 with detached():
-                    running[pool.submit(_extract_chunk, source.name, source.module, chunk, schemas)] = len(chunk)
+                    running[pool.submit(_extract_chunk, read.source, read.module, chunk, read.schemas)] = len(chunk)
 
         begin(ahead * workers)
         while running:
-            ended, _ = futures.wait(running, return_when=futures.FIRST_COMPLETED)
+            ended, _ = futures.wait(running, read.seconds, return_when=futures.FIRST_COMPLETED)
+            if not ended:
+                raise read.hangs()
             for future in ended:
                 count = running.pop(future)
                 begin(1)
@@ -174,14 +207,29 @@ def _extract_chunk(
     return found
 
 
+class _Spawning(SpawnContext):
+    """Starts processes anew, and knows them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started: list[SpawnProcess] = []
+
+    def Process(self, *args: Any, **named: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802 - its name there
+        self.started.append(SpawnProcess(*args, **named))
+        return self.started[-1]
+
+
 @contextlib.contextmanager
 def _pool(pack: LoadedPack, workers: int) -> Iterator[ProcessPoolExecutor]:
     # Spawned, not forked: the engine's threads hold locks that a forked child would wait for without end.
-    pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_begin_work, initargs=(pack.package, pack.modules())
-    )
+    context = _Spawning()
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin_work, initargs=(pack.package, pack.modules()))
     try:
         yield pool
+    except BaseException:
+        for worker in context.started:  # what they still read is for nobody, and one may hang
+            worker.kill()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

@@ -1,7 +1,7 @@
 """THE order of `maintain`: verify → lock → pin → maintain each table → the lake's own → indexes → record.
 
 Tables of others are taken as they are now, the pack's own as the last complete run left them: newer commits are of an
-attempt that did not end. What is rewritten is named by a record of its own, so that readers see it.
+attempt that did not end, and settled first. What is rewritten is named by a record of its own, so that readers see it.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from deltalake import DeltaTable
 from msgspec import structs
 
+from decreta_runtime.contract.errors import DecretaError
 from decreta_runtime.contract.manifest import QUARANTINE, RUN_WORKLOAD
 from decreta_runtime.contract.policy import Choice, Policy, SessionValue
 from decreta_runtime.contract.records import RunRecord
@@ -23,11 +25,12 @@ from decreta_runtime.indexing import Indexing
 from decreta_runtime.lake import Lake, open_table
 from decreta_runtime.load import LoadedPack
 from decreta_runtime.locations import Location
-from decreta_runtime.maintain import Maintained, Maintainer
+from decreta_runtime.maintain import Maintained, Maintainer, columns_of
 from decreta_runtime.pin import bind_inputs
 from decreta_runtime.record import Ledger, commit_run, last_run, note_digests, now_us
 from decreta_runtime.scan import Pinned
 from decreta_runtime.session import build_session
+from decreta_runtime.settle import settle
 from decreta_runtime.tally import Tally
 from decreta_runtime.verify import verify, verify_tables
 
@@ -41,6 +44,25 @@ class Upkeep:
     found: Maintained | None
     why: str | None
     """Why the table was not looked at."""
+    settled: str | None = None
+    """What an attempt that died had left of it, and what became of that."""
+    was: int | None = None
+    """The version that had these rows before."""
+
+    @property
+    def moved(self) -> bool:
+        """Whether the rows are to be read from another version than before."""
+        return self.found is not None and self.found.pinned.version != self.was
+
+
+class _Table(NamedTuple):
+    """A version to maintain, or in words why there is none, and the version that the last run names for its rows."""
+
+    dataset: str
+    name: str
+    pinned: Pinned | str
+    was: int | None
+    settled: str | None = None
 
 
 def maintain_tables(
@@ -66,16 +88,15 @@ def maintain_tables(
         profile = choose(policy.session(RUN_WORKLOAD), RUN_WORKLOAD, None, policy, ledger)
         keeper = Maintainer(pack.manifest, policy, lake, ledger, RUN_WORKLOAD, profile, progress)
         done = []
-        for dataset, table, pinned in _tables(pack, policy, lake, given, tally, last):
+        for dataset, table, pinned, was, settled in _tables(keeper, given, tally, last, plan):
             if isinstance(pinned, str):
                 done.append(Upkeep(dataset, table, None, pinned))
                 continue
-            done.append(Upkeep(dataset, table, _maintain(keeper, dataset, pinned, plan), None))
+            found = keeper.plan(dataset, pinned) if plan else keeper.after_write(dataset, pinned)
+            done.append(Upkeep(dataset, table, found, None, settled, was))
         own = [Upkeep(name, name, found, None) for name, found in keeper.records(plan)]
         if not plan:
-            changed = [
-                d for d in done if d.found is not None and d.found.pinned.version != d.found.detail.written_version
-            ]
+            changed = [upkeep for upkeep in done if upkeep.moved]
             _index(pack, policy, lake, ledger, profile, tally, progress, changed)
             record_all(lake, pack.manifest, _written(changed))
             ledger.write(lake)
@@ -87,35 +108,54 @@ def maintain_tables(
         return done + own
 
 
-def _maintain(keeper: Maintainer, dataset: str, pinned: Pinned, plan: bool) -> Maintained:
-    return keeper.plan(dataset, pinned) if plan else keeper.after_write(dataset, pinned)
-
-
 def _tables(
-    pack: LoadedPack, policy: Policy, lake: Lake, given: Mapping[str, str], tally: Tally, last: RunRecord | None
-) -> Iterator[tuple[str, str, Pinned | str]]:
-    """Yield each dataset with its table's name and version, or in words why that is not maintained."""
-    manifest = pack.manifest
-    binding = bind_inputs(manifest, policy, lake, given, tally)
+    keeper: Maintainer, given: Mapping[str, str], tally: Tally, last: RunRecord | None, plan: bool
+) -> Iterator[_Table]:
+    """Yield each table of a pack, those of its rows set aside too; with `plan` as they are."""
+    manifest = keeper.manifest
+    binding = bind_inputs(manifest, keeper.policy, keeper.lake, given, tally)
     bound = {pinned.name: pinned for pinned in binding.tables()}
     for dataset in manifest.datasets():
         if dataset in bound:
-            yield dataset, dataset, bound[dataset]
+            yield _Table(dataset, dataset, bound[dataset], bound[dataset].version)
             continue
-        yield dataset, dataset, _own(pack, lake, dataset, None if last is None else last.versions.get(dataset))
+        yield _own(keeper, dataset, dataset, None if last is None else last.versions.get(dataset), plan)
         if last is not None and dataset in last.quarantine:
-            beside = dataset + QUARANTINE
-            yield dataset, beside, _own(pack, lake, beside, last.quarantine[dataset])
+            yield _own(keeper, dataset, dataset + QUARANTINE, last.quarantine[dataset], plan)
 
 
-def _own(pack: LoadedPack, lake: Lake, name: str, version: int | None) -> Pinned | str:
-    path = lake.dataset(pack.manifest.pack, name)
+def _own(keeper: Maintainer, dataset: str, name: str, version: int | None, plan: bool) -> _Table:
+    path = keeper.lake.dataset(keeper.manifest.pack, name)
     table = open_table(path)
     if version is None or table is None:
-        return "no complete run has written it"
-    if table.version() != version:
-        return f"version {table.version()} is of an attempt that did not end: run the pack first"
-    return Pinned(name, path, version, table)
+        return _Table(dataset, name, "no complete run has written it", None)
+    if table.version() == version:
+        return _Table(dataset, name, Pinned(name, path, version, table), version)
+    if plan:
+        words = f"version {table.version()} is of an attempt that did not end: without --plan that is settled first"
+        return _Table(dataset, name, words, None)
+    return _settled(keeper, dataset, Pinned(name, path, version, _at(path, version)), table)
+
+
+def _settled(keeper: Maintainer, dataset: str, base: Pinned, table: DeltaTable) -> _Table:
+    choice = keeper.policy.maintenance(dataset)
+    columns, seconds = columns_of(base), choice.value.time_limit_seconds
+    try:
+        done = settle(base, table, columns, keeper.workload, keeper.profile, seconds)
+    except DecretaError as error:
+        keeper.progress("maintain", f"{base.name} stays as it is: {error.message}")
+        return _Table(dataset, base.name, f"an attempt that did not end has left it changed: {error.message}", None)
+    keeper.progress("maintain", f"{base.name}: {done.words}")
+    keeper.ledger.add(
+        "step", base.name, done.action, choice.pointer, table_version=done.pinned.version, detail={"words": done.words}
+    )
+    return _Table(dataset, base.name, done.pinned, base.version, done.words)
+
+
+def _at(path: Location, version: int) -> DeltaTable:
+    table = open_table(path, version)
+    assert table is not None  # another version of it has just been read
+    return table
 
 
 def _moved(last: RunRecord, changed: list[Upkeep]) -> RunRecord:
@@ -126,10 +166,9 @@ def _moved(last: RunRecord, changed: list[Upkeep]) -> RunRecord:
     versions, quarantine = dict(last.versions), dict(last.quarantine)
     for done in changed:
         assert done.found is not None
-        was, now = done.found.detail.written_version, done.found.pinned.version
         named = versions if done.table == done.dataset else quarantine
-        if named.get(done.dataset) == was:
-            named[done.dataset] = now
+        if named.get(done.dataset) == done.was:
+            named[done.dataset] = done.found.pinned.version
     if (versions, quarantine) == (last.versions, last.quarantine):
         return last
     return structs.replace(last, run_seq=last.run_seq + 1, versions=versions, quarantine=quarantine)

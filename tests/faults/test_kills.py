@@ -3,51 +3,36 @@
 from __future__ import annotations
 
 import os
-import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 
 import decreta_runtime
 from decreta_runtime.contract.errors import LakeUnusable
-from tests.conftest import ROOT, rows_of
-from tests.faults.extent import ALL
-
-KILLS = 200 if ALL else 20
+from tests.conftest import ROOT, edit_policy, rows_of, sales
+from tests.faults import kills
+from tests.faults.kills import KILLS, Attempts, children_of
+from tests.runtime.test_maintenance import small_files
 
 
 def start(pack: Path, lake: Path, source: Path) -> subprocess.Popen[str]:
     """Start a run in a process of its own."""
-    command = [
-        sys.executable,
-        "-m",
-        "decreta_runtime",
-        "run",
-        str(pack),
-        "--lake",
-        str(lake),
-        "--source",
-        f"python={source}",
-    ]
-    return subprocess.Popen(
-        command, env={**os.environ, "PYTHONPATH": str(ROOT / "runtime")}, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+    return kills.start("run", str(pack), "--lake", str(lake), "--source", f"python={source}")
 
 
-def finish(pack: Path, lake: Path, source: Path) -> float:
-    """Run to the end; return the seconds it took."""
-    begun = time.monotonic()
+def finish(pack: Path, lake: Path, source: Path) -> None:
+    """Run to the end."""
     process = start(pack, lake, source)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    return time.monotonic() - begun
 
 
 def tables(pack: Path, lake: Path) -> dict[str, list[tuple[object, ...]]]:
@@ -62,48 +47,161 @@ def sequence(lake: Path) -> list[int]:
     return sorted(runs["run_seq"].to_pylist())
 
 
-def children_of(group: int) -> list[int]:
-    """Return the living processes of a process group."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[2]) == group and fields[0] != "Z":
-                found.append(int(entry.name))
-    return found
-
-
 def edit(source: Path, i: int) -> None:
     (source / "app/core.py").write_text(f"import os\n\ndef run_{i}(x):\n    return os.path.join(str(x), '{i}')\n")
     (source / "main.py").write_text(f"from app.core import run_{i}\nrun_{i}({i})\n")
 
 
+def with_index(policy: dict[str, Any]) -> None:
+    policy["index_policy_by_dataset"]["definition.by_name"]["value"] |= {"build": True, "shapes": ["symbol_lookup"]}
+
+
+def content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
+
+
 @pytest.mark.slow
-def test_killed_at_any_moment_and_repeated(code_graph: Path, source: Path, tmp_path: Path) -> None:
-    draw = random.Random(20_261_124)
+def test_runs_killed_at_any_moment_and_repeated(code_graph: Path, source: Path, tmp_path: Path) -> None:
+    edit_policy(code_graph, with_index)
     lake, expected = tmp_path / "lake", tmp_path / "undisturbed"
+    holder = lake / "_decreta/locks/code_graph.pid"
+    verb = ("run", str(code_graph), "--lake", str(lake), "--source", f"python={source}")
+    attempts = Attempts(*verb, sign=lambda: content(holder), seed=20_261_124)
     edit(source, 0)
-    took = finish(code_graph, expected, source)
-    finish(code_graph, lake, source)
-    killed = 0
-    for i in range(1, KILLS + 1):
-        edit(source, i)
-        process = start(code_graph, lake, source)
-        time.sleep(draw.uniform(0.3, took))
-        process.kill()
-        killed += process.wait() == -signal.SIGKILL
-        for pipe in (process.stdout, process.stderr):
-            assert pipe is not None
-            pipe.close()
-        assert sequence(lake)[-1] in (i, i + 1), "whole runs only"
-        finish(code_graph, lake, source)
-        finish(code_graph, expected, source)
-        assert sequence(lake) == list(range(1, i + 2)), "one record a run, none lost"
+    attempts.finish()
+    edit(source, 1)
+    attempts.finish()
+    done = 2
+    while attempts.wanted(KILLS["run"]):
+        edit(source, done)
+        ended = not attempts.strike()
+        assert sequence(lake)[-1] in (done, done + 1), "whole runs only"
+        assert sequence(lake)[-1] == done + 1 or not ended
+        attempts.finish()
+        done += 1
+        assert sequence(lake) == list(range(1, done + 1)), "one record a run, none lost"
+        with decreta_runtime.open(str(code_graph), lake=str(expected)) as undisturbed:
+            undisturbed.run({"python": str(source)})
         assert tables(code_graph, lake) == tables(code_graph, expected)
-    assert killed >= KILLS // 2, "most kills met a living process"
+    assert attempts.met == KILLS["run"]
+    with decreta_runtime.open(str(code_graph), lake=str(lake)) as pack:
+        assert not pack.verify_lake(data=True).findings
+
+
+@pytest.mark.slow
+def test_index_builds_killed_at_any_moment(code_graph: Path, source: Path, tmp_path: Path) -> None:
+    """A look-up is answered alike whatever is left of the index, and the next build completes."""
+    edit_policy(code_graph, with_index)
+    for i in range(20):
+        (source / f"many_{i}.py").write_text("".join(f"def f_{j}(x):\n    return x + {i}\n" for j in range(100)))
+    lake = tmp_path / "lake"
+    finish(code_graph, lake, source)
+    index = lake / "_decreta/index/code_graph/definition/by_name"
+    verb = ("index", str(code_graph), "--lake", str(lake))
+    attempts = Attempts(*verb, "--rebuild", sign=lambda: names(index), seed=7)
+
+    def asked() -> tuple[list[Any], str]:
+        with decreta_runtime.open(str(code_graph), lake=str(lake)) as pack:
+            (state,) = [index.action for index in pack.index_states() if index.wanted]
+            return sorted(pack.query("symbol_lookup", name="f_7").to_pylist(), key=repr), state
+
+    attempts.finish()
+    expected, before, states = asked(), tables(code_graph, lake), set()
+    assert expected[1] == "current" and len(expected[0]) == 20
+    while attempts.wanted(KILLS["index"]):
+        attempts.strike()
+        rows, state = asked()
+        assert rows == expected[0] and state in ("current", "missing", "unreadable")
+        states.add(state)
+        attempts.finish(*verb)  # what is whole stays; else it is built
+        assert asked() == expected
+        attempts.finish()
+    assert states - {"current"}, "some were killed between the old index and the new one"
+    assert tables(code_graph, lake) == before
+    with decreta_runtime.open(str(code_graph), lake=str(lake)) as pack:
+        assert not pack.verify_lake(data=True).findings
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.glob("*.parquet"))
+
+
+def grow(table: Path, count: int) -> None:
+    """Append small files enough to make a compaction due."""
+    for i in range(8):
+        first = 10_000 + 8_000 * count + 1_000 * i
+        write_deltalake(str(table), sales([(first + k, 1 + k % 3, 7, 1) for k in range(1_000)]), mode="append")
+
+
+@pytest.mark.slow
+def test_maintenance_killed_at_any_moment(shop_pack: Path) -> None:
+    """Of a table of others that the last run has read: rows stay, and the run and the next maintenance complete."""
+    table = shop_pack.parents[1] / "tables/sale"
+    with decreta_runtime.open(str(shop_pack)) as pack:
+        pack.run()
+    lease = table / "_decreta/lease.json"
+    attempts = Attempts("maintain", str(shop_pack), sign=lambda: content(lease), seed=7)
+    grow(table, 0)
+    attempts.finish()
+    assert len(DeltaTable(str(table)).file_uris()) == 1
+    count = 0
+    while attempts.wanted(KILLS["maintain"]):
+        count += 1
+        grow(table, 2 * count)
+        expected = rows_of(table)
+        attempts.strike()
+        assert rows_of(table) == expected
+        grow(table, 2 * count + 1)
+        expected = rows_of(table)
+        attempts.finish()
+        assert rows_of(table) == expected
+        assert len(DeltaTable(str(table)).file_uris()) < 8
+    assert not list((table / "_decreta").glob("rewrite-*")), "what the dead have left is tidied up"
+    with decreta_runtime.open(str(shop_pack)) as pack:
+        pack.run()
+        assert not pack.verify_lake(data=True).findings
+
+
+@pytest.mark.slow
+def test_maintenance_of_the_packs_own_tables_killed_at_any_moment(
+    code_graph: Path, source: Path, tmp_path: Path
+) -> None:
+    """Readers see the last complete run, whatever of it was rewritten; the next one takes over what it finds."""
+    lake, plain = tmp_path / "lake", tmp_path / "plain"
+    edit_policy(code_graph, small_files)
+    shutil.copytree(code_graph, plain)
+
+    def leave(pack: Path, but: tuple[str, ...]) -> None:
+        entries = lambda policy: policy["maintenance_policy_by_dataset"].items()  # noqa: E731
+        edit_policy(pack, lambda p: [d["value"].update(triggers={}) for n, d in entries(p) if n not in but])
+
+    leave(code_graph, ("definition", "scope"))
+    leave(plain, ())
+
+    def written(i: int) -> dict[str, list[tuple[object, ...]]]:
+        edit(source, i)
+        with decreta_runtime.open(str(plain), lake=str(lake)) as pack:
+            pack.run({"python": str(source)})
+        return tables(plain, lake)
+
+    leases = lambda: [content(p) for p in sorted(lake.glob("code_graph/*/_decreta/lease.json"))]  # noqa: E731
+    attempts = Attempts("maintain", str(code_graph), "--lake", str(lake), sign=leases, seed=11)
+    written(0)
+    attempts.finish()
+    count = 0
+    while attempts.wanted(KILLS["maintain own"]):
+        count += 1
+        expected = written(count)
+        attempts.strike()
+        assert tables(plain, lake) == expected
+        attempts.finish()
+        assert tables(plain, lake) == expected
+        with decreta_runtime.open(str(code_graph), lake=str(lake)) as pack:
+            now = {name: DeltaTable(str(lake / "code_graph" / name)).version() for name in expected}
+            assert pack.versions() == now, "nothing is left that no record names"
+            assert len(pack.pinned("definition").files) == len(pack.pinned("scope").files) == 1
+    with decreta_runtime.open(str(code_graph), lake=str(lake)) as pack:
+        assert not pack.verify_lake(data=True).findings
 
 
 def test_killed_between_two_tables_then_edited_is_never_a_mixture(

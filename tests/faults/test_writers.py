@@ -15,10 +15,12 @@ from typing import Any
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from decreta_runtime.lake import Lake
-from decreta_runtime.record import note_digests
+from decreta_runtime.record import Ledger, note_digests
 from tests.conftest import ROOT
 from tests.faults.extent import ALL
+from tests.runtime.test_maintenance import Bench, here
+
+__all__ = ["here"]
 
 WRITERS, APPENDS, READERS = (8, 50, 2) if ALL else (3, 6, 1)
 ROWS = 3
@@ -100,23 +102,45 @@ def test_the_checker_finds_what_it_looks_for() -> None:
         assert check(acknowledged, observed), observed
 
 
-def test_writers_readers_and_compaction(tmp_path: Path) -> None:
-    lake, stop = Lake(str(tmp_path / "lake")), tmp_path / "stop"
-    lake.prepare()
+def batches(table: DeltaTable) -> dict[str, int]:
+    rows = pa.table(table.scan(columns=["subject", "action"]).read_all()).to_pylist()
+    return dict(Counter(f"{row['subject']} {row['action']}" for row in rows))
+
+
+def test_writers_readers_and_compaction(tmp_path: Path, here: None) -> None:
+    """The engine's own compaction, which goes together with appends, and ours, which steps back from any, by turns."""
+    bench, stop = Bench(tmp_path), tmp_path / "stop"
+    lake = bench.lake
+
+    def maintained() -> str:
+        return next(found.action for name, found in bench.keeper.records() if name == "_ledger")
+
     readers = [start(READ, str(lake.root), str(stop)) for _ in range(READERS)]
     writers = [start(WRITE, str(lake.root), f"w{i}", str(APPENDS), str(ROWS)) for i in range(WRITERS)]
-    compactions = 0
+    compactions, tried = 0, Counter[str]()
     while any(writer.poll() is None for writer in writers):
         if lake.ledger.exists() and (lake.ledger / "_delta_log").exists():
-            DeltaTable(str(lake.ledger)).optimize.compact()  # one maintainer, always from a fresh handle
+            if compactions % 2:
+                tried[maintained()] += 1
+            else:
+                DeltaTable(str(lake.ledger)).optimize.compact()  # always from a fresh handle
             compactions += 1
         time.sleep(0.2)
     acknowledged = [(w, i, at) for writer in writers for w, i, at in lines(writer)]
+    for i in range(8):
+        ledger = Ledger("many", "sha256:00")
+        for _ in range(ROWS):
+            ledger.add("query", "last", str(i), None)
+        ledger.write(lake)
+    assert maintained() == "acted", "with nobody in its way"
     stop.touch()
     observed = [(v, begun, seen) for reader in readers for v, begun, seen in lines(reader)]
-    assert len(acknowledged) == WRITERS * APPENDS and compactions
+    assert len(acknowledged) == WRITERS * APPENDS and compactions and set(tried) <= {"acted", "failed", "none"}
     assert check(acknowledged, observed) == []
-    rows = pa.table(DeltaTable(str(lake.ledger)).scan().read_all())
-    counts = Counter(f"{r['subject']} {r['action']}" for r in rows.select(["subject", "action"]).to_pylist())
-    assert counts == {f"w{w} {i}": ROWS for w in range(WRITERS) for i in range(APPENDS)}
+    for version, _, seen in observed[:: max(1, len(observed) // 20)]:
+        assert batches(DeltaTable(str(lake.ledger), version=version)) == seen, "what a reader saw has been committed"
+    expected = {f"w{w} {i}": ROWS for w in range(WRITERS) for i in range(APPENDS)} | {
+        f"last {i}": ROWS for i in range(8)
+    }
+    assert batches(DeltaTable(str(lake.ledger))) == expected
     note_digests(lake, "many")

@@ -9,7 +9,7 @@ from typing import get_args
 
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable, write_deltalake
+from deltalake import CommitProperties, DeltaTable, write_deltalake
 from tests.conftest import compiled, run_command
 
 import decreta_runtime
@@ -104,7 +104,9 @@ def test_what_a_dead_attempt_made_of_a_table_does_not_count(shop: Path) -> None:
     with decreta_runtime.open(compiled(shop, "shop"), lake=str(shop / "lake")) as pack:
         pack.run()
     wider = table(shop).to_pyarrow_table().append_column("extra", pa.array([1, 2], pa.int64()))
-    write_deltalake(str(shop / "lake/shop/revenue"), wider, mode="overwrite", schema_mode="overwrite")
+    said = CommitProperties(custom_metadata={"decreta.key": '["extra"]'})
+    place = str(shop / "lake/shop/revenue")
+    write_deltalake(place, wider, mode="overwrite", schema_mode="overwrite", commit_properties=said)
     edit(shop, [("summary: What", "summary: Whatever")])
     with decreta_runtime.open(compiled(shop, "shop"), lake=str(shop / "lake")) as pack:
         pack.run()

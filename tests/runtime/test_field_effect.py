@@ -81,6 +81,7 @@ ELSEWHERE = {
         "action", "metric", "comparison", "threshold")},
     ("Trigger", "unknown"): "test_maintenance.py::test_an_unknown_metric_does_what_the_policy_says",
     ("SessionValue", "source_alone_bytes"): "test_refresh.py::test_few_bytes_are_read_by_the_run_itself",
+    ("SessionValue", "source_limit_seconds"): "test_refresh.py::test_an_adapter_that_hangs_is_ended",
     ("SessionValue", "refresh"): "test_refresh.py::test_a_class_that_repeats_computes_everything",
     ("RefreshValue", "kind"): "test_refresh.py::test_how_is_obeyed",
     ("RefreshValue", "by"): "test_refresh.py::test_groups_are_those_that_were_proven",

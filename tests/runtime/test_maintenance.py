@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import shutil
-import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction, write_deltalake
+from deltalake.transaction import AddAction
 from tests.conftest import ROOT, Command, edit_policy, rows_of, sales
 
 import decreta_runtime
-from decreta_runtime import maintain, rewrite
+from decreta_runtime import maintain, rewrite, settle
 from decreta_runtime import run as order
 from decreta_runtime.contract.errors import ContentDiffers, LakeUnusable, TimeLimitReached, WriteConflict
 from decreta_runtime.contract.policy import Metric, Policy, Trigger
@@ -29,7 +29,7 @@ from decreta_runtime.contract.records import TableOutcomes
 from decreta_runtime.foreign import delete_by_vector
 from decreta_runtime.kpi import key_figures
 from decreta_runtime.lake import Lake
-from decreta_runtime.lease import Lease, leased
+from decreta_runtime.lease import leased
 from decreta_runtime.limited import within
 from decreta_runtime.load import load
 from decreta_runtime.maintain import Maintained, Maintainer
@@ -306,42 +306,6 @@ def test_without_a_budget_nothing_is_rewritten(tmp_path: Path, here: None) -> No
 # -- safety
 
 
-@pytest.mark.parametrize("lease", [True, False], ids=["by the lease", "by the commit alone"])
-def test_of_two_maintainers_one_acts(tmp_path: Path, here: None, lease: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not lease:
-        tokens = itertools.count(1)
-        monkeypatch.setattr(maintain, "leased", lambda table, seconds: nullcontext(_Held(table, next(tokens))))
-        monkeypatch.setattr(maintain, "tidy", lambda table: None)
-    for k in range(20):
-        bench = Bench(tmp_path / str(k), triggers=COMPACT)
-        for i in range(4):
-            bench.append([i, i + 10])
-        looked = [bench.pinned(), bench.pinned()]
-        start, found = threading.Barrier(2), list[Maintained]()
-
-        def keep(pinned: Pinned, bench: Bench = bench, start: Any = start, found: Any = found) -> None:
-            start.wait()
-            found.append(bench.keeper.after_write(bench.dataset, pinned))
-
-        threads = [threading.Thread(target=keep, args=(pinned,)) for pinned in looked]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert sorted(m.action for m in found) == ["acted", "failed"]
-        assert bench.ids() == sorted([*range(4), *range(10, 14)]), "nothing lost, nothing doubled"
-        assert len(bench.files) == 1
-        lost = {p.name for p in bench.path.glob("*.parquet")} - {Path(f).name for p in looked for f in p.files}
-        assert lost == set(bench.files), "the one that lost leaves nothing"
-
-
-class _Held(Lease):
-    """A lease that anybody has."""
-
-    def holds(self) -> bool:
-        return True
-
-
 def test_a_lease_is_of_one_holder_and_ends_with_it(tmp_path: Path) -> None:
     with leased(tmp_path, 60) as first:
         assert first.holds()
@@ -425,10 +389,6 @@ def column_mapped(bench: Bench) -> None:
     write_deltalake(str(bench.path), rows, configuration={"delta.columnMapping.mode": "name"})
 
 
-def partitioned(bench: Bench) -> None:
-    write_deltalake(str(bench.path), pa.table({"id": pa.array([1], pa.int64()), "at": ["x"]}), partition_by=["at"])
-
-
 def with_vector(bench: Bench) -> None:
     write_deltalake(str(bench.path), sales([(90, 3, 7, 100), (91, 3, 7, 100)]))
     delete_by_vector(bench.path)
@@ -445,8 +405,7 @@ def with_row_ids(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("make", "guard"),
     [
-        (column_mapped, "no_column_mapping"), (partitioned, "unpartitioned"),
-        (with_vector, "no_deletion_vectors"), (with_row_ids, "safe_to_rewrite"),
+        (column_mapped, "no_column_mapping"), (with_vector, "no_deletion_vectors"), (with_row_ids, "safe_to_rewrite"),
     ],
 )  # fmt: skip
 def test_a_table_that_is_not_seen_to_be_safe_is_refused(
@@ -456,9 +415,85 @@ def test_a_table_that_is_not_seen_to_be_safe_is_refused(
     make(bench)
     version = bench.pinned().version
     found = bench.keep()
-    assert (found.action, found.detail.why) == ("refused", f"the guard {guard} fails")
+    assert (found.action, found.detail.why, found.detail.code) == ("refused", f"the guard {guard} fails", "R202")
     assert bench.pinned().version == version
     assert {row.action for row in bench.ledger.rows if row.kind == "guard"} >= {f"{guard}: fails"}
+
+
+PLACES: list[Any] = ["a b/%ü", "a b/%ü", None, "plain", "a=1&b"]
+
+
+def test_rows_stay_in_their_partitions(tmp_path: Path, here: None) -> None:
+    """Values as texts, numbers, days and nulls, whatever the names of their folders; files of other partitions stay."""
+    bench = Bench(tmp_path, triggers=COMPACT | {"depth": trigger("sort", "clustering_depth", 2)}, sort=["at", "id"])
+    by = ["at", "day", "n", "yes"]
+    for i in range(4):
+        rows = pa.table({
+            "id": pa.array([10 * i + k for k in range(5)]), "at": PLACES,
+            "day": pa.array([date(2024, 1, 1), None, date(1969, 12, 31), None, None], pa.date32()),
+            "n": pa.array([-1, 2, None, 1 << 40, 0], pa.int64()), "yes": [True, False, None, True, False],
+        })  # fmt: skip
+        write_deltalake(str(bench.path), rows, mode="append", partition_by=by)
+    alone = rows.slice(0, 1).set_column(1, "at", pa.array(["alone"])).set_column(0, "id", pa.array([99]))
+    write_deltalake(str(bench.path), alone, mode="append")
+    before, expected = bench.pinned(), rows_of(bench.path)
+    found = bench.keep()
+    assert found.action == "acted" and found.detail.real.files_rewritten == 20
+    after = bench.pinned()
+    assert len(after.files) == 6 and len(set(before.files) & set(after.files)) == 1
+    assert rows_of(bench.path) == expected
+    parted = pa.table(DeltaTable(str(bench.path)).scan(predicate="at = 'a b/%ü' AND n = 2"))
+    assert sorted(parted["id"].to_pylist()) == [1, 11, 21, 31]
+    assert {Path(f).parent.name.split("=", 1)[0] for f in after.files} == {"yes"}, "beside the files that were"
+    assert bench.keep().action == "none" and bench.pinned().version == after.version
+
+
+def test_a_partition_of_a_value_that_is_not_written_again_is_named(tmp_path: Path, here: None) -> None:
+    bench = Bench(tmp_path, triggers=COMPACT, sort=[])
+    for i in range(4):
+        rows = pa.table({"id": [i], "price": pa.array([Decimal("1.50")])})
+        write_deltalake(str(bench.path), rows, mode="append", partition_by=["price"])
+    found = bench.keep()
+    assert found.action == "none" and "partition column `price`" in str(found.detail.why)
+    assert bench.pinned().version == 3
+
+
+def test_what_readers_have_pinned_of_a_partition_is_kept(tmp_path: Path, here: None) -> None:
+    bench = Bench(tmp_path, triggers=COMPACT | VACUUM, sort=[])
+    for i in range(4):
+        rows = pa.table({"id": pa.array([i, i + 10]), "at": ["a b/%ü", "plain"]})
+        about = AT_ONCE if i == 0 else None
+        write_deltalake(str(bench.path), rows, mode="append", partition_by=["at"], configuration=about)
+    reader, before = pin(bench.lake, [bench.pinned()], 60), bench.pinned().version
+    bench.keep()
+    time.sleep(0.01)
+    bench.keep()
+    assert sorted(pa.table(DeltaTable(str(bench.path), version=before).scan())["id"].to_pylist()) == bench.ids()
+    reader.release()
+    assert bench.keep().detail.real.files_deleted == 8
+    assert bench.ids() == [*range(4), *range(10, 14)] and len(list(bench.path.rglob("*.parquet"))) == 2
+
+
+def test_a_partition_that_is_not_as_meant_is_taken_back(
+    tmp_path: Path, here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is said to be of another partition would move its rows."""
+    bench = Bench(tmp_path, triggers=COMPACT, sort=[])
+    for i in range(4):
+        rows = pa.table({"id": pa.array([i, i + 10]), "at": ["a b/%ü", None]})
+        write_deltalake(str(bench.path), rows, mode="append", partition_by=["at"])
+    expected, put = rows_of(bench.path), rewrite.put
+
+    def badly(pinned: Pinned, actions: list[Any], marks: Any, said: Any) -> None:
+        if marks:
+            first = actions[0]
+            actions[0] = AddAction(first.path, first.size, {"at": "b"}, first.modification_time, False, first.stats)
+        put(pinned, actions, marks, said)
+
+    monkeypatch.setattr(rewrite, "put", badly)
+    found = bench.keep()
+    assert (found.action, found.detail.code) == ("failed", ContentDiffers.code)
+    assert "taken back" in str(found.detail.why) and rows_of(bench.path) == expected
 
 
 def test_a_column_of_a_type_that_is_not_rewritten_is_named(tmp_path: Path, here: None) -> None:
@@ -614,10 +649,59 @@ def test_the_verb_plans_acts_and_says_so(shop_pack: Path, decreta: Command) -> N
     figures = json.loads(decreta("kpi", "shop", "--json", cwd=project).stdout)
     assert figures["writes_using_outcome_based_maintenance"] == {"count": 2, "of": 2, "share": "1.00"}
     assert figures["runtime_policy_derivation_points"] == 0
-    shutil.rmtree(project / "tables/sale")
-    write_deltalake(str(project / "tables/sale"), sales([(1, 1, 7, 1)]), partition_by=["customer_id"])
-    refused = decreta("maintain", "shop", cwd=project)
-    assert refused.returncode == 1 and "the guard unpartitioned fails" in refused.stdout
+
+
+def z_ordered(place: str) -> None:
+    small_appends(place)
+    DeltaTable(place).optimize.z_order(["customer_id", "sale_id"])
+    small_appends(place, 500)
+
+
+def by_customer(place: str) -> None:
+    small_appends(place, partition_by=["customer_id"])
+
+
+def mapped(place: str) -> None:
+    small_appends(place, configuration={"delta.columnMapping.mode": "name"})
+
+
+def with_deleted_rows(place: str) -> None:
+    small_appends(place)
+    write_deltalake(place, sales([(900, 3, 7, 100), (901, 3, 7, 100)]), mode="append")
+    delete_by_vector(Path(place))
+
+
+def tracked(place: str) -> None:
+    small_appends(place)
+    protocol = {"minReaderVersion": 1, "minWriterVersion": 7, "writerFeatures": ["rowTracking", "domainMetadata"]}
+    log = Path(place) / "_delta_log"
+    (log / f"{DeltaTable(place).version() + 1:020}.json").write_text(json.dumps({"protocol": protocol}) + "\n")
+
+
+def small_appends(place: str, first: int = 100, **more: Any) -> None:
+    for i in range(9):
+        write_deltalake(place, sales([(first + i, 1 + i % 2, 7, 1)]), mode="append", **({} if i else more))
+
+
+def test_tables_of_others_are_maintained_or_refused_with_a_code(shop_pack: Path) -> None:
+    """Whatever another writer has made of a table: its rows stay, and nothing is done that it does not bear."""
+    place = shop_pack.parents[1] / "tables/sale"
+    for make, guard, files in (
+        (z_ordered, None, 1), (by_customer, None, 2), (mapped, "no_column_mapping", 9),
+        (with_deleted_rows, "no_deletion_vectors", 10), (tracked, "safe_to_rewrite", 9),
+    ):  # fmt: skip
+        shutil.rmtree(place)
+        make(str(place))
+        before, expected = DeltaTable(str(place)).version(), rows_of(place)
+        with decreta_runtime.open(str(shop_pack)) as pack:
+            (found,) = [upkeep.found for upkeep in pack.maintain() if upkeep.table == "sale"]
+        assert found is not None
+        refused = None if guard is None else f"the guard {guard} fails"
+        assert (found.action, found.detail.code) == (("acted", None) if guard is None else ("refused", "R202")), make
+        assert guard is None or found.detail.why == refused
+        after = DeltaTable(str(place))
+        assert after.version() == before + (guard is None) and len(after.file_uris()) == files, make
+        assert rows_of(place) == expected, make
 
 
 def small_files(policy: dict[str, Any]) -> None:
@@ -667,27 +751,81 @@ def test_what_a_run_writes_is_compacted_before_it_is_recorded(
         assert rows_of(lake / "code_graph" / name) == rows_of(plain / "code_graph" / name)
 
 
-def test_what_a_run_that_did_not_end_has_left_is_not_maintained(
-    code_graph: Path, source: Path, tmp_path: Path, here: None
-) -> None:
+@pytest.fixture
+def fragmented(
+    code_graph: Path, source: Path, tmp_path: Path, here: None, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, Path]:
+    """A pack whose maintenance is due, and a lake whose tables lie in many files."""
+    monkeypatch.setattr(settle, "within", lambda seconds, function, *args: function(*args))
+    lake, leave = tmp_path / "lake", lambda decision: decision["value"].update(triggers={})
     edit_policy(code_graph, small_files)
-    edit_policy(
-        code_graph, lambda p: [d["value"].update(triggers={}) for d in p["maintenance_policy_by_dataset"].values()]
-    )
-    with decreta_runtime.open(str(code_graph), lake=str(tmp_path / "lake")) as pack:
+    edit_policy(code_graph, lambda p: [leave(d) for d in p["maintenance_policy_by_dataset"].values()])
+    with decreta_runtime.open(str(code_graph), lake=str(lake)) as pack:
         pack.run({"python": str(source)})
-    table = DeltaTable(str(tmp_path / "lake/code_graph/scope"))
-    table.delete("scope_id < 0")
-    write_deltalake(table, pa.table(table.scan()), mode="overwrite")
     edit_policy(code_graph, small_files)
-    with decreta_runtime.open(str(code_graph), lake=str(tmp_path / "lake")) as pack:
+    return code_graph, lake
+
+
+def test_what_a_run_that_did_not_end_has_left_is_taken_back(fragmented: tuple[Path, Path], source: Path) -> None:
+    """A run on the same source has nothing to do, so nobody else would ever undo it."""
+    code_graph, lake = fragmented
+    place = lake / "code_graph/scope"
+    key = DeltaTable(str(place)).history(1)[0]["decreta.key"]
+    expected = rows_of(place)
+    table = DeltaTable(str(place))
+    table.delete("scope_id < 0")
+    write_deltalake(table, pa.table(table.scan()).slice(1), mode="overwrite")
+    with decreta_runtime.open(str(code_graph), lake=str(lake)) as pack:
         before = pack.versions()
+        (planned,) = [upkeep for upkeep in pack.maintain(plan=True) if upkeep.table == "scope"]
+        assert "did not end" in str(planned.why) and DeltaTable(str(place)).version() == table.version()
         done = {upkeep.table: upkeep for upkeep in pack.maintain()}
-        assert "did not end" in str(done["scope"].why)
-        found = done["definition"].found
-        assert found is not None and found.action == "acted"
+        assert "taken back to version 0" in str(done["scope"].settled)
+        assert all(done[name].found.action == "acted" for name in ("scope", "definition"))  # type: ignore[union-attr]
         now = {n: u.found.pinned.version for n, u in done.items() if u.found is not None and n in before}
-        assert pack.versions() == before | now
+        assert pack.versions() == before | now and now["scope"] > table.version()
+        assert rows_of(place) == expected
+        assert DeltaTable(str(place)).history(1)[0]["decreta.key"] == key, "a key that changes is still seen"
+        (row,) = pack.ledger("SELECT action, pointer FROM ledger WHERE action LIKE 'taken%'").to_pylist()
+        assert row == {"action": "taken back", "pointer": "/maintenance_policy_by_dataset/scope"}
         assert not pack.verify_lake(data=True).findings, "what was rewritten has digests, its indexes too"
         assert pack.query("symbol_lookup", name="run").num_rows
         assert pack.run({"python": str(source)}).unchanged is False, "another policy, another run"
+
+
+@pytest.mark.parametrize("after", ["nothing", "restored", "doubled"])
+def test_maintenance_that_died_before_it_was_recorded_is_settled(
+    fragmented: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    """Between its commit and what looks at it; nothing else happens, or somebody restores the table, or rows differ."""
+    code_graph, lake = fragmented
+    put = rewrite.put
+
+    def dying(pinned: Pinned, actions: list[Any], marks: Any, said: Any) -> None:
+        put(pinned, actions[:-1] if after == "doubled" else actions, marks, said)
+        raise KeyboardInterrupt
+
+    with decreta_runtime.open(str(code_graph), lake=str(lake)) as pack:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(rewrite, "put", dying)
+            pack.maintain()
+        died = [p for p in (lake / "code_graph").iterdir() if DeltaTable(str(p)).version() == 1]
+        (place,) = died
+        expected = rows_of(place, 0)
+        assert (rows_of(place) == expected) == (after != "doubled")
+        if after == "restored":
+            DeltaTable(str(place)).restore(0)
+        done = {upkeep.table: upkeep for upkeep in pack.maintain()}
+        words = {
+            "nothing": "it is kept",
+            "restored": "somebody put its files back",
+            "doubled": "taken back to version 0",
+        }
+        assert words[after] in str(done[place.name].settled)
+        assert {upkeep.settled for name, upkeep in done.items() if name != place.name} == {None}
+        found = done[place.name].found
+        assert found is not None and found.action == ("none" if after == "nothing" else "acted")
+        assert pack.versions()[place.name] == found.pinned.version == DeltaTable(str(place)).version()
+        assert rows_of(place) == expected and len(found.pinned.files) == 1
+        assert not pack.verify_lake(data=True).findings
+        assert {upkeep.settled for upkeep in pack.maintain()} == {None}, "once is enough"

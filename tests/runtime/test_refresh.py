@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from tests.packs.retail.conftest import generate
 
 import decreta_runtime
 from decreta_runtime import execute, maintain, sources
-from decreta_runtime.contract.errors import InputInvalid, PolicyIncomplete, PreconditionFailed
+from decreta_runtime.contract.errors import InputInvalid, PolicyIncomplete, PreconditionFailed, TimeLimitReached
 from decreta_runtime.contract.manifest import Groups
 from decreta_runtime.maintain import Maintainer
 from decreta_runtime.scan import Pinned
@@ -631,6 +633,31 @@ def test_few_bytes_are_read_by_the_run_itself(
     edit_policy(code_graph, lambda policy: whole(policy).update(source_alone_bytes=10))
     run(code_graph, tmp_path / "other", {"python": str(source)})
     assert pools
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["in the run itself", "in a worker"])
+def test_an_adapter_that_hangs_is_ended(code_graph: Path, source: Path, tmp_path: Path, alone: bool) -> None:
+    """One file of several makes it hang; the run is refused in time, no process is left, and the next one completes."""
+    code = code_graph / "code/python_source.py"
+    hang = "    import time\n    time.sleep(600 * any(unit.key.endswith('hangs.py') for unit in units))\n"
+    head = "    rows = syntax.Rows()\n"
+    code.write_text(code.read_text().replace(head, hang + head))
+
+    def limit(policy: dict[str, Any]) -> None:
+        value = policy["session_profile_by_workload"]["batch_ingest"]["value"]
+        value |= {"source_limit_seconds": 3, "source_alone_bytes": 1 << 20 if alone else 0, "source_workers": 2}
+
+    edit_policy(code_graph, limit)
+    (source / "hangs.py").write_text("x = 1\n")
+    before, start = set(multiprocessing.active_children()), time.monotonic()
+    with pytest.raises(TimeLimitReached, match="nothing back in 3 s") as told:
+        run(code_graph, tmp_path / "lake", {"python": str(source)})
+    assert time.monotonic() - start < 60 and "session.source_limit_seconds" in told.value.help
+    assert set(multiprocessing.active_children()) <= before
+    (source / "hangs.py").unlink()
+    edit_policy(code_graph, lambda policy: policy["session_profile_by_workload"]["batch_ingest"]["value"].update(
+        source_limit_seconds=300))  # fmt: skip
+    assert run(code_graph, tmp_path / "lake", {"python": str(source)})["definition"] == "written"
 
 
 def test_a_class_that_repeats_computes_everything(code_graph: Path, source: Path, tmp_path: Path) -> None:

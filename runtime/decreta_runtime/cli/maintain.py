@@ -47,7 +47,7 @@ def _told(stage: str, words: str) -> None:
 
 def _plain(upkeep: Upkeep) -> dict[str, Any]:
     found = upkeep.found
-    said = {"dataset": upkeep.dataset, "table": upkeep.table, "why": upkeep.why}
+    said = {"dataset": upkeep.dataset, "table": upkeep.table, "why": upkeep.why, "settled": upkeep.settled}
     if found is None:
         return said
     return {**said, "action": found.action, "version": found.pinned.version, **msgspec.to_builtins(found.detail)}
@@ -62,6 +62,8 @@ def _lines(upkeep: Upkeep) -> list[str]:
         f"{upkeep.table:<24} {found.action}: version {before.version}, {before.files:,} files"
         f" ({before.small_files:,} small), {before.bytes:,} bytes"
     ]
+    if upkeep.settled is not None:
+        lines.append(f"  before that: {upkeep.settled}")
     for name in detail.cause:
         trigger = detail.triggers[name]
         shown = "unknown" if trigger.found is None else trigger.found
@@ -79,5 +81,6 @@ def _lines(upkeep: Upkeep) -> list[str]:
                 f"  {shape} lists {now.files:,} files of {now.bytes:,} bytes, before {was.files:,} of {was.bytes:,}"
             )
     if detail.why is not None:
-        lines.append(f"  why not more: {detail.why}")
+        code = "" if detail.code is None else f" [{detail.code}]"
+        lines.append(f"  why not more{code}: {detail.why}")
     return lines

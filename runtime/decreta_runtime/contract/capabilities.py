@@ -66,8 +66,8 @@ FEATURES: dict[str, Feature] = {
     "spill_filters": Feature("rule", "with `pushdown` only rows that a reader wants come out of a spill"),
     "own_compaction": Feature(
         "rule",
-        "one commit puts rows into other files: application transactions stay, the change feed has nothing of it, and a"
-        " second one of the same snapshot is refused",
+        "one commit puts rows into other files, each in its partition: application transactions stay, the change feed"
+        " has nothing of it, and a second one of the same snapshot is refused",
     ),
     "delta_scan": Feature("promise", "a scan through the Delta reader gives the rows, values and types as written"),
     "delta_reads_deletion_vectors": Feature("promise", "the Delta reader leaves out rows that a vector deletes"),

@@ -105,7 +105,7 @@ class FunctionFailed(DecretaError):
 
 
 class TimeLimitReached(DecretaError):
-    """The engine did not come back from a table's maintenance in the time that the policy gives it, and was ended."""
+    """An engine at a table's maintenance, or an adapter, did not come back in the time that the policy gives it."""
 
     code = "R109"
 

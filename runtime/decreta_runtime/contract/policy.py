@@ -186,6 +186,8 @@ class SessionValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Chunks that each process has before it."""
     source_alone_bytes: int
     """Units of so few bytes together are read by the run itself: a process takes longer to start."""
+    source_limit_seconds: int
+    """What a source may take to give the next chunk back before its adapter is held to hang."""
     refresh: Literal["changes", "whole"]
     """Whether runs of this class recompute what has changed, or everything, as an order that repeats needs it."""
     spill_buffer_bytes: int

@@ -207,6 +207,8 @@ class MaintenanceDetail(Struct, frozen=True, kw_only=True):
     """Null where nothing was done."""
     shapes: dict[str, tuple[Listing, Listing]]
     """Query shape -> what a look-up lists before and after, of the files that the log's statistics leave."""
+    code: str | None = None
+    """Of the error that left undone what was due, or of a refusal by a guard; null where there was none."""
 
 
 class IndexRung(Struct, frozen=True, kw_only=True):
