@@ -81,6 +81,11 @@ checks:
   amount_is_positive: {where: amount >= 0}
   customer_is_known: {where: customer >= 0 AND customer < 1000000}
 """,
+    "queries/spent_by_day.yaml": """query: spent_by_day
+summary: What was spent on each day.
+class: interactive_query
+body: SELECT k.day, SUM(k.amount) AS amount FROM kept_event AS k GROUP BY k.day
+""",
 }
 
 
