@@ -18,7 +18,7 @@ from deltalake import DeltaTable, write_deltalake
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from tests.conftest import ROOT, compiled, edit_policy, rows_of
+from tests.conftest import ROOT, compiled, edit_policy, rows_of, undecided
 from tests.packs.retail.batches import write_batches
 from tests.packs.retail.conftest import generate
 
@@ -221,6 +221,7 @@ class Load(RuleBasedStateMachine):
         shutil.rmtree(self.folder / "fresh", ignore_errors=True)
         run(self.pack, self.folder / "fresh", given)
         assert same(self.pack, self.folder / "lake", self.folder / "fresh")
+        assert not undecided(self.folder / "lake")
 
 
 @pytest.mark.slow
@@ -490,6 +491,7 @@ def test_an_export_that_is_added_reaches_the_files_that_import_it(
     assert run(code_graph, lake, given)["imports"] == "replaced"
     run(code_graph, tmp_path / "fresh", given)
     assert tables(code_graph, lake) == tables(code_graph, tmp_path / "fresh")
+    assert not undecided(lake), "of four runs, the first whole and the others in part"
 
 
 def test_another_policy_builds_on_nothing(code_graph: Path, source: Path, tmp_path: Path) -> None:
