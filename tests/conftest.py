@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -16,7 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from deltalake import write_deltalake
+from deltalake import DeltaTable, write_deltalake
 
 ROOT = Path(__file__).resolve().parents[1]
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -100,6 +101,15 @@ def source(tmp_path: Path) -> Path:
     (folder / "main.py").write_text("from app import run\n\nif __name__ == '__main__':\n    run(1)\n")
     (folder / "broken.py").write_text("def f(:\n")
     return folder
+
+
+def undecided(lake: Path) -> list[tuple[int, str]]:
+    """Return the writes, as run and table, beside which the ledger has not one decision about maintenance."""
+    rows = pa.table(DeltaTable(str(lake / "_decreta/ledger")).scan().read_all()).to_pylist()
+    of = Counter((r["attempt"], r["subject"], r["table_version"]) for r in rows if r["kind"] == "maintenance")
+    writes = [row for row in rows if row["kind"] == "write"]
+    assert writes, "something was written"
+    return [(r["run_seq"], r["subject"]) for r in writes if of[r["attempt"], r["subject"], r["table_version"]] != 1]
 
 
 def reseal(pack: Path) -> None:

@@ -1,6 +1,8 @@
 """Which data files a rewrite takes: small ones and those that overlap, the smallest first and within a budget.
 
 Rows stay in their partition, so files are looked at one partition at a time.
+A file that is much larger than all before it waits until more have come: were it taken each time, each byte would be
+rewritten as often as the table is written, until the budget is used up and small files pile up.
 """
 
 from __future__ import annotations
@@ -34,8 +36,10 @@ def pick(pinned: Pinned, value: MaintenanceValue, due: Collection[str], budget: 
     for _, files in together(parts, sizes):
         wanted |= set(_small({file: sizes[file] for file in files}, value)) if "compact" in due else set()
         wanted |= set(_overlapping({file: bounds[file] for file in files})) if bounds else set()
-    taken, size, why = list[str](), 0, None
+    taken, size, why, times = list[str](), 0, None, Decimal(value.at_most_times)
     for name in sorted(wanted, key=lambda name: (sizes[name], name)):
+        if len(taken) > 1 and sizes[name] > times * size:
+            break
         if size + sizes[name] > budget:
             why = f"the budget of {budget:,} bytes leaves {len(wanted) - len(taken)} of {len(wanted)} files as they are"
             break

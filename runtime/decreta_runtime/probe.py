@@ -286,6 +286,7 @@ def _job(pinned: Pinned, path: Path, lease: Lease) -> Rewrite:
         bloom_columns=("word",),
         bloom_fpp="0.01",
         amplification="1.00",
+        at_most_times="1.00",
         retention_hours=168,
         time_limit_seconds=60,
         lease_seconds=60,

@@ -360,7 +360,7 @@ class Refresh:
         if any(self.changes.of[given] is None for given in entry.groups.inputs):
             return None
         found = [self.changes.values(name, given, column) for given, column in entry.groups.inputs.items()]
-        values = {value for some in found for value in some}
+        values = {value for some in found for value in some if value is not None}  # those rows are of no group
         return None if len(values) > value.at_most_groups else tuple(sorted(values))
 
     def bears_on(self, subject: str, check: Check) -> bool:

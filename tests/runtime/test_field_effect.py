@@ -75,7 +75,7 @@ ELSEWHERE = {
         "conflict_retries", "conflict_wait_ms")},
     **{("MaintenanceValue", name): "test_maintenance.py::test_each_field_has_an_effect" for name in (
         "triggers", "small_file_bytes", "sort", "target_file_bytes", "row_group_rows", "compression", "bloom_columns",
-        "bloom_fpp", "amplification", "retention_hours", "time_limit_seconds", "lease_seconds")},
+        "bloom_fpp", "amplification", "at_most_times", "retention_hours", "time_limit_seconds", "lease_seconds")},
     ("MaintenanceValue", "pin_seconds"): "test_maintenance.py::test_a_pin_lasts_as_long_as_the_policy_says",
     **{("Trigger", name): "test_maintenance.py::test_each_field_has_an_effect" for name in (
         "action", "metric", "comparison", "threshold")},

@@ -256,6 +256,13 @@ def test_manifest_says_what_was_found(graph: Path) -> None:
         ),
         (
             "bad",
+            "relation: bad\nbody: |\n  SELECT NULLIF(e.source, 1) AS s, x.target FROM edge AS e\n"
+            "  LEFT JOIN edge AS x ON x.source = e.source\nlocal_to: target\n",
+            "D318",
+            5,
+        ),
+        (
+            "bad",
             "relation: bad\nbody: SELECT e.map_id FROM edge AS e EXCEPT SELECT n.node_id AS map_id FROM node AS n\n",
             "D309",
             2,

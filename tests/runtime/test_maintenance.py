@@ -295,6 +295,19 @@ def test_rewriting_stays_within_its_budget_over_a_tables_life(tmp_path: Path, he
     assert bench.ids() == list(range(6_000))
 
 
+def test_a_file_much_larger_than_the_others_waits_for_more(tmp_path: Path, here: None) -> None:
+    bench = Bench(tmp_path, triggers=COMPACT, at_most_times="2.00")
+    bench.append(list(range(20_000)))
+    for i in range(3):
+        bench.append([20_000 + i])
+    (large,) = (name for name in bench.files if (bench.path / name).stat().st_size > 20_000)
+    assert bench.keep().detail.real.files_rewritten == 3
+    assert large in bench.files and len(bench.files) == 2
+    bench.set(triggers={"small": trigger("compact", "small_files", 2)}, at_most_times="2.00")
+    assert bench.keep().detail.real.files_rewritten == 2, "two are brought together whatever their sizes"
+    assert bench.ids() == list(range(20_003))
+
+
 def test_without_a_budget_nothing_is_rewritten(tmp_path: Path, here: None) -> None:
     bench = Bench(tmp_path, triggers=COMPACT, amplification="0.00")
     for i in range(5):
@@ -570,6 +583,7 @@ EFFECTS: dict[str, tuple[dict[str, Any], str]] = {
     "bloom_columns": ({"bloom_columns": []}, "blooms"),
     "bloom_fpp": ({"bloom_fpp": "0.50"}, "blooms"),
     "amplification": ({"amplification": "0.10"}, "files"),
+    "at_most_times": ({"at_most_times": "0.01"}, "files"),
     "retention_hours": ({"retention_hours": 1, "triggers": {"dead": trigger("vacuum", "expired_bytes", 1)}}, "on disk"),
     "time_limit_seconds": ({"time_limit_seconds": 77}, "limits"),
     "lease_seconds": ({"lease_seconds": 9000}, "lease"),

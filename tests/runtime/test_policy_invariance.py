@@ -92,6 +92,7 @@ def drawn_value(section: str, given: Decision, draw: Callable[..., Any], columns
         value["target_file_bytes"] = pick([1, *LADDERS["write.target_file_bytes"]])
         value["small_file_bytes"] = pick([1, *LADDERS["facts.small_file_bytes"]])
         value["amplification"] = pick(LADDERS["maintenance.amplification"])
+        value["at_most_times"] = pick(LADDERS["maintenance.at_most_times"])
         value["triggers"] = pick([{}, ALWAYS])
     elif section == "session_profile_by_workload":
         value["source_workers"] = 1

@@ -20,7 +20,7 @@ from deltalake import DeltaTable, write_deltalake
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from tests.conftest import ROOT, compiled, edit_policy, rows_of
+from tests.conftest import ROOT, compiled, edit_policy, rows_of, undecided
 from tests.packs.retail.batches import write_batches
 from tests.packs.retail.conftest import generate
 
@@ -223,6 +223,7 @@ class Load(RuleBasedStateMachine):
         shutil.rmtree(self.folder / "fresh", ignore_errors=True)
         run(self.pack, self.folder / "fresh", given)
         assert same(self.pack, self.folder / "lake", self.folder / "fresh")
+        assert not undecided(self.folder / "lake")
 
 
 @pytest.mark.slow
@@ -554,7 +555,28 @@ def test_an_edit_inside_a_body_ends_where_nobody_sees_it(code_graph: Path, sourc
     assert all(detail.get("files_rewritten", 0) <= 1 for detail in details.values())
     kept = {row["subject"]: row for row in noted(lake, "refresh")}
     assert kept["imports"]["action"] == "unchanged" and kept["imports"]["pointer"] == "/refresh_policy_by_view/imports"
-    assert "module_file" in json.loads(kept["imports"]["detail"])["why_not_better"]
+    assert "module_file" in json.loads(kept["import_reach"]["detail"])["why_not_better"]
+
+
+def test_an_export_that_is_added_reaches_the_files_that_import_it(
+    code_graph: Path, source: Path, tmp_path: Path
+) -> None:
+    lake, given = tmp_path / "lake", {"python": str(source)}
+    (source / "main.py").write_text("import os\nfrom app.core import late\n")
+    (source / "lib.py").write_text("import sys\nfrom app.core import *\n")
+    run(code_graph, lake, given)
+    core = source / "app/core.py"
+    core.write_text(core.read_text() + "\ndef nobody(): pass\n")
+    assert run(code_graph, lake, given)["imports"] == "carried"
+    core.write_text(core.read_text() + "\ndef late(): pass\n")
+    assert run(code_graph, lake, given)["imports"] == "replaced"
+    (kept,) = (json.loads(row["detail"]) for row in noted(lake, "refresh") if row["subject"] == "imports")
+    assert kept["groups"] == 1, "the file that imports it, and no other"
+    (source / "main.py").write_text("from app.core import late\nfrom app import core\nimport os\n")
+    assert run(code_graph, lake, given)["imports"] == "replaced"
+    run(code_graph, tmp_path / "fresh", given)
+    assert tables(code_graph, lake) == tables(code_graph, tmp_path / "fresh")
+    assert not undecided(lake), "of four runs, the first whole and the others in part"
 
 
 def test_another_policy_builds_on_nothing(code_graph: Path, source: Path, tmp_path: Path) -> None:
@@ -708,11 +730,11 @@ def test_the_same_attempt_goes_on_where_it_died(code_graph: Path, source: Path, 
 
 
 def test_the_generated_machine_finds_groups_that_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Imports read the files of other modules: were these taken for nobody's, edits of them would go unseen."""
+    """Imports see what other modules bind: were that taken for nobody's, edits of them would go unseen."""
     monkeypatch.setattr(machine, "QUICK", settings(machine.QUICK, max_examples=300, phases=[Phase.generate]))
     test = RelationTest(str(RETAIL.parent / "code_graph/tests/test_imports.py"), "imports")
     entry = test.pack.manifest.relations["imports"]
-    wrong = Groups(column="src_file_id", inputs={"import_target": "file_id"}, whole=("module_definition",))
+    wrong = Groups(column="src_file_id", inputs={"import_reach": "file_id"}, whole=())
     test.pack.manifest.relations["imports"] = msgspec.structs.replace(entry, groups=wrong)
     with pytest.raises(AssertionError, match="src_file_id in"):
         test.refreshes()

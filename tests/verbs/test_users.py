@@ -190,7 +190,7 @@ def test_lineage_of_a_column_and_of_a_relation(project: Path) -> None:
     assert "imports.target  <-" in column
     drawn = run_command("lineage", "code_graph", "imports", "--format", "mermaid", cwd=project).stdout
     assert drawn.startswith("flowchart LR")
-    assert "import_target[import_target] --> imports[imports]" in drawn
+    assert "import_reach[import_reach] --> imports[imports]" in drawn
     edges = json.loads(run_command("lineage", "code_graph", "--format", "json", cwd=project).stdout)
     assert {"from": "scope", "to": "defines"} in edges
     wrong = run_command("lineage", "code_graph", "importss", cwd=project)

@@ -18,6 +18,7 @@ from decreta.check.conditions import check_conditions
 from decreta.check.given import check_given
 from decreta.check.groups import asked_for as groups_asked_for
 from decreta.check.groups import group_columns, groups, why_not
+from decreta.check.locality import without_nulls
 from decreta.check.recursion import check_recursion, plan_recursive
 from decreta.check.rows import Flow, Rows
 from decreta.check.rules import apply_rules
@@ -121,7 +122,7 @@ class _Checker:
 
     def _learn(self, name: str, columns: tuple[Column, ...], keys: frozenset[frozenset[str]]) -> None:
         flows = {c.name: Flow(frozenset([f"{name}.{c.name}"]), frozenset(c.domain)) for c in columns}
-        local = {c.name: {name: c.name} for c in columns if not c.nullable}
+        local = {c.name: {name: c.name} for c in columns}
         self.known[name] = Rows(flows, keys, local, frozenset([name]))
         self.columns[name] = columns
         self.engine.register(name, columns)
@@ -181,14 +182,15 @@ class _Checker:
         scoped, planned, sql = typed
         relation = bound.relation
         before = Report()
-        columns = contract.columns(relation, planned, scoped.rows, before)
         nulls = tuple(p.name for p in planned if p.nullable)
-        checked = self._kept(bound, columns, scoped.rows, nulls, before)
+        rows = without_nulls(scoped.rows, nulls)
+        columns = contract.columns(relation, planned, rows, before)
+        checked = self._kept(bound, columns, rows, nulls, before)
         joins, promises = cardinality.joins(relation, statement, scoped.joins, before)
         self.report.extend(before)
         if before.failed or checked is None:
             return None, False
-        apart = groups(scoped.rows, columns, self.group_columns) if self.by_groups else None
+        apart = groups(rows, columns, self.group_columns) if self.by_groups else None
         if apart is not None:
             self.group_columns[relation.name] = apart.column
         return (
@@ -197,7 +199,7 @@ class _Checker:
                 sql=sql,
                 groups=apart,
                 not_apart=why_not(relation, statement.tree, apart, scoped.joins),
-                lineage={name: tuple(sorted(flow.lineage)) for name, flow in scoped.rows.columns.items()},
+                lineage={name: tuple(sorted(flow.lineage)) for name, flow in rows.columns.items()},
                 required={name: tuple(sorted(used)) for name, used in sorted(scoped.required.items())},
                 joins=joins,
                 checks=(*checked.checks, *promises),

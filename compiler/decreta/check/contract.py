@@ -193,8 +193,8 @@ def locality(relation: Relation, rows: Rows, report: Report) -> Locality | None:
                 "D318",
                 f"`{relation.name}` is not shown to be local to `{declared}`",
                 place,
-                help=f"it is local to {proven}; every table needs a not-null column that the joins make equal to it, "
-                "and groupings and windows must contain it",
+                help=f"it is local to {proven}; it must never be null, every table needs a column that the joins make "
+                "equal to it, and groupings and windows must contain it",
             )
         return None
     application = relation.application

@@ -1,18 +1,20 @@
 """Locality by proof: whether a query over its inputs is the union, group by group, of itself over each group alone.
 
-A query is local to an output column when every table it reads has a not-null column that the joins make equal to it,
-and every grouping, window and set operation keeps the groups apart. A table without such a column may be read whole by
-each group: over it as it stands, the query still falls apart by the others. What is not proven is not claimed.
+A query is local to an output column that is never null when every table it reads has a column that the joins make
+equal to it, and every grouping, window and set operation keeps the groups apart. Rows of a table with a null there
+belong to no group, and no row of the output comes of them. A table without such a column may be read whole by each
+group: over it as it stands, the query still falls apart by the others. What is not proven is not claimed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from sqlglot import exp
 
 from decreta.check.keys import Equalities, aggregates, qualified
-from decreta.check.rows import NOT_LOCAL, WHOLE, Flow, Local, Qualified, SelectScope
+from decreta.check.rows import NOT_LOCAL, WHOLE, Flow, Local, Qualified, Rows, SelectScope
 
 
 def local_columns(select: SelectScope, outputs: list[tuple[str, Flow, exp.Expr]]) -> Local:
@@ -37,6 +39,11 @@ def local_columns(select: SelectScope, outputs: list[tuple[str, Flow, exp.Expr]]
             if preserved and _keeps_apart(select, same, outputs) and (map_ := _inputs(select, same, joins)) is not None:
                 found[name] = map_
     return found
+
+
+def without_nulls(rows: Rows, nulls: Collection[str]) -> Rows:
+    """Return what is known of a query, whose columns `nulls` may be null: it is local to none of them."""
+    return replace(rows, local={name: way for name, way in rows.local.items() if name not in nulls})
 
 
 def united(left: Local, right: Local, names: list[tuple[str, str]]) -> Local:

@@ -164,6 +164,8 @@ class MaintenanceValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     bloom_fpp: str
     amplification: str
     """Bytes that may be rewritten for each byte written, over the table's life; a decimal."""
+    at_most_times: str
+    """A file is rewritten only beside smaller ones that it is at most so many times as large as; a decimal."""
     retention_hours: int
     """What has been removed for less is never vacuumed; the table's own retention holds beside it."""
     time_limit_seconds: int

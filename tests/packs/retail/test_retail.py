@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.conftest import ROOT, run_command
+from tests.conftest import ROOT, run_command, undecided
 from tests.packs.retail.conftest import TABLES, generate
 
 import decreta_runtime
@@ -95,6 +95,11 @@ def test_scale_1_agrees_with_duckdb_and_with_published_answers(retail: Path, tmp
         assert revenue == [{"revenue": Decimal("123141078.2283")}]
         urgent = pack.query("order_priority", **arguments(pack, "order_priority")).to_pylist()[0]
         assert urgent == {"o_orderpriority": "1-URGENT", "order_count": 10594}
+
+
+def test_each_write_has_a_decision_about_its_maintenance(shop: Pack) -> None:
+    assert isinstance(shop.lake.root, Path)
+    assert not undecided(shop.lake.root)
 
 
 def test_an_empty_load_gives_empty_tables_and_a_tour(retail: Path, tmp_path: Path) -> None:

@@ -1,0 +1,252 @@
+"""`python benchmarks/writes.py [--rows N …] [--rounds N] [--write]`: what decreta's write costs beside `write_deltalake`.
+
+One relation passes on the rows of a table that others wrote, and is stored: with an application transaction, checks of
+each row, digests, a decision about its maintenance and a row of the ledger for each of them. Beside it the same
+statement by hand, over the same files, in the same session settings, into `write_deltalake` with the same compression
+and row groups. *write* is from the statement to the version that readers will see, as the ledger has it, with what the
+ledger's and the run record's commits take; *run* is `Pack.run` from end to end, which also loads, verifies, locks and
+asks the checks of the table that it reads. No index is declared. Sides take turns; the table of before is removed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from datafusion import SessionConfig, SessionContext
+from deltalake import DeltaTable, WriterProperties, write_deltalake
+from report import Goal, goals, machine, table
+from tables import decreta
+
+import decreta_runtime
+from decreta_runtime import record, run
+from decreta_runtime.contract.policy import Policy
+
+ROOT = Path(__file__).resolve().parents[1]
+SIZES, ROUNDS, BOUND = (100_000, 1_000_000, 5_000_000), 7, 1.25
+FILES = {
+    "pack.toml": """\
+name = "written"
+version = "0.1.0"
+summary = "One table that is read, and one that is written from it."
+imports = ["std@1"]
+
+[workloads.batch_ingest]
+reads = "whole"
+
+[workloads.interactive_query]
+reads = "selective"
+""",
+    "env/local.toml": """\
+lake = "lake"
+engine = "datafusion-55.0.0+deltalake-1.6.6"
+
+[budgets]
+cores = 2
+cache_bytes = 1073741824
+session_memory = "4G"
+
+[bindings]
+event = { table = "event" }
+""",
+    "objects/event.yaml": """\
+object: event
+version: 1.0.0
+summary: Something that happened.
+columns:
+  event_id: {type: int64, role: identity, domain: event}
+  customer: {type: int64}
+  day: {type: date}
+  amount: {type: float64}
+  words: {type: string}
+key: [event_id]
+source: {table: true}
+""",
+    "relations/kept_event.yaml": """\
+relation: kept_event
+version: 1.0.0
+store: true
+summary: What happened, as it is kept.
+body: SELECT e.event_id, e.customer, e.day, e.amount, e.words FROM event AS e
+key: [event_id]
+checks:
+  amount_is_positive: {where: amount >= 0}
+  customer_is_known: {where: customer >= 0 AND customer < 1000000}
+""",
+    "queries/spent_by_day.yaml": """query: spent_by_day
+summary: What was spent on each day.
+class: interactive_query
+body: SELECT k.day, SUM(k.amount) AS amount FROM kept_event AS k GROUP BY k.day
+""",
+}
+
+
+class Taken(NamedTuple):
+    """Seconds of one write: by hand, by decreta with its records, and of the whole run around it."""
+
+    plain: float
+    write: float
+    run: float
+
+
+def project(folder: Path) -> Path:
+    """Write and compile the pack; return its folder."""
+    for name, text in FILES.items():
+        path = folder / "specs/written" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (folder / "decreta.toml").touch()
+    decreta("generate", cwd=folder)
+    return folder / "generated/written"
+
+
+def events(path: Path, rows: int) -> None:
+    """Write the table that both sides read: keys in order, the rest scattered."""
+    ids = pa.array(range(rows), pa.int64())
+    mixed = pc.bit_wise_and(pc.multiply(ids, 2_654_435_761), 0xFFFFFFFF)
+    columns = {
+        "event_id": ids,
+        "customer": pc.cast(pc.divide(mixed, 4295), pa.int64()),
+        "day": pc.cast(pc.cast(pc.add(10_000, pc.divide(ids, max(1, rows // 1000))), pa.int32()), pa.date32()),
+        "amount": pc.divide(pc.cast(mixed, pa.float64()), 1e6),
+        "words": pc.binary_join_element_wise("what happened", pc.cast(pc.divide(mixed, 97), pa.string()), " "),
+    }
+    schema = pa.schema([pa.field(name, value.type, nullable=False) for name, value in columns.items()])
+    write_deltalake(str(path), pa.table(columns, schema=schema), target_file_size=32 << 20)
+
+
+def by_hand(source: Path, target: Path, policy: Policy) -> float:
+    """Write the rows as a careful person would; return the seconds that took."""
+    value, settings = policy.write("kept_event").value, policy.session("batch_ingest").value.settings
+    start = time.perf_counter()
+    config = SessionConfig()
+    for name, setting in settings.items():
+        if not name.startswith("datafusion.runtime."):
+            config = config.set(name, setting.value)
+    context, table = SessionContext(config), DeltaTable(str(source))
+    schema, files = pa.schema(table.schema().to_arrow()), ", ".join(f"'{path}'" for path in table.file_uris())
+    context.sql(f"CREATE EXTERNAL TABLE event STORED AS PARQUET LOCATION ({files})")
+    frame = context.sql("SELECT e.event_id, e.customer, e.day, e.amount, e.words FROM event AS e")
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in frame.execute_stream():
+            yield batch.to_pyarrow().cast(schema)
+
+    write_deltalake(
+        str(target),
+        pa.RecordBatchReader.from_batches(schema, batches()),
+        target_file_size=value.target_file_bytes,
+        writer_properties=WriterProperties(
+            compression=value.compression.upper(),  # type: ignore[arg-type]
+            max_row_group_size=value.row_group_rows,
+        ),
+    )
+    return time.perf_counter() - start
+
+
+def by_decreta(pack: Path, source: Path, lake: Path) -> tuple[float, float]:
+    """Run the pack; return the seconds of the write with all that is recorded of it, and of the run."""
+    recorded = [0.0]
+
+    def timed(function: Any) -> Any:
+        def called(*args: Any) -> Any:
+            start = time.perf_counter()
+            found = function(*args)
+            recorded[0] += time.perf_counter() - start
+            return found
+
+        return called
+
+    kept = record.Ledger.write, run.commit_run, run._take_digests
+    record.Ledger.write, run.commit_run, run._take_digests = map(timed, kept)  # type: ignore[method-assign,assignment]
+    try:
+        with decreta_runtime.open(pack, lake=str(lake)) as opened:
+            start = time.perf_counter()
+            opened.run({"event": str(source)})
+            whole = time.perf_counter() - start
+    finally:
+        record.Ledger.write, run.commit_run, run._take_digests = kept  # type: ignore[method-assign]
+    rows = pa.table(DeltaTable(str(lake / "_decreta/ledger")).scan().read_all()).to_pylist()
+    (written,) = (row["seconds"] for row in rows if row["kind"] == "write")
+    return written + recorded[0], whole
+
+
+def measure(folder: Path, pack: Path, rows: int, rounds: int) -> list[Taken]:
+    """Write the same rows by each side in turns; the first round warms both up and does not count."""
+    source, sides = folder / f"event_{rows}", {"plain": folder / "plain", "decreta": folder / "lake"}
+    events(source, rows)
+    policy = Policy((pack / "policy/local.json").read_bytes())
+    found = []
+    for i in range(rounds + 1):
+        taken: dict[str, Any] = {}
+        for side in sorted(sides, reverse=bool(i % 2)):
+            shutil.rmtree(sides[side], ignore_errors=True)
+            plain = side == "plain"
+            taken[side] = by_hand(source, sides[side], policy) if plain else by_decreta(pack, source, sides[side])
+        if i:
+            found.append(Taken(taken["plain"], *taken["decreta"]))
+    same(sides["plain"], sides["decreta"] / "written/kept_event", rows)
+    return found
+
+
+def same(plain: Path, ours: Path, rows: int) -> None:
+    """Raise unless both sides have written the same rows."""
+    sums = []
+    for path in (plain, ours):
+        found = pa.table(DeltaTable(str(path)).scan(columns=["event_id", "amount"]).read_all())
+        sums.append((found.num_rows, pc.sum(found["event_id"]).as_py(), round(pc.sum(found["amount"]).as_py(), 3)))
+    assert sums[0] == sums[1] and sums[0][0] == rows, sums
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, nargs="+", default=list(SIZES))
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--quick", action="store_true", help="two small sizes, three rounds")
+    parser.add_argument("--write", action="store_true", help="write benchmarks/results/writes.md")
+    args = parser.parse_args()
+    sizes, rounds = ([20_000, 100_000], 3) if args.quick else (args.rows, args.rounds)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        pack = project(folder / "project")
+        text = report({rows: measure(folder, pack, rows, rounds) for rows in sizes}, rounds)
+    print(text)
+    if args.write:
+        (ROOT / "benchmarks/results/writes.md").write_text(text + "\n")
+
+
+def report(found: dict[int, list[Taken]], rounds: int) -> str:
+    lines, reached = [], []
+    for rows, taken in found.items():
+        plain, write, whole = (statistics.median(one) for one in zip(*taken, strict=True))
+        ratio = write / plain
+        each = sorted(one.write / one.plain for one in taken)
+        lines.append(
+            (
+                f"{rows:,}",
+                f"{1000 * plain:,.0f} ms",
+                f"{1000 * write:,.0f} ms",
+                f"{ratio:.2f}",
+                f"{each[0]:.2f} to {each[-1]:.2f}",
+                f"{1000 * whole:,.0f} ms",
+                f"{whole / plain:.2f}",
+            )
+        )
+        reached.append(Goal(f"a write of {rows:,} rows, beside by hand", f"{BOUND}", f"{ratio:.2f}", ratio <= BOUND))
+    head = ("rows", "by hand", "write", "÷ by hand", "each pair", "run", "÷ by hand")
+    return (
+        f"# Writing\n\nMade by `python benchmarks/writes.py` on {machine()}; medians of {rounds} interleaved pairs.\n\n"
+        f"{(__doc__ or '').partition(chr(10) * 2)[2].strip()}\n\n{goals(reached)}\n\n{table(head, lines)}"
+    )
+
+
+if __name__ == "__main__":
+    main()
