@@ -10,6 +10,8 @@ import shutil
 import stat
 import zipfile
 from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import ROOT, Command, compiled, sales, shop_tables
 from tests.packs.retail.conftest import generate
@@ -28,7 +30,7 @@ from decreta_runtime.contract.policy import DOMAINS
 from decreta_runtime.load import digest_of
 from decreta_runtime.package import Package, make_package, read_package
 from decreta_runtime.replay import replay
-from decreta_runtime.rowdigest import rows_digest
+from decreta_runtime.rowdigest import quick_digest, rows_digest
 
 
 @pytest.fixture(scope="module")
@@ -190,30 +192,81 @@ def test_a_run_of_another_policy_or_source_is_no_package(shop: Path, tmp_path: P
     assert changed.kind == "input"
 
 
-ROWS = st.lists(
-    st.tuples(
-        st.one_of(st.none(), st.integers(-5, 5)),
-        st.one_of(st.none(), st.text(alphabet="ab:;-0\0", max_size=3)),
-        st.one_of(st.none(), st.sampled_from([0.0, -0.0, 1.5, float("nan")])),
-        st.one_of(st.none(), st.lists(st.one_of(st.none(), st.text(alphabet="a,'", max_size=2)), max_size=2)),
-    ),
-    max_size=6,
-)
-SCHEMA = pa.schema([("i", pa.int64()), ("s", pa.string()), ("f", pa.float64()), ("l", pa.list_(pa.string()))])
+COLUMNS = {
+    "i": (pa.int64(), st.integers(-5, 5)),
+    "s": (pa.string(), st.text(alphabet="ab:;-0\0é", max_size=3)),
+    "f": (pa.float64(), st.sampled_from([0.0, -0.0, 1.5, float("nan"), float("inf")])),
+    "b": (pa.binary(), st.binary(max_size=2)),
+    "y": (pa.bool_(), st.booleans()),
+    "d": (pa.decimal128(20, 2), st.sampled_from([Decimal("0.00"), Decimal("-1.10"), Decimal("999999999999999999.99")])),
+    "t": (pa.timestamp("us", "UTC"), st.sampled_from([datetime(1969, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)])),
+    "l": (pa.list_(pa.string()), st.lists(st.one_of(st.none(), st.text(alphabet="a,'", max_size=2)), max_size=2)),
+    "g": (pa.list_(pa.list_(pa.int8())), st.lists(st.lists(st.integers(0, 1), max_size=2), max_size=2)),
+    "h": (pa.list_(pa.float32()), st.lists(st.sampled_from([0.0, -0.0, float("nan")]), max_size=2)),
+    "r": (pa.struct([("x", pa.int8()), ("y", pa.string())]), st.fixed_dictionaries({"x": st.none(), "y": st.just("x")})),
+}  # fmt: skip
+SCHEMA = pa.schema([(name, kind) for name, (kind, _) in COLUMNS.items()])
+ROWS = st.lists(st.tuples(*(st.one_of(st.none(), values) for _, values in COLUMNS.values())), max_size=6)
 
 
 def table(rows: list[Any]) -> pa.Table:
     return pa.Table.from_pylist([dict(zip(SCHEMA.names, row, strict=True)) for row in rows], schema=SCHEMA)
 
 
+def other_layout(rows: pa.Table) -> pa.Table:
+    """Return the same rows as an engine may hand them over: views, dictionaries, wide offsets, slices."""
+    kinds = {"s": pa.string_view(), "l": pa.large_list(pa.large_string()), "b": pa.large_binary()}
+    cast = rows.cast(pa.schema([field.with_type(kinds.get(field.name, field.type)) for field in rows.schema]))
+    cast = cast.set_column(0, "i", cast["i"].dictionary_encode())
+    return pa.concat_tables([cast, cast]).slice(len(rows), len(rows))
+
+
+@settings(max_examples=40, deadline=None)
 @given(a=ROWS, b=ROWS, data=st.data())
 def test_a_digest_is_of_the_rows_alone(a: list[Any], b: list[Any], data: st.DataObject) -> None:
-    """Equal for the same rows in any order and batches, unlike for any others."""
-    shuffled = data.draw(st.permutations(a))
-    digest = rows_digest(table(a).to_batches(), SCHEMA)
-    assert rows_digest(table(shuffled).to_batches(max_chunksize=1), SCHEMA) == digest
+    """Equal for the same rows in any order, batches and layout, unlike for any others; the quick one too."""
+    shuffled = table(data.draw(st.permutations(a)))
+    digest, quick = rows_digest(table(a).to_batches(), SCHEMA), quick_digest(table(a))
+    assert rows_digest(shuffled.to_batches(max_chunksize=1), SCHEMA) == digest
+    laid = other_layout(shuffled)
+    assert rows_digest(laid.to_batches(), laid.schema) == digest
+    assert quick_digest(shuffled) == quick == quick_digest(laid)
     same = sorted(map(repr, a)) == sorted(map(repr, b))
     assert (rows_digest(table(b).to_batches(), SCHEMA) == digest) is same
+    assert (quick_digest(table(b)) == quick) is same
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=ROWS.filter(bool), data=st.data())
+def test_a_digest_tells_one_value_and_one_row(rows: list[Any], data: st.DataObject) -> None:
+    """Changed, missing and doubled rows are seen, also where two changes would even out."""
+    at = data.draw(st.integers(0, len(rows) - 1))
+    column = data.draw(st.integers(0, len(SCHEMA) - 1))
+    value = data.draw(st.one_of(st.none(), COLUMNS[SCHEMA.names[column]][1]))
+    changed = [*rows[:at], (*rows[at][:column], value, *rows[at][column + 1 :]), *rows[at + 1 :]]
+    for other in (changed, rows[:at] + rows[at + 1 :], [*rows, rows[at]], [*rows, rows[at], rows[at]]):
+        same = sorted(map(repr, rows)) == sorted(map(repr, other))
+        for digest in (lambda t: rows_digest(t.to_batches(), SCHEMA).digest, quick_digest):
+            assert (digest(table(rows)) == digest(table(other))) is same
+
+
+def test_a_digest_knows_where_a_null_stands() -> None:
+    """A hash passes over nulls: rows that it would take for each other are told apart, and put in one order."""
+    rows = pa.table({"a": pa.array([None, 7, 7], pa.int64()), "b": pa.array([7, None, 7], pa.int64())})
+    turned, first = rows.take([1, 0, 2]), rows.take([0, 0, 2])
+    assert quick_digest(rows) == quick_digest(turned) != quick_digest(first)
+    digests = [rows_digest(t.to_batches(), t.schema) for t in (rows, turned, first)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_digest_is_of_names_and_types_too() -> None:
+    whole = pa.table({"a": pa.array([1, 2], pa.int32())})
+    others = [whole.rename_columns(["b"]), whole.cast(pa.schema([("a", pa.int64())])), whole.slice(0, 0)]
+    others += [
+        pa.table({"a": pa.array([1, 2], pa.timestamp(unit, zone))}) for unit in ("us", "ms") for zone in (None, "UTC")
+    ]
+    assert len({rows_digest(t.to_batches(), t.schema).digest for t in [whole, *others]}) == len(others) + 1
+    assert len({quick_digest(t) for t in [whole, *others]}) == len(others) + 1
 
 
 VARIED = (
