@@ -216,7 +216,8 @@ def _tables(
     for pinned in tables_of(pack.manifest, pack.lake, record):
         if not _bound(pack, pinned.name):
             continue
-        files = table_files(pinned)
+        assert isinstance(pinned.path, Path)  # a table in an object store has just been refused
+        files = {name: (pinned.path / name).read_bytes() for name in table_files(pinned)}
         digests = {name: digest_of(body) for name, body in files.items()}
         identity = str(pinned.table.metadata().id)
         tables[pinned.name] = TableInput(table_id=identity, version=pinned.version, files=digests)
@@ -225,8 +226,8 @@ def _tables(
     return tables, data
 
 
-def table_files(pinned: Pinned) -> dict[str, bytes]:
-    """Return the files that a version of a table is read from, its log's among them, by their paths in its folder."""
+def table_files(pinned: Pinned) -> list[str]:
+    """Return the files that a version of a table is read from, its log's among them, relative to its folder."""
     if not isinstance(pinned.path, Path):
         words = f"the table `{pinned.name}` lies in an object store, and packages hold files of folders"
         raise InputInvalid(words, help="copy the table into a folder, and bind that")
@@ -235,7 +236,7 @@ def table_files(pinned: Pinned) -> dict[str, bytes]:
     checkpoints = sorted(p.name for p in (pinned.path / "_delta_log").glob("*.checkpoint*.parquet"))
     names = [*data_files(pinned.table), *(n for n in log if not n.endswith("_last_checkpoint"))]
     names += [f"_delta_log/{name}" for name in checkpoints if int(name.partition(".")[0]) <= pinned.version]
-    return {name: (pinned.path / name).read_bytes() for name in sorted(names)}
+    return sorted(names)
 
 
 def _locks(pack: Pack) -> list[Path]:

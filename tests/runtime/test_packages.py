@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import stat
+import time
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,20 +16,23 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 import pytest
-from deltalake import write_deltalake
+from deltalake import DeltaTable, write_deltalake
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.conftest import ROOT, Command, compiled, sales, shop_tables
+from msgspec import structs
+from tests.conftest import ROOT, Command, compiled, edit_policy, sales, shop_tables
 from tests.packs.retail.conftest import generate
 
 import decreta_runtime
-from decreta_runtime.contract.errors import DecretaError, DigestMismatch, InputInvalid, PackageInvalid
+from decreta_runtime.contract.errors import DecretaError, DigestMismatch, InputInvalid, LakeUnusable, PackageInvalid
 from decreta_runtime.contract.policy import DOMAINS
+from decreta_runtime.kept import drop
+from decreta_runtime.lake import Lake
 from decreta_runtime.load import digest_of
 from decreta_runtime.package import Package, make_package, read_package
+from decreta_runtime.packages import keep
 from decreta_runtime.replay import replay
 from decreta_runtime.rowdigest import quick_digest, rows_digest
 
@@ -61,7 +65,7 @@ def rewritten(path: Path, to: Path, change: Callable[[str, bytes], bytes | None]
 
 
 def with_index(package: Package, **fields: Any) -> Package:
-    return dataclasses.replace(package, index=msgspec.structs.replace(package.index, **fields))
+    return dataclasses.replace(package, index=structs.replace(package.index, **fields))
 
 
 def test_a_package_is_the_same_each_time(shop: Path, packed: Path) -> None:
@@ -98,6 +102,88 @@ def test_replays_are_noted(shop: Path, packed: Path, decreta: Command, tmp_path:
     with decreta_runtime.open(str(shop / "generated/shop"), lake=str(lake)) as pack:
         (row,) = pack.ledger("SELECT fingerprint, outcome FROM ledger_replay").to_pylist()
     assert row == {"fingerprint": read_package(packed).fingerprint, "outcome": "equal"}
+
+
+def test_a_kept_package_outlives_every_vacuum(shop: Path, decreta: Command, tmp_path: Path) -> None:
+    """Its inputs are still there to replay from; once it is dropped they may go, and the replay says what has gone."""
+    project = Path(shutil.copytree(shop, tmp_path / "shop", ignore=shutil.ignore_patterns("lake")))
+    at_once = {"delta.deletedFileRetentionDuration": "interval 0 hours"}
+    DeltaTable(str(project / "tables/sale")).alter.set_table_properties(at_once, raise_if_not_exists=False)
+    edit_policy(project / "generated/shop", vacuum_at_once)
+
+    def verb(*words: str, status: int = 0) -> str:
+        done = decreta(*words, cwd=project)
+        assert done.returncode == status and "Traceback" not in done.stderr, done.stderr
+        return done.stdout + done.stderr
+
+    def files() -> set[str]:
+        return {path.name for path in (project / "tables/sale").glob("*.parquet")}
+
+    def run_and_vacuum() -> tuple[str, ...]:
+        """Put others in the place of all sales, and say what was done to the table then."""
+        write_deltalake(str(project / "tables/sale"), sales([(9, 3, 8, 2)]), mode="overwrite")
+        time.sleep(0.01)
+        with decreta_runtime.open(str(project / "generated/shop")) as pack:
+            pack.run()
+            found = {done.table: done.found for done in pack.maintain()}["sale"]
+        assert found is not None
+        return found.detail.done
+
+    with decreta_runtime.open(str(project / "generated/shop")) as pack:
+        pack.run()
+        (project / "a.package").write_bytes(make_package(pack, {}))
+    verb("packages", "keep", "a.package", "--lake", "lake")
+    needed, fingerprint = files(), read_package(project / "a.package").fingerprint
+    assert run_and_vacuum() == ("vacuum",) and needed < files()
+    assert "equal:" in verb("replay", "a.package", "--lake", "lake")
+    assert [k["fingerprint"] for k in json.loads(verb("packages", "list", "--lake", "lake", "--json"))] == [fingerprint]
+    named = next((project / "lake/_decreta/packages").glob("*.json"))
+    whole = named.read_bytes()
+    named.write_bytes(whole[:-9])
+    assert run_and_vacuum() == () and needed < files(), "what is kept is not known: nothing is vacuumed"
+    assert "cannot be read" in verb("packages", "list", "--lake", "lake", status=2)
+    named.write_bytes(whole)
+    verb("packages", "drop", fingerprint, "--lake", "lake")
+    assert run_and_vacuum() == ("vacuum",) and not needed & files()
+    package, lake = read_package(project / "a.package"), Lake(str(project / "lake"))
+    with pytest.raises(InputInvalid, match=r"version 1 of the table `sale` .* is gone"):
+        replay(package, {}, lake)
+    with pytest.raises(LakeUnusable, match="is gone"):
+        keep(lake, package)
+    with pytest.raises(InputInvalid, match="keeps no package"):
+        drop(lake, fingerprint)
+    verb("packages", "keep", "--lake", "lake", status=2)
+
+
+def vacuum_at_once(policy: dict[str, Any]) -> None:
+    dead = {"action": "vacuum", "metric": "expired_bytes", "comparison": "at_least", "threshold": 1, "unknown": "pass"}
+    policy[DOMAINS["maintenance"][0]]["sale"]["value"] |= {"triggers": {"dead": dead}, "retention_hours": 0}
+
+
+def test_a_table_is_taken_from_a_lake_as_it_was(shop: Path, tmp_path: Path) -> None:
+    """Later commits do not matter, a log that has been cleaned neither; a file with other bytes is refused."""
+    project = Path(shutil.copytree(shop, tmp_path / "shop"))
+    with decreta_runtime.open(str(project / "generated/shop")) as pack:
+        path = tmp_path / "a.package"
+        path.write_bytes(make_package(pack, {}))
+    package, lake = read_package(path), Lake(str(project / "lake"))
+    with pytest.raises(InputInvalid, match="holds no data"):
+        replay(package, {})
+    sale = project / "tables/sale"
+    write_deltalake(str(sale), sales([(9, 3, 8, 2)]), mode="append")
+    DeltaTable(str(sale)).create_checkpoint()
+    assert replay(package, {}, lake).equal
+    (first,) = DeltaTable(str(sale), version=0).file_uris()
+    Path(first).write_bytes(Path(first).read_bytes() + b"x")
+    with pytest.raises(InputInvalid, match="is not what the package names"):
+        replay(package, {}, lake)
+    shutil.rmtree(sale)
+    write_deltalake(str(sale), sales([(9, 3, 8, 2)]))
+    with pytest.raises(InputInvalid, match="there is another now"):
+        replay(package, {}, lake)
+    other = with_index(package, tables={n: structs.replace(t, table_id="x") for n, t in package.index.tables.items()})
+    with pytest.raises(InputInvalid, match="has read the package's table"):
+        replay(other, {}, lake)
 
 
 @given(at=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
@@ -154,7 +240,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(packed: Path, tmp_path: Path, m
 def test_each_cause_of_another_result_is_named(shop: Path, packed: Path, tmp_path: Path) -> None:
     package = read_package(packed)
     revenue = package.index.results["revenue"]
-    other = package.index.results | {"revenue": msgspec.structs.replace(revenue, digest="sha256:0")}
+    other = package.index.results | {"revenue": structs.replace(revenue, digest="sha256:0")}
     tables = Path(shutil.copytree(shop / "tables", tmp_path / "tables"))
     write_deltalake(str(tables / "sale"), sales([(9, 3, 8, 2)]), mode="append")
     given = {name: [str(tables / name)] for name in package.index.tables}
@@ -165,7 +251,7 @@ def test_each_cause_of_another_result_is_named(shop: Path, packed: Path, tmp_pat
     assert replay(with_index(package, results=other, engine=engine), {}).kind == "engine"
     settings = package.index.settings | {"datafusion.execution.batch_size": "7"}
     assert replay(with_index(package, results=other, settings=settings), {}).kind == "settings"
-    plans = {n: msgspec.structs.replace(p, logical="sha256:0") for n, p in package.index.plans.items()}
+    plans = {n: structs.replace(p, logical="sha256:0") for n, p in package.index.plans.items()}
     assert replay(with_index(package, results=other, plans=plans), {}).kind == "builder"
     assert replay(with_index(package, results=other), {}).kind == "nondeterminism"
     only = replay(with_index(package, settings=settings), {})
@@ -299,7 +385,7 @@ def varied(package: Package, choose: random.Random) -> Package:
     body = json.dumps(manifest).encode()
     digest = digest_of(body)
     more = {name: data, "pack/manifest.json": body, "pack/manifest.sha256": digest.encode() + b"\n"}
-    return Package(msgspec.structs.replace(package.index, manifest_digest=digest), {**package.members, **more})
+    return Package(structs.replace(package.index, manifest_digest=digest), {**package.members, **more})
 
 
 def parity(package: Package, times: int, seed: int) -> None:
