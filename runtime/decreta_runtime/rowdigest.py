@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
@@ -44,6 +44,25 @@ def rows_digest(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Rows:
         with ThreadPoolExecutor() as pool:  # Arrow and hashlib leave the interpreter to others meanwhile
             whole.update(b"".join(pool.map(lambda column: _column_digest(column.take(order)), columns)))
     return Rows(count=table.num_rows, digest="sha256:" + whole.hexdigest())
+
+
+def loose_values(table: pa.Table, loose: Sequence[str]) -> dict[str, list[float | None]]:
+    """Return the values of some columns in an order that follows from the other columns, and then from their own.
+
+    Where the others are a key this is row by row; else each column's values are those of rows alike in the others.
+    """
+    exact = [_normal(table[name]) for name in table.column_names if name not in loose]
+    place = pa.table({"row": pa.array([], pa.int64())})
+    if table.num_rows and exact:
+        asked = f"SELECT row, {_hash(exact)} AS h, {_hash(exact, '1, ')} AS again FROM rows"
+        place = _ask(exact, asked).sort_by("row")
+    found = {}
+    for name in loose:
+        keys = [place[key] for key in ("h", "again") if key in place.column_names]
+        sorted_by = pa.table([*keys, table[name]], names=[*"ab"[: len(keys)], "value"])
+        order = pc.sort_indices(sorted_by, [(key, "ascending") for key in sorted_by.column_names])
+        found[name] = table[name].take(order).to_pylist()
+    return found
 
 
 def quick_digest(table: pa.Table) -> str:

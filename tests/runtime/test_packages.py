@@ -34,7 +34,22 @@ from decreta_runtime.load import digest_of
 from decreta_runtime.package import Package, make_package, read_package
 from decreta_runtime.packages import keep
 from decreta_runtime.replay import replay
-from decreta_runtime.rowdigest import quick_digest, rows_digest
+from decreta_runtime.rowdigest import loose_values, quick_digest, rows_digest
+
+VARYING = {
+    "weighed": """\
+summary: How much each customer carried home.
+body: SELECT customer_id, SUM(CAST(pieces AS DOUBLE) * 0.1) AS weight FROM sale GROUP BY customer_id
+key: [customer_id]
+varies: {weight: "0.000001"}
+""",
+    "some_sale": """\
+summary: Two of the sales, whichever.
+body: SELECT sale_id, pieces FROM sale LIMIT 2
+varies: {sale_id: any, pieces: any}
+""",
+}
+"""Relations of which two runs over the same data may give other rows, and say so."""
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +57,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("packages") / "shop"
     shutil.copytree(ROOT / "tests/packs/shop", folder, ignore=shutil.ignore_patterns("generated", ".decreta"))
     shop_tables(folder / "tables")
+    for name, text in VARYING.items():
+        (folder / f"specs/shop/relations/{name}.yaml").write_text(f"relation: {name}\nstore: true\n{text}")
     with decreta_runtime.open(str(compiled(folder, "shop"))) as pack:
         pack.run()
     return folder
@@ -246,7 +263,10 @@ def test_each_cause_of_another_result_is_named(shop: Path, packed: Path, tmp_pat
     given = {name: [str(tables / name)] for name in package.index.tables}
     found = replay(package, given)
     assert (found.kind, found.equal) == ("input", False)
-    assert found.first is not None and (found.first.what, found.first.subject) == ("rows", "revenue")
+    assert {d.subject for d in found.differences if d.what == "rows"} >= {"weighed", "revenue"}
+    assert found.first is not None and (found.first.what, found.first.subject) == ("rows", "weighed"), (
+        "the pack's order"
+    )
     engine = package.index.engine | {"datafusion": "1.0"}
     assert replay(with_index(package, results=other, engine=engine), {}).kind == "engine"
     settings = package.index.settings | {"datafusion.execution.batch_size": "7"}
@@ -256,6 +276,34 @@ def test_each_cause_of_another_result_is_named(shop: Path, packed: Path, tmp_pat
     assert replay(with_index(package, results=other), {}).kind == "nondeterminism"
     only = replay(with_index(package, settings=settings), {})
     assert only.equal and only.first is not None and only.first.what == "setting"
+
+
+def test_what_is_declared_to_vary_is_compared_by_its_tolerance(packed: Path) -> None:
+    package = read_package(packed)
+    assert package.index.varies == {
+        "weighed": {"weight": "0.000001"},
+        "some_sale": dict.fromkeys(("pieces", "sale_id"), "any"),
+    }
+    (values,) = json.loads(package.members["results/weighed.json"]).values()
+    assert sorted(values) == pytest.approx([0.3, 0.5])
+
+    def with_values(*values: Any) -> Package:
+        body = json.dumps({"weight": values}).encode()
+        members = package.index.members | {"results/weighed.json": digest_of(body)}
+        return dataclasses.replace(
+            with_index(package, members=members), members={**package.members, "results/weighed.json": body}
+        )
+
+    close = replay(with_values(values[0] * (1 + 1e-9), values[1]), {})
+    assert close.equal, close.differences
+    for others in ((values[0], values[1] * 1.001), (values[0],), (values[0], None), (values[0], float("nan"))):
+        far = replay(with_values(*others), {})
+        assert (far.kind, far.first and far.first.subject) == ("nondeterminism", "weighed.weight")
+    with pytest.raises(PackageInvalid, match="values of `weighed`"):
+        replay(with_values("0.3", "0.5"), {})
+    fewer = {n: structs.replace(r, count=1) if n == "some_sale" else r for n, r in package.index.results.items()}
+    found = replay(with_index(package, results=fewer), {})
+    assert found.first and found.first.subject == "some_sale"
 
 
 def test_a_run_of_another_policy_or_source_is_no_package(shop: Path, tmp_path: Path) -> None:
@@ -334,6 +382,15 @@ def test_a_digest_tells_one_value_and_one_row(rows: list[Any], data: st.DataObje
         same = sorted(map(repr, rows)) == sorted(map(repr, other))
         for digest in (lambda t: rows_digest(t.to_batches(), SCHEMA).digest, quick_digest):
             assert (digest(table(rows)) == digest(table(other))) is same
+
+
+@given(rows=ROWS, data=st.data())
+@settings(max_examples=30, deadline=None)
+def test_values_that_vary_come_in_an_order_of_the_rows(rows: list[Any], data: st.DataObject) -> None:
+    whole, shuffled = table(rows), table(data.draw(st.permutations(rows)))
+    assert repr(loose_values(whole, ["f"])).replace("-0.0", "0.0") == repr(loose_values(shuffled, ["f"])).replace(
+        "-0.0", "0.0"
+    )
 
 
 def test_a_digest_knows_where_a_null_stands() -> None:

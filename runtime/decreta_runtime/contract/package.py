@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from decreta_runtime.contract.records import RunRecord
 
-PACKAGE_FORMAT = 1
+PACKAGE_FORMAT = 2
 
 Divergence = Literal["input", "engine", "settings", "builder", "nondeterminism"]
 """Why a replay came to something else: what it was given, what it ran on, how, what ran; or none of these."""
@@ -66,6 +66,9 @@ class PackageIndex(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Source or table whose data the package holds → the names of its roots."""
     plans: dict[str, PlanPrints]
     results: dict[str, Rows]
+    """Dataset → its rows without the columns that vary."""
+    varies: dict[str, dict[str, str]]
+    """Dataset → column of it → the share of its value by which a replay may differ, or `any`; as its spec declares."""
     members: dict[str, str]
     """Path in the archive → its `sha256:` digest."""
 
