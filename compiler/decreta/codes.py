@@ -165,7 +165,7 @@ CODES: dict[str, Code] = {
     "D604": Code(
         "a result that depends on the order of rows",
         "Engines meet rows in any order: ties are broken, floats summed and limits cut differently each time.",
-        "Order by a key, or sum decimals.",
+        "Order by a key, sum decimals, or declare in the relation what `varies`.",
     ),
     "D605": Code("a check that can never fail", "It proves nothing, and looks as if it did.", "Remove it."),
     "D606": Code(

@@ -18,6 +18,7 @@ VERBS = {
     "profile": "decreta_runtime.cli.profile",
     "package": "decreta_runtime.cli.package",
     "replay": "decreta_runtime.cli.replay",
+    "packages": "decreta_runtime.cli.packages",
     "tour": "decreta_runtime.cli.tour",
     "rollout": "decreta_runtime.cli.rollout",
 }

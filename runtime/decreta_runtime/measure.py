@@ -5,7 +5,6 @@ For tools that compare policies: nothing acts by what is measured. Counters come
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 import time
@@ -26,6 +25,7 @@ from decreta_runtime.lake import Lake
 from decreta_runtime.locations import located
 from decreta_runtime.pack import Pack
 from decreta_runtime.record import noted
+from decreta_runtime.rowdigest import quick_digest
 
 Sources = Mapping[str, Sequence[str]]
 """Source or bound table → its places."""
@@ -73,10 +73,10 @@ def measure(
             figures["bytes_read"] = _first(answer.stats.bytes_scanned, answer.stats.bytes_eligible)
             counters |= {f"query/{name}/{figure}": n for figure, n in figures.items() if n is not None}
             if digests:
-                found[f"query/{name}"] = rows_digest(answer.rows)
+                found[f"query/{name}"] = _rounded_digest(answer.rows)
         if digests:
             for name in it.manifest.datasets():
-                found[name] = rows_digest(it.sql(f'SELECT * FROM "{name}"').rows)
+                found[name] = _rounded_digest(it.sql(f'SELECT * FROM "{name}"').rows)
     return Measured(counters=counters, digests=found, seconds=seconds)
 
 
@@ -119,26 +119,12 @@ def value_of(kind: str, value: Any) -> Any:
     return Decimal(value) if kind.startswith("decimal") else value
 
 
-def rows_digest(rows: pa.Table) -> str:
+def _rounded_digest(rows: pa.Table) -> str:
     """Return a digest of rows that depends neither on their order nor on the last digits of floats."""
-    columns = [_plain(rows[name].combine_chunks()) for name in rows.column_names]
-    table = pa.table(columns, names=[str(i) for i in range(len(columns))])
-    if columns:
-        table = table.sort_by([(name, "ascending") for name in table.column_names])
-    hashed = hashlib.sha256(repr([(f.name, str(f.type)) for f in rows.schema]).encode())
-    for column in table.columns:
-        for chunk in pa.chunked_array(column).cast(pa.large_string()).combine_chunks().fill_null("\0").to_pylist():
-            hashed.update(chunk.encode() + b"\x1f")
-    return "sha256:" + hashed.hexdigest()
-
-
-def _plain(column: Any) -> pa.Array:
-    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if pa.types.is_floating(column.type):
-        return pc.round(column, ndigits=_DIGITS)
-    if pa.types.is_nested(column.type) or pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
-        return pa.array([None if v is None else repr(v) for v in column.to_pylist()], pa.large_string())
-    return column
+    for at, field in enumerate(rows.schema):
+        if pa.types.is_floating(field.type):
+            rows = rows.set_column(at, field, pc.add(pc.round(rows[at], ndigits=_DIGITS), pa.scalar(0.0, field.type)))
+    return quick_digest(rows)
 
 
 class Recorded(Struct, frozen=True, kw_only=True):

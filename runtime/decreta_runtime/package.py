@@ -18,13 +18,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
+from msgspec import structs
 
 from decreta_runtime.contract.errors import DigestMismatch, InputInvalid, PackageInvalid
-from decreta_runtime.contract.manifest import RUN_WORKLOAD
+from decreta_runtime.contract.manifest import ANY, RUN_WORKLOAD
 from decreta_runtime.contract.package import PACKAGE_FORMAT, PackageIndex, Parts, PlanPrints, Rows, TableInput
 from decreta_runtime.contract.records import RunRecord
 from decreta_runtime.digests import data_files, log_files, part_of
@@ -32,7 +33,7 @@ from decreta_runtime.load import digest_of
 from decreta_runtime.pack import Pack
 from decreta_runtime.pin import tables_of
 from decreta_runtime.record import runs_of_pack
-from decreta_runtime.rowdigest import rows_digest
+from decreta_runtime.rowdigest import loose_values, rows_digest
 from decreta_runtime.scan import Pinned
 from decreta_runtime.sources import split_root
 
@@ -43,6 +44,8 @@ _BYTES = 16 << 30
 """Bytes that they may have at most when unpacked."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The time that every member has: zip knows none before."""
+Values = dict[str, list[float | None]]
+"""Column → its values, in an order that follows from the rows."""
 _ENGINES = ("datafusion", "deltalake", "pyarrow")
 
 
@@ -75,14 +78,16 @@ class Package:
 
 def parts_of(index: PackageIndex) -> Parts:
     """Return the digests of the five parts of a package."""
-    code = {name: digest for name, digest in index.members.items() if not name.startswith(("pack/policy/", "data/"))}
+    apart = ("pack/policy/", "data/", "results/")
+    code = {name: digest for name, digest in index.members.items() if not name.startswith(apart)}
     inputs = [index.sources, msgspec.to_builtins(index.tables), msgspec.to_builtins(index.roots)]
-    data = {name: digest for name, digest in index.members.items() if name.startswith("data/")}
+    data = {name: digest for name, digest in index.members.items() if name.startswith(("data/", "results/"))}
+    results = [msgspec.to_builtins(index.results), index.varies]
     return Parts(
         semantic_manifest=_digest([index.format, index.pack, index.version, index.manifest_digest, code]),
         execution_policy=_digest([index.environment, index.policy_digest]),
         runtime_capability=_digest(index.engine),
-        plan_bundle=_digest([msgspec.to_builtins(index.plans), *inputs, data, msgspec.to_builtins(index.results)]),
+        plan_bundle=_digest([msgspec.to_builtins(index.plans), *inputs, data, *results]),
         session_config=_digest([index.workload, index.settings]),
     )
 
@@ -108,6 +113,8 @@ def make_package(
     members = {f"pack/{path}": body for path, body in pack.files().items()} | data
     for name, files in more.items():
         members |= {f"data/{name}/main/{path}": body for path, body in files.items()}
+    results = results_of(pack, record)
+    members |= {_values_member(name): json.dumps(found).encode() for name, found in results.values.items()}
     members |= {f"locks/{path.name}": path.read_bytes() for path in _locks(pack)}
     index = PackageIndex(
         format=PACKAGE_FORMAT,
@@ -124,7 +131,8 @@ def make_package(
         tables=tables,
         roots=roots,
         plans=plans_of(pack),
-        results=results_of(pack, record),
+        results=results.rows,
+        varies={name: dict(pack.manifest.relations[name].varies) for name in results.values},
         members={name: digest_of(members[name]) for name in sorted(members)},
     )
     return _archive(index, members)
@@ -143,19 +151,45 @@ def plans_of(pack: Pack) -> dict[str, PlanPrints]:
     }
 
 
-def results_of(pack: Pack, record: RunRecord) -> dict[str, Rows]:
-    """Return the digest of each dataset that a run has written. Raises LakeUnusable."""
-    return {
-        pinned.name: _rows(pinned)
-        for pinned in tables_of(pack.manifest, pack.lake, record)
-        if pinned.place is None and not _bound(pack, pinned.name)
-    }
+class Results(NamedTuple):
+    """What a run has written."""
+
+    rows: dict[str, Rows]
+    """Dataset → the digest of its rows without the columns that vary."""
+    values: dict[str, Values]
+    """Dataset in which something varies → the values of the columns that may differ by a share."""
 
 
-def _rows(pinned: Pinned) -> Rows:
-    pinned.require_files()
-    rows = pa.table(pinned.table.scan())
-    return rows_digest(rows.to_batches(), rows.schema)
+def results_of(pack: Pack, record: RunRecord) -> Results:
+    """Return what each dataset holds that a run has written. Raises LakeUnusable."""
+    found = Results({}, {})
+    for pinned in tables_of(pack.manifest, pack.lake, record):
+        if pinned.place is None and not _bound(pack, pinned.name):
+            pinned.require_files()
+            rows = pa.table(pinned.table.scan())
+            entry = pack.manifest.relations.get(pinned.name)
+            varies = {} if entry is None else entry.varies
+            exact = rows.select([name for name in rows.column_names if name not in varies])
+            # Without a column a table has no rows, and they count even if all that is in them varies.
+            digest = rows_digest(exact.to_batches(), exact.schema)
+            found.rows[pinned.name] = structs.replace(digest, count=rows.num_rows)
+            if varies:
+                measured = rows.drop_columns([name for name, tolerance in varies.items() if tolerance == ANY])
+                found.values[pinned.name] = loose_values(measured, [n for n in varies if n in measured.column_names])
+    return found
+
+
+def packed_values(package: Package, name: str) -> Values:
+    """Return the values of a dataset's varying columns as a package has them. Raises PackageInvalid."""
+    try:
+        return msgspec.convert(json.loads(package.members[_values_member(name)]), type=Values)
+    except (KeyError, ValueError) as error:
+        words = f"the package's values of `{name}` cannot be read: {type(error).__name__} {error}"
+        raise PackageInvalid(words, help=_ANEW) from None
+
+
+def _values_member(name: str) -> str:
+    return f"results/{name}.json"
 
 
 def _bound(pack: Pack, name: str) -> bool:
@@ -216,7 +250,8 @@ def _tables(
     for pinned in tables_of(pack.manifest, pack.lake, record):
         if not _bound(pack, pinned.name):
             continue
-        files = table_files(pinned)
+        assert isinstance(pinned.path, Path)  # a table in an object store has just been refused
+        files = {name: (pinned.path / name).read_bytes() for name in table_files(pinned)}
         digests = {name: digest_of(body) for name, body in files.items()}
         identity = str(pinned.table.metadata().id)
         tables[pinned.name] = TableInput(table_id=identity, version=pinned.version, files=digests)
@@ -225,8 +260,8 @@ def _tables(
     return tables, data
 
 
-def table_files(pinned: Pinned) -> dict[str, bytes]:
-    """Return the files that a version of a table is read from, its log's among them, by their paths in its folder."""
+def table_files(pinned: Pinned) -> list[str]:
+    """Return the files that a version of a table is read from, its log's among them, relative to its folder."""
     if not isinstance(pinned.path, Path):
         words = f"the table `{pinned.name}` lies in an object store, and packages hold files of folders"
         raise InputInvalid(words, help="copy the table into a folder, and bind that")
@@ -235,7 +270,7 @@ def table_files(pinned: Pinned) -> dict[str, bytes]:
     checkpoints = sorted(p.name for p in (pinned.path / "_delta_log").glob("*.checkpoint*.parquet"))
     names = [*data_files(pinned.table), *(n for n in log if not n.endswith("_last_checkpoint"))]
     names += [f"_delta_log/{name}" for name in checkpoints if int(name.partition(".")[0]) <= pinned.version]
-    return {name: (pinned.path / name).read_bytes() for name in sorted(names)}
+    return sorted(names)
 
 
 def _locks(pack: Pack) -> list[Path]:

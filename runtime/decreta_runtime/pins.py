@@ -1,4 +1,4 @@
-"""What must not be vacuumed: versions that the last complete runs name, and those that readers have open.
+"""What must not be vacuumed: versions that the last complete runs or kept packages name, and those that readers have.
 
 A reader leaves a small file in the lake that says which versions it reads and until when. It renews it while it asks,
 and takes it away when it closes; one that has died is forgotten when its time is up. A lake that cannot be written to
@@ -19,6 +19,7 @@ from pathlib import Path
 from decreta_runtime.contract.manifest import QUARANTINE, Manifest
 from decreta_runtime.contract.policy import Policy
 from decreta_runtime.contract.records import RunRecord
+from decreta_runtime.kept import kept_packages
 from decreta_runtime.lake import Lake
 from decreta_runtime.locations import Location, located
 from decreta_runtime.record import last_runs
@@ -60,7 +61,7 @@ def pin(lake: Lake, tables: Iterable[Pinned], seconds: int) -> ReaderPin:
 
 def pin_run(lake: Lake, run: RunRecord, seconds: int) -> ReaderPin:
     """Leave a mark for the versions that a run names; no table is opened for it."""
-    return _mark(lake, _named(lake, run), seconds)
+    return _mark(lake, named(lake, run), seconds)
 
 
 def _mark(lake: Lake, versions: Iterable[tuple[Location, int]], seconds: int) -> ReaderPin:
@@ -88,12 +89,13 @@ def pin_seconds(manifest: Manifest, policy: Policy) -> int:
 
 
 def pinned_versions(lake: Lake, table: Location) -> set[int]:
-    """Return the versions of a table that runs and readers of this lake hold. Raises LakeUnusable."""
+    """Return the versions of a table that runs, kept packages and readers of this lake hold. Raises LakeUnusable."""
     found = {versions[str(table)] for versions in _read(lake) if str(table) in versions}
-    return found | {version for run in last_runs(lake) for path, version in _named(lake, run) if path == table}
+    runs = [*last_runs(lake), *(kept.run for kept in kept_packages(lake))]
+    return found | {version for run in runs for path, version in named(lake, run) if path == table}
 
 
-def _named(lake: Lake, run: RunRecord) -> Iterable[tuple[Location, int]]:
+def named(lake: Lake, run: RunRecord) -> Iterable[tuple[Location, int]]:
     """Yield the place and version of each table that a run names."""
     for name, version in run.versions.items():
         _, at, place = run.sources.get(name, "").partition("@")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,24 +13,36 @@ import msgspec
 from deltalake import DeltaTable
 
 from decreta_runtime.contract.errors import InputInvalid
+from decreta_runtime.contract.manifest import ANY
 from decreta_runtime.contract.package import Difference, Divergence, PackageIndex, Replayed
 from decreta_runtime.contract.records import REPLAYED_EQUAL
+from decreta_runtime.lake import Lake
 from decreta_runtime.load import digest_of
 from decreta_runtime.pack import Pack
-from decreta_runtime.package import Package, installed, plans_of, results_of, table_files
+from decreta_runtime.package import (
+    Package,
+    Results,
+    Values,
+    installed,
+    packed_values,
+    plans_of,
+    results_of,
+    table_files,
+)
+from decreta_runtime.packages import copy_input
 from decreta_runtime.record import last_run
 from decreta_runtime.scan import Pinned
 
 
-def replay(package: Package, given: Mapping[str, Sequence[str]]) -> Replayed:
-    """Run a package again and compare. `given` are the places of inputs whose data it does not hold.
+def replay(package: Package, given: Mapping[str, Sequence[str]], lake: Lake | None = None) -> Replayed:
+    """Run a package again and compare. `given` are the places of inputs; else they are its own, else those of `lake`.
 
     Raises InputInvalid if an input is to be had nowhere, and what a run raises.
     """
     start, index = time.perf_counter(), package.index
     with tempfile.TemporaryDirectory(prefix="decreta-replay-") as scratch:
         folder = package.unpack("pack/", Path(scratch) / "pack")
-        places = _places(package, given, Path(scratch) / "inputs")
+        places = _places(package, given, lake, Path(scratch) / "inputs")
         with Pack(
             folder, lake=str(Path(scratch) / "lake"), env=index.environment, expect=index.manifest_digest
         ) as pack:
@@ -37,7 +51,7 @@ def replay(package: Package, given: Mapping[str, Sequence[str]]) -> Replayed:
             pack.run(places, workload=index.workload)
             record = last_run(pack.lake, pack.manifest.pack)
             assert record is not None
-            plans, rows = list(_of_plans(pack, index)), list(_of_rows(pack, index, results_of(pack, record)))
+            plans, rows = list(_of_plans(pack, index)), list(_of_rows(pack, package, results_of(pack, record)))
     engines = list(_of_engines(index))
     found = [*inputs, *engines, *settings, *plans, *rows]
     kind = _kind(inputs, engines, settings, plans) if rows else None
@@ -69,8 +83,10 @@ def _kind(
     return "builder" if plans else "nondeterminism"
 
 
-def _places(package: Package, given: Mapping[str, Sequence[str]], folder: Path) -> dict[str, list[str]]:
-    """Return where the inputs are: as given, else as the package holds them."""
+def _places(
+    package: Package, given: Mapping[str, Sequence[str]], lake: Lake | None, folder: Path
+) -> dict[str, list[str]]:
+    """Return where the inputs are: as given, else as the package holds them, else copied from the lake."""
     places = {name: list(found) for name, found in given.items()}
     for name, roots in package.index.roots.items():
         if name not in places:
@@ -78,6 +94,9 @@ def _places(package: Package, given: Mapping[str, Sequence[str]], folder: Path) 
                 package.unpack(f"data/{name}/{root}/", folder / name / root)
             bound = name in package.index.tables
             places[name] = [str(folder / name / root) if bound else f"{root}:{folder / name / root}" for root in roots]
+    if lake is not None:
+        for name in sorted(package.index.tables.keys() - places.keys()):
+            places[name] = [str(copy_input(lake, package.index, name, folder / name))]
     return places
 
 
@@ -89,12 +108,13 @@ def _of_inputs(pack: Pack, index: PackageIndex, places: Mapping[str, Sequence[st
     for name, packed in index.tables.items():
         if name not in places:
             words = f"the package holds no data of the table `{name}`"
-            raise InputInvalid(words, help=f"say where it is: --source {name}=PATH, or package it --with-data")
+            help = (
+                f"say where it is: --source {name}=PATH, or the lake that has it: --lake DIR; or package it --with-data"
+            )
+            raise InputInvalid(words, help=help)
         path = Path(places[name][-1])
         pinned = Pinned(name, path, DeltaTable(str(path)).version(), DeltaTable(str(path)))
-        files = {at: digest_of(body) for at, body in table_files(pinned).items()}
-        if files != packed.files:
-            changed = sorted(at for at in files.keys() | packed.files.keys() if files.get(at) != packed.files.get(at))
+        if changed := packed.differing({at: digest_of((path / at).read_bytes()) for at in table_files(pinned)}):
             yield Difference(
                 what="table", subject=name, packed=f"version {packed.version}", found=", ".join(changed[:3])
             )
@@ -122,12 +142,32 @@ def _of_plans(pack: Pack, index: PackageIndex) -> Iterator[Difference]:
             yield Difference(what="plan", subject=name, packed=texts[0], found=texts[1])
 
 
-def _of_rows(pack: Pack, index: PackageIndex, here: Mapping[str, object]) -> Iterator[Difference]:
+def _of_rows(pack: Pack, package: Package, here: Results) -> Iterator[Difference]:
     for name in (*pack.manifest.objects, *pack.manifest.order):
-        packed, found = index.results.get(name), here.get(name)
+        packed, found = package.index.results.get(name), here.rows.get(name)
         if packed != found:
             texts = [None if rows is None else msgspec.json.encode(rows).decode() for rows in (packed, found)]
             yield Difference(what="rows", subject=name, packed=texts[0], found=texts[1])
+        elif name in package.index.varies:
+            yield from _beyond(name, package, here.values.get(name, {}))
+
+
+def _beyond(name: str, package: Package, here: Values) -> Iterator[Difference]:
+    """Yield the columns of a dataset that differ by more than the package allows, with the first such value."""
+    packed = packed_values(package, name)
+    for column, tolerance in package.index.varies[name].items():
+        if tolerance == ANY:
+            continue
+        values = itertools.zip_longest(packed.get(column, ()), here.get(column, ()))
+        apart = next((pair for pair in values if not _within(*pair, float(tolerance))), None)
+        if apart is not None:
+            yield Difference(what="rows", subject=f"{name}.{column}", packed=repr(apart[0]), found=repr(apart[1]))
+
+
+def _within(a: float | None, b: float | None, share: float) -> bool:
+    if a is None or b is None:
+        return a is b
+    return a == b or (math.isnan(a) and math.isnan(b)) or math.isclose(a, b, rel_tol=share)
 
 
 def note(package: Package, lake: str, found: Replayed) -> None:

@@ -23,6 +23,7 @@ summary: What each customer got, in floats and in no order.
 body: |
   SELECT s.customer_id, SUM(1 / (s.sale_id + 1.5e0)) AS shares FROM sale AS s GROUP BY s.customer_id
 key: [customer_id]
+varies: {shares: "0.000001"}
 """
 EVENLY = "relation: evenly\nsummary: Sales of the first product.\nbody: SELECT s.sale_id, s.customer_id FROM sale AS s WHERE s.product_id < 500\n"
 PAIRS = """\

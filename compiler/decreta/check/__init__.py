@@ -233,6 +233,7 @@ class _Checker:
         key = contract.key(relation, columns, rows, report)
         sort = contract.sort(relation, columns, report)
         local_to = contract.locality(relation, rows, report)
+        contract.varying(relation, columns, report)
         if report.failed:
             return None
         if relation.round is not None and key and key.known == "checked":

@@ -167,6 +167,19 @@ def _provided_key(relation: Relation) -> list[str]:
     return [renamed.get(name, name) for name in names]
 
 
+def varying(relation: Relation, columns: tuple[Column, ...], report: Report) -> None:
+    """Check that what is declared to vary are columns, and that only floats are given a tolerance."""
+    types = {column.name: column.type for column in columns}
+    for name, tolerance in relation.written.spec.varies.items():
+        place = relation.written.key("varies", name)
+        if name not in types:
+            hint = did_you_mean(name, types)
+            report.error("D303", f"`{relation.name}` has no column `{name}`", place, help=hint)
+        elif tolerance != "any" and not types[name].startswith("float"):
+            words = f"`{name}` is {types[name]}, and only floats differ by a share"
+            report.error("D203", words, relation.written.place("varies", name), help="write `any`, or leave it out")
+
+
 def wants_locality(relation: Relation) -> bool:
     """Whether a relation declares a locality, or its template provides one."""
     application = relation.application

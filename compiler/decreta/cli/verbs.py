@@ -21,6 +21,7 @@ VERBS = {
     "completion": "decreta.cli.completion",
     "package": "decreta_runtime.cli.package",
     "replay": "decreta_runtime.cli.replay",
+    "packages": "decreta_runtime.cli.packages",
     "run": "decreta_runtime.cli.run",
     "maintain": "decreta_runtime.cli.maintain",
     "query": "decreta_runtime.cli.query",

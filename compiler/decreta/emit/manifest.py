@@ -96,6 +96,7 @@ def _relation(checked: CheckedRelation) -> RelationEntry:
         functions=checked.functions,
         checks=checked.checks,
         indexes=dict(checked.indexes),
+        varies=dict(sorted(spec.varies.items())) if relation.round is None else {},
     )
 
 

@@ -444,6 +444,9 @@ class RelationArgument(Spec):
     """Local name → column, where roles do not fit."""
 
 
+Tolerance = Literal["any"] | Annotated[str, StringConstraints(pattern=r"^0\.\d*[1-9]$")]
+
+
 class RelationSpec(Spec):
     """`relations/<name>.yaml`: a template applied, a body of its own, or a function of the pack called."""
 
@@ -475,6 +478,8 @@ class RelationSpec(Spec):
     """What is declared of output columns, by name."""
     key: Names | None = None
     """Columns that are unique together: proven where that can be, else checked in each run."""
+    varies: dict[Name, Tolerance] = Field(default_factory=dict)
+    """Column → how far two runs over the same data may differ in it: a share of its value, of a float, or `any`."""
     cardinality: dict[Name, Literal["1:1", "n:1", "1:n", "n:m"]] = Field(default_factory=dict)
     """The join with a parameter or alias → how many rows meet: proven from keys, else checked in each run."""
     local_to: Name | None = None

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("package", type=Path, metavar="FILE", help="a package made by `package`")
     parser.add_argument("--expect", metavar="DIGEST", help="refuse a package that has another fingerprint")
     parser.add_argument("--source", action="append", default=[], metavar="NAME=[ROOT:]PATH", help="where an input is")
-    parser.add_argument("--lake", metavar="DIR", help="note what the replay came to in the ledger of this lake")
+    parser.add_argument("--lake", metavar="DIR", help="take inputs from this lake, and note there what came of it")
     parser.add_argument("--times", type=int, default=1, metavar="N", help="replay so often (default: 1)")
     parser.add_argument("--json", action="store_true", help="print one JSON object for each replay")
 
@@ -30,13 +30,14 @@ def main(args: argparse.Namespace) -> int:
     if args.times < 1:
         raise InputInvalid(f"a package cannot be replayed {args.times} times", help="give --times 1 or more")
     given = given_sources(args.source)
+    from decreta_runtime.lake import Lake
     from decreta_runtime.package import read_package
     from decreta_runtime.replay import note, replay
 
     package = read_package(args.package, args.expect)
-    equal = True
+    lake, equal = Lake(args.lake) if args.lake else None, True
     for _ in range(args.times):
-        found = replay(package, given)
+        found = replay(package, given, lake)
         equal &= found.equal
         if args.lake:
             note(package, args.lake, found)

@@ -25,6 +25,10 @@ VIOLATED = "violated"
 """The column of such a table with the names of the checks that a row violates."""
 
 
+ANY = "any"
+"""The tolerance of a column whose values no two runs need share."""
+
+
 class Column(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One column of a contract. `domain` holds one name, several for a sum of domains, none if it is no key."""
 
@@ -167,7 +171,7 @@ class ObjectEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     changes: Changes
 
 
-class RelationEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RelationEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A relation: its builder's file, its contract, and what the compiler found of it."""
 
     version: str
@@ -194,6 +198,8 @@ class RelationEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The functions of engine and pack that its statement calls; a table function's own name."""
     checks: tuple[Check, ...]
     indexes: dict[str, IndexEntry]
+    varies: dict[str, str] = {}
+    """Column -> the share of its value by which two runs may differ, or `any`: packages compare by it."""
 
 
 class AskValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from msgspec import Struct
 
-PACKAGE_FORMAT = 1
+from decreta_runtime.contract.records import RunRecord
+
+PACKAGE_FORMAT = 2
 
 Divergence = Literal["input", "engine", "settings", "builder", "nondeterminism"]
 """Why a replay came to something else: what it was given, what it ran on, how, what ran; or none of these."""
@@ -19,6 +22,11 @@ class TableInput(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     version: int
     files: dict[str, str]
     """File of the table, its log's among them → its `sha256:` digest."""
+
+    def differing(self, files: Mapping[str, str]) -> list[str]:
+        """Return the files that are others, or not there; a log may have been cleaned, or have checkpoints since."""
+        differ = {at for at in files.keys() | self.files.keys() if files.get(at) != self.files.get(at)}
+        return sorted(at for at in differ if not at.startswith("_delta_log/") or (at in files and at in self.files))
 
 
 class PlanPrints(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,8 +66,18 @@ class PackageIndex(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Source or table whose data the package holds → the names of its roots."""
     plans: dict[str, PlanPrints]
     results: dict[str, Rows]
+    """Dataset → its rows without the columns that vary."""
+    varies: dict[str, dict[str, str]]
+    """Dataset → column of it → the share of its value by which a replay may differ, or `any`; as its spec declares."""
     members: dict[str, str]
     """Path in the archive → its `sha256:` digest."""
+
+
+class KeptPackage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a lake notes of a package that it keeps: the versions of its run are not vacuumed."""
+
+    fingerprint: str
+    run: RunRecord
 
 
 class Parts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

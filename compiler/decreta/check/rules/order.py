@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sqlglot import exp
 
 from decreta.check.origins import origin
 from decreta.diagnostics import Report
-from decreta.model.program import Bound, Checked, Statement
+from decreta.model.program import Bound, Checked, CheckedRelation, Statement
 from decreta.sql import asked_for
 from decreta_runtime.contract.manifest import Column
 
@@ -16,15 +18,51 @@ _LISTS = (exp.ArrayAgg, exp.GroupConcat, exp.First, exp.FirstValue, exp.Last, ex
 
 
 def check(program: Checked, bound: Bound, report: Report) -> None:
-    """Warn of limits without an order, numbers over ties, lists in no order, and sums of floating-point values."""
-    statements = [r.statement for r in bound.relations.values() if r.statement is not None and r.relation.round is None]
-    for statement in statements:
-        _ties(statement, program, report)
-    for statement in [*statements, *(q.statement for q in bound.queries.values())]:
-        _float_sums(statement, program, report)
-        _limits(statement, program, report)
-        _lists(statement, report)
-        _firsts(statement, program, report)
+    """Find limits without an order, numbers over ties, lists in no order, and sums of floating-point values.
+
+    A relation must be made total, or declare what of it varies; of a query shape it is a warning, for nothing is kept.
+    """
+    for relation in bound.relations.values():
+        statement, spec = relation.statement, relation.relation.written.spec
+        if statement is not None and relation.relation.round is None and not spec.varies:
+            found = Report()
+            _ties(statement, program, found)
+            _of_statement(statement, program, found)
+            for mistake in found.diagnostics():
+                help = f"{mistake.help}; or declare `varies: {{COLUMN: any}}`"
+                report.error(mistake.code, mistake.message, mistake.span, help=help, related=mistake.related)
+    for query in bound.queries.values():
+        _of_statement(query.statement, program, report)
+    for name, checked in program.relations.items():
+        _inherited(name, checked, program, report)
+
+
+def _of_statement(statement: Statement, program: Checked, report: Report) -> None:
+    _float_sums(statement, program, report)
+    _limits(statement, program, report)
+    _lists(statement, report)
+    _firsts(statement, program, report)
+
+
+def _inherited(name: str, checked: CheckedRelation, program: Checked, report: Report) -> None:
+    """Find columns that are made from what varies, and rows that come or go by it, of which nothing is declared."""
+    written = checked.bound.relation.written
+    if checked.bound.relation.round is not None:
+        return
+    varying = {f"{r}.{c}" for r in checked.required if r in program.relations for c in _varies(program.relations[r])}
+    for column, origins in checked.lineage.items():
+        if (from_ := sorted(varying & {*origins})) and column not in written.spec.varies:
+            words = f"`{name}.{column}` is made from `{from_[0]}`, which varies from run to run"
+            report.error("D604", words, written.place("relation"), help=f"declare it too: `varies: {{{column}: any}}`")
+    read = {f"{table}.{column}" for table, columns in checked.required.items() for column in columns}
+    if varying & read and not written.spec.varies and not any(varying & {*of} for of in checked.lineage.values()):
+        help = "declare what is no more certain: `varies: {COLUMN: any}`"
+        words = f"rows of `{name}` come and go by `{min(varying & read)}`, which varies from run to run"
+        report.error("D604", words, written.place("relation"), help=help)
+
+
+def _varies(checked: CheckedRelation) -> Iterable[str]:
+    return checked.bound.relation.written.spec.varies
 
 
 def _limits(statement: Statement, program: Checked, report: Report) -> None:
