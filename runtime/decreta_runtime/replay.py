@@ -28,7 +28,7 @@ def replay(package: Package, given: Mapping[str, Sequence[str]]) -> Replayed:
     start, index = time.perf_counter(), package.index
     with tempfile.TemporaryDirectory(prefix="decreta-replay-") as scratch:
         folder = package.unpack("pack/", Path(scratch) / "pack")
-        places = _places(package, given, Path(scratch) / "inputs")
+        places = {**package.inputs(Path(scratch) / "inputs", given), **given}
         with Pack(
             folder, lake=str(Path(scratch) / "lake"), env=index.environment, expect=index.manifest_digest
         ) as pack:
@@ -67,18 +67,6 @@ def _kind(
     if settings:
         return "settings"
     return "builder" if plans else "nondeterminism"
-
-
-def _places(package: Package, given: Mapping[str, Sequence[str]], folder: Path) -> dict[str, list[str]]:
-    """Return where the inputs are: as given, else as the package holds them."""
-    places = {name: list(found) for name, found in given.items()}
-    for name, roots in package.index.roots.items():
-        if name not in places:
-            for root in roots:
-                package.unpack(f"data/{name}/{root}/", folder / name / root)
-            bound = name in package.index.tables
-            places[name] = [str(folder / name / root) if bound else f"{root}:{folder / name / root}" for root in roots]
-    return places
 
 
 def _of_inputs(pack: Pack, index: PackageIndex, places: Mapping[str, Sequence[str]]) -> Iterator[Difference]:
