@@ -14,7 +14,7 @@ import json
 import stat
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
@@ -74,6 +74,18 @@ class Package:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
         return folder
+
+    def inputs(self, folder: Path, known: Collection[str] = ()) -> dict[str, list[str]]:
+        """Write the inputs whose data it holds into a folder, but for those `known`, and return their places."""
+        places = {}
+        for name, roots in self.index.roots.items():
+            if name in known:
+                continue
+            for root in roots:
+                self.unpack(f"data/{name}/{root}/", folder / name / root)
+            bound = name in self.index.tables
+            places[name] = [str(folder / name / root) if bound else f"{root}:{folder / name / root}" for root in roots]
+        return places
 
 
 def parts_of(index: PackageIndex) -> Parts:

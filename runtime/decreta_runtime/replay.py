@@ -87,13 +87,7 @@ def _places(
     package: Package, given: Mapping[str, Sequence[str]], lake: Lake | None, folder: Path
 ) -> dict[str, list[str]]:
     """Return where the inputs are: as given, else as the package holds them, else copied from the lake."""
-    places = {name: list(found) for name, found in given.items()}
-    for name, roots in package.index.roots.items():
-        if name not in places:
-            for root in roots:
-                package.unpack(f"data/{name}/{root}/", folder / name / root)
-            bound = name in package.index.tables
-            places[name] = [str(folder / name / root) if bound else f"{root}:{folder / name / root}" for root in roots]
+    places = package.inputs(folder, given) | {name: list(found) for name, found in given.items()}
     if lake is not None:
         for name in sorted(package.index.tables.keys() - places.keys()):
             places[name] = [str(copy_input(lake, package.index, name, folder / name))]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from deltalake import write_deltalake
 
-from tests.conftest import ROOT, compiled, run_command, shop_tables
+import decreta_runtime
+from decreta_runtime.package import make_package, read_package
+from tests.conftest import ROOT, compiled, run_command, sales, shop_tables
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +31,33 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for query in (b / "specs/shop/queries").glob("*.yaml"):
         query.write_text(query.read_text().replace("summary: ", "summary: Now "))
     shop_tables(folder / "tables")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def packs(sides: Path) -> tuple[Path, Path]:
+    """Both sides compiled."""
+    return compiled(sides / "a", "shop"), compiled(sides / "b", "shop")
+
+
+@pytest.fixture(scope="module")
+def packages(sides: Path, packs: tuple[Path, Path]) -> Path:
+    """A run of each side as a package with its data; `later`, of A with more sales, once with and once without."""
+    folder = sides / "packages"
+    folder.mkdir()
+    given = {name: [str(sides / "tables" / name)] for name in ("customer", "product", "sale")}
+    for name, compiled_pack in zip("ab", packs, strict=True):
+        with decreta_runtime.open(str(compiled_pack), lake=str(sides / f"lake-{name}")) as pack:
+            pack.run(given)
+            (folder / f"{name}.package").write_bytes(make_package(pack, given, with_data=True))
+    more = sides / "more"
+    shutil.copytree(sides / "tables/sale", more)
+    write_deltalake(str(more), sales([(9, 3, 8, 2)]), mode="append")
+    with decreta_runtime.open(str(packs[0]), lake=str(sides / "lake-later")) as pack:
+        pack.run({**given, "sale": [str(more)]})
+        for name, whole in (("later", True), ("later-bare", False)):
+            data = make_package(pack, {**given, "sale": [str(more)]}, with_data=whole)
+            (folder / f"{name}.package").write_bytes(data)
     return folder
 
 
@@ -159,7 +190,7 @@ def test_runs_of_a_ledger(sides: Path, tmp_path: Path) -> None:
     ("words", "said"),
     [
         (("nonesuch", "."), "git says"),
-        (("lake:shop@1", "."), "a run is compared with a run"),
+        (("lake:shop@1", "."), "lake does not exist"),
         ((".", ".", "--pack", "shed"), "packs to compare"),
         ((".", ".", "--env", "moon"), "no environment `moon`"),
     ],
@@ -169,12 +200,67 @@ def test_what_cannot_be_compared(words: tuple[str, ...], said: str, sides: Path)
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
 
 
-def test_compiled_packs_are_mixed_by_their_decisions(sides: Path, tmp_path: Path) -> None:
-    packs = []
-    for name in ("a", "b"):
-        shutil.copytree(sides / name, tmp_path / name, ignore=shutil.ignore_patterns("generated", ".decreta"))
-        packs.append(str(compiled(tmp_path / name, "shop")))
-    done = compare(sides, *packs, "--find-cause", "bytes", *tables(sides))
+def test_compiled_packs_are_mixed_by_their_decisions(sides: Path, packs: tuple[Path, Path]) -> None:
+    done = compare(sides, *map(str, packs), "--find-cause", "bytes", *tables(sides))
     assert done.returncode == 1, done.stderr
     assert "/scan_policy_by_dataset/" in done.stdout and "(by scan.min_readers 1 → 4)" in done.stdout
     assert "path native → delta" in done.stdout
+
+
+def test_packages_are_compared_by_all_that_they_keep(packages: Path) -> None:
+    done = compare_in(packages, "a.package", "b.package")
+    assert done.returncode == 1, done.stderr
+    parts = re.findall(r"^([a-z]+_[a-z]+) +(.+)$", done.stdout, re.M)
+    assert [words for _, words in parts] == ["differs", "differs", "the same", "the same", "the same"]
+    assert "scan.min_readers 1 → 4: /scan_policy_by_dataset/product" in done.stdout
+    later = compare_in(packages, "a.package", "later.package", "--format", "json")
+    parts = json.loads(later.stdout)["parts"]
+    assert [name for name, part in parts.items() if part["differs"]] == ["plan_bundle"]
+    told = "\n".join(parts["plan_bundle"]["differences"])
+    assert "input sale: version 0 of " in told and "→ version 1 of " in told and "rows of revenue: 2 " in told
+    assert compare_in(packages, "a.package", "a.package").returncode == 0
+
+
+def test_packages_bring_their_data(packages: Path) -> None:
+    later = compare_in(packages, "a.package", "later.package", "--find-cause", "digest", "--format", "json")
+    told = json.loads(later.stdout)
+    assert [(cause["kind"], cause["name"]) for cause in told["causes"]] == [("input", "sale")] and told["undone"]
+
+
+@pytest.mark.long
+def test_a_package_stands_beside_any_side(sides: Path, packages: Path, packs: tuple[Path, Path]) -> None:
+    """Specs are compiled where the other side has none; a ledger's run is held against what a package keeps of its own."""
+    for other in (str(sides / "b"), str(packs[1])):
+        done = compare(sides, str(packages / "a.package"), other, "--find-cause", "bytes")
+        assert done.returncode == 1, done.stderr
+        assert "/scan_policy_by_dataset/" in done.stdout
+    same = compare_in(packages, "a.package", f"{sides / 'lake-a'}:shop@1")
+    assert same.returncode == 0 and "not known" in same.stdout, same.stderr
+    differs = compare_in(packages, f"{sides / 'lake-later'}:shop@last", "a.package")
+    assert differs.returncode == 1 and "input sale: version 1 of " in differs.stdout
+
+
+@pytest.mark.long
+def test_each_and_the_gate_take_packages(packages: Path) -> None:
+    each = compare_in(packages, "a.package", "b.package", "--each", "--rounds", "1", "--format", "json")
+    assert each.returncode == 1 and json.loads(each.stdout)["each"], each.stderr
+    gate = compare_in(packages, "a.package", "b.package", "--gate")
+    assert gate.returncode == 2 and "promises no payoff" in gate.stderr
+
+
+def test_packages_that_cannot_be_compared(packages: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.package"
+    broken.write_bytes((packages / "a.package").read_bytes()[:-40])
+    fingerprint = read_package(packages / "a.package").fingerprint
+    for words, status, said in (
+        ((str(broken), "a.package"), 2, "no execution package"),
+        (("a.package", "later-bare.package", "--find-cause", "rows"), 2, "different data of `sale`, and B's"),
+        (("a.package", "b.package", "--expect", fingerprint), 2, "was asked for"),
+        (("a.package", "b.package", "--env", "moon"), 2, "no environment `moon`"),
+    ):
+        done = compare_in(packages, *words)
+        assert done.returncode == status and said in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+def compare_in(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return run_command("compare", *words, cwd=folder)

@@ -12,6 +12,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ class Mixer:
     """Mixes that could not be measured."""
     known: dict[str, Measured | None] = field(default_factory=dict)
     compiled: dict[Mix, dict[str, bytes] | None] = field(default_factory=dict)
+    acts: dict[Mix, str] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -75,7 +77,10 @@ class Mixer:
         if files is None:
             return None
         places = {name: list(found) for name, found in self._sources(mix).items()}
-        return acting(files, self.environment) + json.dumps(places, sort_keys=True)
+        edited = frozenset(i for i in mix if i < len(self.edits))
+        if edited not in self.acts:
+            self.acts[edited] = acting(files, self.environment)
+        return self.acts[edited] + json.dumps(places, sort_keys=True)
 
     def generated(self, mix: Mix) -> dict[str, bytes] | None:
         """Return the compiled pack of a mix; None if it does not compile."""
@@ -170,8 +175,9 @@ def _without(value: Any, names: Sequence[str]) -> Any:
     return [_without(item, names) for item in value] if isinstance(value, list) else value
 
 
+@lru_cache(maxsize=512)
 def _code(data: bytes) -> str:
-    """Return a module as its tree without the texts that explain it."""
+    """Return a module as its tree without the texts that explain it; mixes share most of them."""
     tree = ast.parse(data)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)

@@ -16,8 +16,10 @@ from sqlglot.diff import Insert, Keep, Move, Remove, Update
 from decreta.blame.mixes import effective
 from decreta.compare import brief, compare, moved
 from decreta.sql import DataFusion
+from decreta_runtime.contract.package import PackageIndex
 from decreta_runtime.contract.policy import PolicyFile
 from decreta_runtime.measure import Recorded, Sources
+from decreta_runtime.package import Package
 
 PARTS = ("semantic_manifest", "execution_policy", "runtime_capability", "plan_bundle", "session_config")
 _SESSION = "session_profile_by_workload"
@@ -43,8 +45,8 @@ class Part:
         return self.a is not None and self.b is not None and self.a != self.b
 
 
-def of_packs(a: Files, b: Files, sources: tuple[Sources, Sources], environment: str) -> list[Part]:
-    """Compare two compiled packs, and the places that their sources are read from."""
+def of_packs(a: Files, b: Files, sources: tuple[Sources, Sources] | None, environment: str) -> list[Part]:
+    """Compare two compiled packs, and the places that their sources are read from, where both sides are read now."""
     name = f"policy/{environment}.json"
     old, new = (json.loads(files[name]) for files in (a, b))
     whole = [effective(policy) for policy in (old, new)]
@@ -53,10 +55,11 @@ def of_packs(a: Files, b: Files, sources: tuple[Sources, Sources], environment: 
         ("semantic_manifest", _meaning(a), _meaning(b), tuple(_statements(a, b))),
         ("execution_policy", *acting, tuple(_decisions(old, new))),
         ("runtime_capability", *(p["capabilities"] for p in (old, new)), tuple(_moved(old, new, "capabilities"))),
-        ("plan_bundle", *sources, tuple(_inputs(*sources))),
+        ("plan_bundle", *(sources or (None, None)), tuple(_inputs(*sources)) if sources else ()),
         ("session_config", *(p[_SESSION] for p in whole), tuple(_settings(whole[0][_SESSION], whole[1][_SESSION]))),
     ]
-    return [Part(part, _hash(x), _hash(y), told if x != y else ()) for part, x, y, told in found]
+    hashes = ((part, *(None if side is None else _hash(side) for side in (x, y)), told) for part, x, y, told in found)
+    return [Part(part, x, y, told if x != y else ()) for part, x, y, told in hashes]
 
 
 def of_runs(a: Recorded, b: Recorded) -> list[Part]:
@@ -75,6 +78,82 @@ def of_runs(a: Recorded, b: Recorded) -> list[Part]:
         Part("plan_bundle", x, y, tuple(told)),
         Part("session_config", _hash(a.sessions), _hash(b.sessions), tuple(_said(a.sessions, b.sessions))),
     ]
+
+
+def of_packages(a: Package, b: Package, packs: tuple[Files, Files], environment: str) -> list[Part]:
+    """Compare two packaged runs by all that was kept of them; `packs` are the compiled packs that they hold."""
+    meaning, policy, *_ = of_packs(*packs, None, environment)
+    one, other = a.index, b.index
+    locks = [{n: d for n, d in index.members.items() if n.startswith("locks/")} for index in (one, other)]
+    told = [
+        f"{n}: {'new' if x is None else 'gone' if y is None else 'other facts'}" for n, (x, y) in moved(*locks).items()
+    ]
+    means = [_hash([digest, lock]) for digest, lock in zip((meaning.a, meaning.b), locks, strict=True)]
+    kept = ("runtime_capability", "plan_bundle", "session_config")
+    words = (
+        _said(one.engine, other.engine),
+        (*_read(one, other), *_came(one, other)),
+        _said(one.settings, other.settings),
+    )
+    return [
+        Part("semantic_manifest", means[0], means[1], (*meaning.differences, *told)),
+        policy,
+        *(
+            Part(part, getattr(a.parts, part), getattr(b.parts, part), tuple(said))
+            for part, said in zip(kept, words, strict=True)
+        ),
+    ]
+
+
+def of_run_and_package(run: Recorded, package: Package, *, swapped: bool) -> list[Part]:
+    """Compare a run of a lake with a packaged one by what both keep: digests, and what they read."""
+    record, index = run.record, package.index
+    ids = {name: record.sources.get(name, "").partition("@")[0] for name in index.tables}
+    a = {name: record.sources.get(name, "none") for name in index.sources}
+    a |= {name: _version(record.versions.get(name), id) for name, id in ids.items()}
+    b = {**index.sources, **{name: _version(it.version, it.table_id) for name, it in index.tables.items()}}
+    digests = [(record.manifest_digest, index.manifest_digest), (record.policy_digest, index.policy_digest)]
+    if swapped:
+        a, b, digests = b, a, [(y, x) for x, y in digests]
+    told = tuple(f"input {name}: {brief(x)} → {brief(y)}" for name, (x, y) in moved(a, b).items())
+    return [
+        Part("semantic_manifest", *digests[0], ()),
+        Part("execution_policy", *digests[1], ()),
+        Part("runtime_capability", None, None, ()),
+        Part("plan_bundle", _hash(a), _hash(b), told),
+        Part("session_config", None, None, ()),
+    ]
+
+
+def _read(a: PackageIndex, b: PackageIndex) -> Iterator[str]:
+    yield from (f"input {line}" for line in _said(a.sources, b.sources))
+    for name in sorted(a.tables.keys() | b.tables.keys()):
+        if a.tables.get(name) != b.tables.get(name):
+            sides = (
+                None if (it := side.tables.get(name)) is None else _version(it.version, it.table_id) for side in (a, b)
+            )
+            yield f"input {name}: {' → '.join(map(brief, sides))}"
+
+
+def _version(version: int | None, table_id: str) -> str:
+    return f"version {version} of {table_id}"
+
+
+def _came(a: PackageIndex, b: PackageIndex) -> Iterator[str]:
+    """Yield the relations whose plans differ, and the datasets whose rows do."""
+    for name in sorted(a.plans.keys() | b.plans.keys()):
+        x, y = a.plans.get(name), b.plans.get(name)
+        if x is None or y is None:
+            yield f"plan of {name}: {'new' if x is None else 'gone'}"
+        elif x != y:
+            yield f"plan of {name}: {'the statement' if x.logical != y.logical else 'what the optimizer makes of it'}"
+    for name in sorted(a.results.keys() | b.results.keys()):
+        if a.results.get(name) != b.results.get(name):
+            sides = (
+                "none" if (it := side.results.get(name)) is None else f"{it.count:,} {it.digest[:19]}"
+                for side in (a, b)
+            )
+            yield f"rows of {name}: {' → '.join(sides)}"
 
 
 def _said(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[str]:

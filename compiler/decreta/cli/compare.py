@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from decreta.project import find_project
 from decreta_runtime.contract.errors import EXIT_DONE, EXIT_FINDINGS, InputInvalid
 
 if TYPE_CHECKING:
@@ -22,22 +20,24 @@ if TYPE_CHECKING:
     from decreta.blame.mixes import Mixer
     from decreta.blame.parts import Part
     from decreta.blame.search import Finding
+    from decreta.blame.sides import Side, Sides
 
 HELP = "say what two sides differ in, which change explains a difference in cost, and whether decisions pay"
 _SHOWN = 6
 """Symptoms that are told of each cause; JSON has all."""
 _WIDTH = 160
 """Characters of a change in a line of text."""
-_RUN = re.compile(r"(?P<lake>.+):(?P<pack>[a-z][a-z0-9_]*)@(?P<run>\d+|last)")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    words = "a git revision, a folder with specs, a compiled pack's folder, or a run: LAKE:PACK@RUN (or @last)"
+    words = (
+        "a git revision, a folder with specs, a compiled pack's folder, a package, or a run: LAKE:PACK@RUN (or @last)"
+    )
     parser.add_argument("a", metavar="A", help=words)
     parser.add_argument("b", metavar="B", help="the same")
     parser.add_argument("--pack", help="the pack (default: the only one)")
-    parser.add_argument("--env", default="local", help="the environment (default: local)")
+    parser.add_argument("--env", help="the environment (default: that of packages, else local)")
     asked = parser.add_mutually_exclusive_group()
     asked.add_argument(
         "--find-cause", choices=("latency", "bytes", "rows", "digest"), help="search for the smallest change behind it"
@@ -48,6 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", action="append", default=[], metavar=place, help="where a source is, for both")
     parser.add_argument("--source-b", action="append", default=[], metavar=place, help="where it is for B alone")
     parser.add_argument("--lake", metavar="DIR", help="the lake that relative places of bound tables start at")
+    help = "refuse a package that has none of these fingerprints"
+    parser.add_argument("--expect", action="append", default=[], metavar="DIGEST", help=help)
     parser.add_argument("--rounds", type=int, help="repetitions by the clock (default: 15, of --each 7)")
     parser.add_argument("--format", choices=("text", "json"), default="text")
 
@@ -56,13 +58,14 @@ def main(args: argparse.Namespace) -> int:
     """Compare the sides; exit 1 if they differ, a cause was found, or a gate is not passed."""
     if args.rounds is not None and args.rounds < 1:
         raise InputInvalid(f"{args.rounds} rounds measure nothing", help="give --rounds of 1 or more")
+    from decreta.blame.sides import Asked, both, read_side
+
+    a, b = (read_side(name, asked, args.expect) for name, asked in (("A", args.a), ("B", args.b)))
+    if a.run is not None or b.run is not None:
+        return _compare_runs(args, a, b)
+    asked = Asked(args.pack, args.env, _given(args), args.lake)
     with tempfile.TemporaryDirectory(prefix="decreta-compare-") as folder:
-        runs = [_RUN.fullmatch(asked) for asked in (args.a, args.b)]
-        if all(runs):
-            return _compare_runs(args, [match for match in runs if match is not None])
-        if any(runs):
-            raise InputInvalid("a run is compared with a run", help="write both as LAKE:PACK@RUN")
-        sides = _Sides.read(args, Path(folder))
+        sides = both(a, b, asked, Path(folder), _progress)
         if args.find_cause == "latency":
             return _find_latency(args, sides.mixer())
         if args.find_cause:
@@ -70,72 +73,6 @@ def main(args: argparse.Namespace) -> int:
         if args.each:
             return _each(args, sides)
         return _gate(args, sides) if args.gate else _compare(args, sides)
-
-
-class _Sides(NamedTuple):
-    """Both sides: specs, or packs that are compiled already."""
-
-    files: tuple[Mapping[str, bytes], Mapping[str, bytes]]
-    compiled: bool
-    pack: str
-    environment: str
-    sources: tuple[dict[str, list[str]], dict[str, list[str]]]
-    folder: Path
-    lake: str | None
-
-    @staticmethod
-    def read(args: argparse.Namespace, folder: Path) -> _Sides:
-        folders = [Path(asked) for asked in (args.a, args.b)]
-        if all((found / "manifest.json").is_file() for found in folders):
-            from decreta.output import existing
-
-            files = (existing(folders[0]), existing(folders[1]))
-            pack = str(json.loads(files[1]["manifest.json"])["pack"])
-            return _Sides(files, True, pack, args.env, _given(args), folder, args.lake)
-        from decreta.blame.sides import of_pack, packs_of, spec_files
-
-        project = find_project(Path.cwd())
-        a, b = (spec_files(asked, project) for asked in (args.a, args.b))
-        known = [pack for pack in packs_of(a) if pack in packs_of(b)]
-        chosen = [args.pack] if args.pack in known else known if args.pack is None else []
-        if len(chosen) != 1:
-            words = f"there are {len(chosen)} packs to compare"
-            raise InputInvalid(words, help=f"name one by --pack: {', '.join(known) or 'the sides share none'}")
-        (pack,) = chosen
-        return _Sides((of_pack(a, pack), of_pack(b, pack)), False, pack, args.env, _given(args), folder, args.lake)
-
-    def mixer(self) -> Mixer:
-        """Return what mixes the sides, each as it was given."""
-        from decreta.blame.decisions import packs_between
-        from decreta.blame.mixes import between
-
-        if self.compiled:
-            self.require_environment(*self.files)
-            found: Mixer = packs_between(*self.files, self.sources, self.environment, self.folder)
-        else:
-            found = between((self.files[0], self.files[1]), self.sources, self.pack, self.environment, self.folder)
-        found.progress, found.lake = _progress, self.lake
-        return found
-
-    def packs(self) -> tuple[Mapping[str, bytes], Mapping[str, bytes]]:
-        """Return both sides compiled. Raises InputInvalid if one has mistakes."""
-        if self.compiled:
-            self.require_environment(*self.files)
-            return self.files
-        mixer = self.mixer()
-        found = [mixer.generated(mix) for mix in (frozenset[int](), frozenset(range(mixer.count)))]
-        for name, files in zip("AB", found, strict=True):
-            if files is None:
-                raise InputInvalid(f"{name} does not compile", help="see what was said above, and mend it")
-        a, b = (files or {} for files in found)
-        self.require_environment(a, b)
-        return a, b
-
-    def require_environment(self, *sides: Mapping[str, bytes]) -> None:
-        """Raise InputInvalid unless both sides have a policy for the environment."""
-        for name, files in zip("AB", sides, strict=True):
-            if f"policy/{self.environment}.json" not in files:
-                raise InputInvalid(f"{name} has no environment `{self.environment}`", help="name another by --env")
 
 
 def _given(args: argparse.Namespace) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
@@ -152,29 +89,36 @@ def _progress(words: str) -> None:
 # -- plain
 
 
-def _compare(args: argparse.Namespace, sides: _Sides) -> int:
+def _compare(args: argparse.Namespace, sides: Sides) -> int:
     from decreta.blame.edits import edits
-    from decreta.blame.parts import of_packs
+    from decreta.blame.parts import of_packages, of_packs
 
-    a, b = sides.packs()
-    parts = of_packs(a, b, sides.sources, sides.environment)
-    changed = [] if sides.compiled else edits(*sides.files)
+    a, b = sides.a.package, sides.b.package
+    if a is not None and b is not None:
+        parts = of_packages(a, b, sides.packs, sides.environment)
+    else:  # where one side is a package, the other has read nothing yet
+        parts = of_packs(*sides.packs, None if a or b else sides.sources, sides.environment)
+    changed = [] if sides.compiled else edits(*sides.specs())
     return _print_parts(args, parts, changed, {"pack": sides.pack, "environment": sides.environment})
 
 
-def _compare_runs(args: argparse.Namespace, runs: Sequence[re.Match[str]]) -> int:
-    from decreta.blame.parts import of_runs
+def _compare_runs(args: argparse.Namespace, a: Side, b: Side) -> int:
+    from decreta.blame.parts import of_run_and_package, of_runs
     from decreta.compare import moved
-    from decreta_runtime.measure import recorded
 
     if args.find_cause or args.each or args.gate:
         words = "a ledger keeps what a run did, not the specs that it was compiled from"
-        raise InputInvalid(words, help="name the revisions of the specs: `decreta compare REV1 REV2`")
-    found = [recorded(r["lake"], r["pack"], None if r["run"] == "last" else int(r["run"])) for r in runs]
-    figures = moved(*({**r.measured.counters} for r in found))
-    seconds = [sum(r.measured.seconds.values()) for r in found]
+        raise InputInvalid(words, help="name the revisions of the specs, or package the runs: `decreta package`")
+    if a.run is None or b.run is None:
+        run, package = a.run or b.run, a.package or b.package
+        if run is None or package is None:
+            words = "a run of a ledger is compared with a run or a package"
+            raise InputInvalid(words, help="write both as LAKE:PACK@RUN, or make packages: `decreta package`")
+        return _print_parts(args, of_run_and_package(run, package, swapped=a.run is None), [], {})
+    figures = moved(dict(a.run.measured.counters), dict(b.run.measured.counters))
+    seconds = [sum(side.measured.seconds.values()) for side in (a.run, b.run)]
     more = {"counters": {name: list(pair) for name, pair in figures.items()}, "seconds": seconds}
-    status = _print_parts(args, of_runs(*found), [], more)
+    status = _print_parts(args, of_runs(a.run, b.run), [], more)
     if args.format == "text":
         for name, (x, y) in figures.items():
             print(f"  {name}  {_short(x)} → {_short(y)}")
@@ -351,12 +295,10 @@ def _timed_lines(args: argparse.Namespace, mixer: Mixer, timed: Timed) -> Iterat
 # -- each
 
 
-def _each(args: argparse.Namespace, sides: _Sides) -> int:
-    from decreta.blame.decisions import packs_between
+def _each(args: argparse.Namespace, sides: Sides) -> int:
     from decreta.blame.each import ROUNDS, effects
 
-    mixer = packs_between(*sides.packs(), sides.sources, sides.environment, sides.folder)
-    mixer.progress, mixer.lake = _progress, sides.lake
+    mixer = sides.pack_mixer()
     if not mixer.count:
         print("no decision differs" if args.format == "text" else json.dumps({"each": []}))
         return EXIT_DONE
@@ -368,7 +310,7 @@ def _each(args: argparse.Namespace, sides: _Sides) -> int:
     return EXIT_FINDINGS
 
 
-def _effects_json(args: argparse.Namespace, sides: _Sides, found: Effects) -> dict[str, Any]:
+def _effects_json(args: argparse.Namespace, sides: Sides, found: Effects) -> dict[str, Any]:
     def told(figures: Mapping[str, Any] | None) -> Any:
         return None if figures is None else {name: interval._asdict() for name, interval in figures.items()}
 
@@ -404,16 +346,16 @@ def _effect_lines(args: argparse.Namespace, found: Effects) -> Iterator[str]:
 # -- the gate
 
 
-def _gate(args: argparse.Namespace, sides: _Sides) -> int:
+def _gate(args: argparse.Namespace, sides: Sides) -> int:
     import msgspec
 
     from decreta.blame.clock import ROUNDS
     from decreta.blame.gate import Gate
     from decreta_runtime.contract.manifest import Manifest
 
-    a, b = sides.packs()
+    a, b = sides.packs
     manifest = msgspec.json.decode(b["manifest.json"], type=Manifest)
-    gate = Gate(a, b, manifest, sides.environment, sides.sources, sides.folder, args.rounds or ROUNDS, sides.lake)
+    gate = Gate(a, b, manifest, sides.environment, sides.sources, sides.folder, args.rounds or ROUNDS, args.lake)
     found = list(gate.verdicts())
     passed = all(verdict.answer == "pays" for verdict in found)
     if args.format == "json":
