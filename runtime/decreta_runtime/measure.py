@@ -6,6 +6,8 @@ For tools that compare policies: nothing acts by what is measured. Counters come
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -21,7 +23,7 @@ from msgspec import Struct
 from decreta_runtime.contract.errors import InputInvalid
 from decreta_runtime.contract.records import Kind, RunRecord
 from decreta_runtime.integrity import complete_runs
-from decreta_runtime.lake import Lake
+from decreta_runtime.lake import Lake, writing
 from decreta_runtime.locations import located
 from decreta_runtime.pack import Pack
 from decreta_runtime.record import noted
@@ -34,6 +36,7 @@ _STATS = ("bytes_scanned", "bytes_eligible", "index_bytes", "files_read", "row_g
 _DONE: tuple[Kind, ...] = ("index", "maintenance", "refresh", "scan", "step", "write")
 _LEDGER = f"""SELECT kind, subject, {", ".join(_FIGURES)}, detail
 FROM ledger WHERE kind IN ({", ".join(f"'{kind}'" for kind in _DONE)})"""
+_LOG = "_delta_log"
 _DIGITS = 6
 """Places of floats that count: the last ones of a sum depend on the order in which it was made."""
 
@@ -55,14 +58,19 @@ def measure(
     """Measure the pack in `folder` under its policy of `environment`. Raises DecretaError.
 
     Tables of others that `sources` does not name are where the environment says; a relative place starts at the lake
-    `tables_from`, or at the environment's own, and never at the empty one.
+    `tables_from`, or at the environment's own, and never at the empty one. None of them is touched: each stands in as
+    a clone of links, so that maintenance is measured as well, and each measurement begins with the same files.
     """
-    with tempfile.TemporaryDirectory(prefix="decreta-measure-") as lake, Pack(folder, lake=lake, env=environment) as it:
-        sources = {**_bound(it, tables_from), **sources}
+    with (
+        tempfile.TemporaryDirectory(prefix="decreta-measure-") as temporary,
+        Pack(folder, lake=str(Path(temporary) / "lake"), env=environment) as it,
+    ):
+        sources = _cloned(it, {**_bound(it, tables_from), **sources}, Path(temporary) / "tables")
         start = time.perf_counter()
         it.run(sources)
-        seconds, counters, found = {"run": time.perf_counter() - start}, _counted(it), dict[str, str]()
+        seconds, found = {"run": time.perf_counter() - start}, dict[str, str]()
         it.maintain(sources)
+        counters = _counted(it)
         for name, entry in sorted(it.manifest.queries.items()):
             if entry.parameters.keys() != entry.example.keys():
                 continue
@@ -84,6 +92,24 @@ def _bound(it: Pack, tables_from: str | None) -> dict[str, list[str]]:
     start = located(tables_from or it.policy.lake().value, Path.cwd())
     tables = {name: entry.table for name, entry in it.manifest.objects.items() if entry.table is not None}
     return {name: [str(located(it.policy.table(table).value.uri, start))] for name, table in tables.items()}
+
+
+def _cloned(it: Pack, sources: Sources, folder: Path) -> dict[str, Sequence[str]]:
+    """Return the sources with a clone of each table of others on this machine: its log, and links to its files.
+
+    In an object store nothing is maintained, and a table is read where it is. Raises LakeUnusable.
+    """
+    found = dict(sources)
+    for name, entry in it.manifest.objects.items():
+        table = None if entry.table is None else located(sources[name][-1], Path.cwd())
+        if isinstance(table, Path) and (table / _LOG).is_dir():
+            with writing(f"a clone of `{name}` in the system's temporary folder"):
+                shutil.copytree(
+                    table, folder / name, ignore=shutil.ignore_patterns(_LOG, "_decreta"), copy_function=os.symlink
+                )
+                shutil.copytree(table / _LOG, folder / name / _LOG)
+            found[name] = [str(folder / name)]
+    return found
 
 
 def _counted(it: Pack) -> dict[str, int]:

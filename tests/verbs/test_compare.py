@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from deltalake import write_deltalake
+from deltalake import DeltaTable, write_deltalake
 
 import decreta_runtime
 from decreta_runtime.package import make_package, read_package
@@ -31,6 +31,8 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for query in (b / "specs/shop/queries").glob("*.yaml"):
         query.write_text(query.read_text().replace("summary: ", "summary: Now "))
     shop_tables(folder / "tables")
+    for i in range(8):  # as many small files as make a compaction due
+        write_deltalake(str(folder / "tables/sale"), sales([(1_000 + i, 1, 1, 1)]), mode="append")
     return folder
 
 
@@ -96,10 +98,17 @@ def test_statements_are_compared_as_trees(sides: Path, tmp_path: Path) -> None:
 
 
 def test_the_cause_is_named_with_its_place(sides: Path) -> None:
+    before = files_in(sides / "tables")
     done = compare(sides, ".", "../b", "--find-cause", "bytes", *tables(sides))
     assert done.returncode == 1, done.stderr
     assert "specs/std/rules/scan.toml:" in done.stdout and "threshold.scan.min_readers.value: 1 → 4" in done.stdout
     assert "B without it is as A" in done.stdout
+    assert len(DeltaTable(str(sides / "tables/sale")).file_uris()) >= 8
+    assert files_in(sides / "tables") == before, "what is due was done to a clone"
+
+
+def files_in(folder: Path) -> set[tuple[Path, int]]:
+    return {(path, path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.long
