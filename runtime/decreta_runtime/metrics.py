@@ -200,6 +200,8 @@ def _perfect(scanned: Scanned, leaves: list[_Leaf], narrowed: Narrowed | None) -
     outside of it: then they left no counter by file.
     """
     pinned, sample = scanned.pinned, scanned.pinned.sample
+    if not pinned.files:
+        return dict.fromkeys(("bytes_columns", "bytes_perfect", "bytes_clustered"), 0)
     if narrowed is None or sample is None or not pinned.rows or not sample.rows:
         return {}
     size, rows = pinned.entries[sample.file][0], pinned.rows

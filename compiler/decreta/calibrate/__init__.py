@@ -44,6 +44,8 @@ class Knob(NamedTuple):
     """Epochs that an override lives, unless it is verified."""
     features: frozenset[str] = frozenset()
     """What decisions that read it rely on of the engine."""
+    obeyed: Mapping[Rung, str] | None = None
+    """Rung -> a digest of what is decided there, all other thresholds as they are; None if each is another."""
 
     @property
     def metrics(self) -> frozenset[str]:
@@ -54,6 +56,14 @@ class Knob(NamedTuple):
         """Return the rung one further, None at the end of the ladder."""
         at = self.ladder.index(rung) + step
         return self.ladder[at] if 0 <= at < len(self.ladder) else None
+
+    def matters(self, rung: Rung, direction: int | None = None) -> bool:
+        """Whether another rung, or one that way, decides anything otherwise."""
+        if self.obeyed is None:
+            return True
+        at = self.ladder.index(rung)
+        ways = {None: self.ladder, 1: self.ladder[at:], -1: self.ladder[: at + 1]}
+        return len({self.obeyed[other] for other in ways[direction]}) > 1
 
 
 def encoded(lock: CalibrationLock) -> bytes:
@@ -228,6 +238,9 @@ def _start_trials(turn: _Epoch, knobs: Mapping[str, Knob], states: dict[str, Kno
             continue
         if turn.sample.values.get(name) != state.value or not _measured(knob, turn.sample):
             continue
+        if not knob.matters(state.value):
+            states[name] = replace(state, why="no other rung would decide anything otherwise")
+            continue
         if (found := _next(knob, state, turn.number)) is not None:
             direction, trial = found
             anchor = turn.number if state.value == state.declared else state.anchor
@@ -252,7 +265,7 @@ def _next(knob: Knob, state: KnobState, epoch: int) -> tuple[int, Rung] | None:
     """Return the way to go and the rung there, None where both neighbours are known to bring nothing."""
     for direction in (state.direction, -state.direction):
         rung = knob.next_to(state.value, direction)
-        if rung is not None and state.tried.get(str(rung), 0) <= epoch:
+        if rung is not None and state.tried.get(str(rung), 0) <= epoch and knob.matters(state.value, direction):
             return direction, rung
     return None
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from decreta.calibrate import Knob
 from decreta.calibrate.judge import Bounds
-from decreta.model.program import Resolved, RuleBook
+from decreta.decide import at_each_rung
+from decreta.model.program import Checked, RuleBook
 from decreta_runtime.contract.policy import DOMAINS, PolicyFile
 
 
@@ -13,8 +14,9 @@ def bounds_of(book: RuleBook) -> Bounds:
     return Bounds(*(book.number(f"calibration.{name}") for name in Bounds._fields))
 
 
-def knobs_of(resolved: Resolved, environment: str, policy: PolicyFile) -> dict[str, Knob]:
-    """Return the knobs that decisions of a policy read."""
+def knobs_of(checked: Checked, environment: str, policy: PolicyFile) -> dict[str, Knob]:
+    """Return the knobs that decisions of a policy read, each with what its rungs would come to."""
+    resolved = checked.resolved
     pinned = resolved.environments[environment].spec.thresholds
     found = {}
     for name, how in resolved.rules.knobs.items():
@@ -33,7 +35,8 @@ def knobs_of(resolved: Resolved, environment: str, policy: PolicyFile) -> dict[s
                 how.lasts,
                 _features(policy, name),
             )
-    return found
+    obeyed = at_each_rung(checked, environment, {name: knob.ladder for name, knob in found.items()})
+    return {name: knob._replace(obeyed=obeyed[name]) for name, knob in found.items()}
 
 
 def _features(policy: PolicyFile, knob: str) -> frozenset[str]:

@@ -35,8 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Advance the lock by one epoch if the ledger has something new; exit 1 if the specs have mistakes."""
-    from decreta.read import read_pack
-    from decreta.resolve import resolve
+    from decreta.pipeline import check_pack
 
     project = find_project(Path.cwd())
     (pack,) = project.chosen([args.pack])
@@ -44,12 +43,11 @@ def main(args: argparse.Namespace) -> int:
     if args.env not in known:
         raise InputInvalid(f"`{pack}` has no environment `{args.env}`", help=did_you_mean(args.env, known))
     report = Report()
-    library = read_pack(project.library(), "specs/std", report)
-    files = read_pack(project.specs / pack, f"specs/{pack}", report)
-    resolved = None if report.failed else resolve(files, library, report)
-    print_diagnostics(report.diagnostics(), project, "text")
-    if resolved is None or report.failed:
+    checked = check_pack(project, pack, report)
+    if checked is None:
+        print_diagnostics(report.diagnostics(), project, "text")
         return EXIT_FINDINGS
+    resolved = checked.resolved
     mode, version = resolved.environments[args.env].spec.rollout.calibration, resolved.header.spec.version
     if mode == "off":
         help = f'set [rollout] calibration = "warn" in specs/{pack}/env/{args.env}.toml'
@@ -63,7 +61,7 @@ def main(args: argparse.Namespace) -> int:
     policy = msgspec.json.decode(
         (project.generated / pack / "policy" / f"{args.env}.json").read_bytes(), type=PolicyFile
     )
-    knobs = knobs_of(resolved, args.env, policy)
+    knobs = knobs_of(checked, args.env, policy)
     new = advance(old, seen, knobs, bounds_of(resolved.rules), version)
     path = project.specs / pack / "locks" / f"{args.env}.calibration.json"
     name, changed = path.relative_to(project.root).as_posix(), new is not None and new != old

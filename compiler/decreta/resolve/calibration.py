@@ -8,7 +8,7 @@ import msgspec
 
 from decreta.diagnostics import Report, did_you_mean
 from decreta.model.files import PackFiles
-from decreta_runtime.contract.calibration import CALIBRATION_FORMAT, CalibrationLock
+from decreta_runtime.contract.calibration import CALIBRATION_FORMAT, CalibrationLock, inconsistent
 
 _FOLDER, _ENDING = "locks/", "calibration.json"
 _ANEW = "delete it: `decreta calibrate` begins anew"
@@ -33,5 +33,7 @@ def calibration_locks(files: PackFiles, environments: Collection[str], report: R
         if lock.format != CALIBRATION_FORMAT:
             words = f"the lock has format {lock.format}, this decreta reads {CALIBRATION_FORMAT}"
             report.error("D203", words, nowhere, help=_ANEW)
+        elif (wrong := inconsistent(lock)) is not None:
+            report.error("D203", f"no calibration lock: {wrong}", nowhere, help=_ANEW)
         found[name] = lock
     return found

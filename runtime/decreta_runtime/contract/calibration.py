@@ -176,6 +176,19 @@ class Overrides(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     frozen: tuple[str, ...]
 
 
+def inconsistent(lock: CalibrationLock) -> str | None:
+    """Say what in a lock speaks of something that it does not hold; None if nothing does."""
+    for name, state in sorted(lock.knobs.items()):
+        named = (state.kept, state.anchor, None if state.trial is None else state.before)
+        if any(epoch is not None and str(epoch) not in lock.samples for epoch in named):
+            return f"`{name}` is held against an epoch whose sample is not there"
+        if state.trial is not None and state.before is None and not state.back:
+            return f"the trial of `{name}` is held against nothing"
+        if state.proof is not None and not state.proof.votes:
+            return f"the proof of `{name}` has no votes"
+    return None
+
+
 def in_force(lock: CalibrationLock, name: str, pack_version: str, features: dict[str, bool]) -> Rung | None:
     """Return the override of a knob that a compiler obeys; None where the declared value stands.
 
