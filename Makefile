@@ -12,7 +12,7 @@ help:
 	@echo "make run       read the interpreter's standard library into $(LAKE) and show what it found"
 	@echo "make test      everything CI runs but the checks: own tests and generated ones"
 	@echo "make test-long  tests that take minutes: many replays, seeded causes, simulated epochs"
-	@echo "make faults    every fault of tests/faults, as often as it can strike; takes most of an hour"
+	@echo "make faults    every fault of tests/faults, as often as it can strike; takes an hour or two"
 	@echo "make check     ruff, mypy, import rules, dependencies, specs, generated files"
 	@echo "make generate  compile specs into generated/"
 	@echo "make probe     see what the installed engines do; rewrites specs/std/capabilities"

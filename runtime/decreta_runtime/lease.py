@@ -36,23 +36,24 @@ class Lease:
 
 
 @contextlib.contextmanager
-def leased(table: Path, seconds: int) -> Iterator[Lease]:
+def leased(table: Path, seconds: int, after: int = 0) -> Iterator[Lease]:
     """Hold the lease of the table in a folder, for `seconds` unless it is given back before.
 
-    One whose holder has died is free at once: the system gives up its lock. Raises WriteConflict if another holds it,
-    LakeUnusable if the folder cannot be written.
+    Its token is greater than `after`, the one that the table's log has seen: a table that was put back from a copy may
+    have come without its lease. One whose holder has died is free at once: the system gives up its lock. Raises
+    WriteConflict if another holds it, LakeUnusable if the folder cannot be written.
     """
     place = table / OWN / "lease.json"
     with writing(f"the lease {place}"):
         place.parent.mkdir(exist_ok=True)
-        lease, alive = _take(place, seconds)
+        lease, alive = _take(place, seconds, after)
     try:
         yield lease
     finally:
         alive.release()
 
 
-def _take(place: Path, seconds: int) -> tuple[Lease, FileLock]:
+def _take(place: Path, seconds: int, after: int) -> tuple[Lease, FileLock]:
     # The first lock is held while the lease is taken, the second, of the token alone, for as long as it is held.
     with FileLock(place.with_suffix(".lock")):
         token, until = _state(place)
@@ -65,7 +66,7 @@ def _take(place: Path, seconds: int) -> tuple[Lease, FileLock]:
             if now < until:
                 words = f"another maintainer holds the lease {place} (token {token})"
                 raise WriteConflict(words, help="wait for it to end, then maintain again") from None
-        taken = Lease(place, token + 1)
+        taken = Lease(place, max(token, after) + 1)
         mine = _alive(place, taken.token)
         mine.acquire(timeout=0)
         fresh = place.with_suffix(".new")

@@ -40,7 +40,7 @@ from decreta_runtime.parts import parts_of, together
 from decreta_runtime.pick import Picked, budget_left, pick
 from decreta_runtime.pins import pinned_versions
 from decreta_runtime.record import Ledger
-from decreta_runtime.rewrite import Rewrite, Rewritten, rewrite, tidy
+from decreta_runtime.rewrite import TOKEN, Rewrite, Rewritten, rewrite, tidy
 from decreta_runtime.scan import Pinned
 from decreta_runtime.shadow import note_maintenance
 from decreta_runtime.triggers import meet
@@ -151,7 +151,8 @@ class Maintainer:
         if not isinstance(folder, Path):
             words = f"`{pinned.name}` lies in an object store, where tables are not maintained"
             raise PreconditionFailed(words, help="let whoever owns the table maintain it")
-        with leased(folder, due.value.lease_seconds) as lease:
+        seen: int | None = pinned.table.transaction_version(TOKEN)
+        with leased(folder, due.value.lease_seconds, seen or 0) as lease:
             tidy(folder)
             if due.actions & _REWRITES:
                 self._rewrite(due, done, folder, lease)

@@ -17,7 +17,9 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
+from decreta_runtime.access import said_by
 from decreta_runtime.contract.errors import LakeUnusable
 from decreta_runtime.contract.policy import MaintenanceValue
 from decreta_runtime.contract.records import TableOutcomes
@@ -47,6 +49,14 @@ class Written(NamedTuple):
 
 def measure(pinned: Pinned, value: MaintenanceValue) -> TableOutcomes:
     """Return what the table is like. Raises LakeUnusable if its log cannot be read."""
+    try:
+        return _measured(pinned, value)
+    except (OSError, DeltaError) as error:  # the engine reads more of the log whenever it is asked something
+        words = f"the table `{pinned.name}` at {pinned.path} cannot be read: {said_by(error)}"
+        raise LakeUnusable(words, help="check its place and its permissions; then run again") from None
+
+
+def _measured(pinned: Pinned, value: MaintenanceValue) -> TableOutcomes:
     sizes = pinned.actions["size_bytes"].to_pylist()
     small = sum(size < value.small_file_bytes for size in sizes)
     last = actions_of(pinned.path, pinned.version)

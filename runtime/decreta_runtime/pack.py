@@ -252,7 +252,8 @@ class Pack:
         given = {name: places[-1] for name, places in self.places(sources or {}).items()}
         told = progress or (lambda _stage, _words: None)
         try:
-            return maintain_tables(self._pack, self.policy, self.lake, given, self._tally.anew(), told, plan=plan)
+            with self.lake.failures():
+                return maintain_tables(self._pack, self.policy, self.lake, given, self._tally.anew(), told, plan=plan)
         finally:
             self._forget()
 
@@ -373,7 +374,7 @@ class Pack:
             raise InputInvalid(f"there is no dataset `{dataset}`", help=_nearest(dataset, {*self.manifest.datasets()}))
         verify(self._pack, self.policy)
         self.lake.check_readable()
-        with self.lake.locked(self.manifest.pack):
+        with self.lake.failures(), self.lake.locked(self.manifest.pack):
             tally, ledger = self._tally.anew(), Ledger(self.manifest.pack, self.policy.digest)
             binding = bind_run(self.manifest, self.lake, last_run(self.lake, self.manifest.pack), tally)
             profile = choose(self.policy.session(RUN_WORKLOAD), RUN_WORKLOAD, None, self.policy, ledger)

@@ -84,7 +84,7 @@ def test_of_two_that_have_looked_at_a_table_one_acts(
 ) -> None:
     if not lease:
         tokens = itertools.count(1)
-        monkeypatch.setattr(maintain, "leased", lambda table, seconds: nullcontext(_Held(table, next(tokens))))
+        monkeypatch.setattr(maintain, "leased", lambda table, seconds, after: nullcontext(_Held(table, next(tokens))))
         monkeypatch.setattr(maintain, "tidy", lambda table: None)
     for k in range(ROUNDS):
         bench = Bench(tmp_path / str(k), triggers=COMPACT)

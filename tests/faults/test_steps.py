@@ -19,6 +19,7 @@ import pytest
 import decreta_runtime
 from tests.conftest import ROOT, edit_policy
 from tests.faults.extent import ALL
+from tests.runtime.test_maintenance import small_files
 
 SLICES = 4
 
@@ -57,9 +58,9 @@ def scene(code_graph_compiled: Path, tmp_path_factory: pytest.TempPathFactory) -
     return pack, folder
 
 
-def driven(shim: Path, pack: Path, folder: Path, points: str, extent: str) -> list[dict[str, Any]]:
+def driven(shim: Path, pack: Path, folder: Path, points: str, extent: str, verb: str = "run") -> list[dict[str, Any]]:
     env = {**os.environ, "LD_PRELOAD": str(shim), "PYTHONPATH": str(ROOT / "runtime")}
-    command = [sys.executable, str(ROOT / "tests/faults/drive.py"), str(pack), str(folder), points, extent]
+    command = [sys.executable, str(ROOT / "tests/faults/drive.py"), str(pack), str(folder), points, extent, verb]
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr[-2000:]
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -89,6 +90,36 @@ def test_a_step_of_a_first_run_fails(shim: Path, scene: tuple[Path, Path], tmp_p
     for name in ("new", "source"):
         shutil.copytree(folder / name, tmp_path / name)
     judged(driven(shim, pack, tmp_path, points, "once"))
+
+
+@pytest.fixture(scope="module")
+def fragments(code_graph_compiled: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A pack that two tables are to be maintained of, and a folder with a lake whose tables lie in many files."""
+    folder = tmp_path_factory.mktemp("fragments")
+    pack = folder / "code_graph"
+    shutil.copytree(code_graph_compiled, pack)
+    edit_policy(pack, small_files)
+    kept = json.loads((pack / "policy/local.json").read_bytes())["maintenance_policy_by_dataset"]
+
+    def leave(policy: dict[str, Any], but: tuple[str, ...]) -> None:
+        for name, decision in policy["maintenance_policy_by_dataset"].items():
+            decision["value"]["triggers"] = kept[name]["value"]["triggers"] if name in but else {}
+
+    edit_policy(pack, lambda policy: leave(policy, ()))
+    (folder / "source").mkdir()
+    (folder / "source/a.py").write_text("import os\n\ndef f(x):\n    return g(x)\n\ndef g(x):\n    return f(x)\n")
+    with decreta_runtime.open(str(pack), lake=str(folder / "before")) as opened:
+        opened.run({"python": str(folder / "source")})
+    edit_policy(pack, lambda policy: leave(policy, ("definition", "scope")))
+    return pack, folder
+
+
+@pytest.mark.parametrize(
+    ("points", "extent"), [*((points, "once") for points in SETS), ("3:11" if ALL else "60:160", "after")]
+)
+def test_a_step_of_maintenance_fails(shim: Path, fragments: tuple[Path, Path], points: str, extent: str) -> None:
+    """Readers see the same rows whatever happens, and the next maintenance leaves nothing undone."""
+    judged(driven(shim, *fragments, points or "5:60", extent, "maintain"))
 
 
 def test_the_shim_sees_both_engines(shim: Path, scene: tuple[Path, Path]) -> None:

@@ -54,15 +54,17 @@ while not os.path.exists(stop):
 """
 
 
-def start(code: str, *args: str) -> subprocess.Popen[str]:
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "runtime")}
-    return subprocess.Popen([sys.executable, "-c", code, *args], stdout=subprocess.PIPE, text=True, env=env)
+class Process:
+    """A process whose lines go to a file: into a pipe that nobody reads it would stop to write, and so to look."""
 
+    def __init__(self, place: Path, code: str, *args: str) -> None:
+        self.place, env = place, {**os.environ, "PYTHONPATH": str(ROOT / "runtime")}
+        with place.open("w") as out:
+            self.process = subprocess.Popen([sys.executable, "-c", code, *args], stdout=out, env=env)
 
-def lines(process: subprocess.Popen[str]) -> list[Any]:
-    out, _ = process.communicate(timeout=900)
-    assert process.returncode == 0
-    return [json.loads(line) for line in out.splitlines()]
+    def lines(self) -> list[Any]:
+        assert self.process.wait(900) == 0
+        return [json.loads(line) for line in self.place.read_text().splitlines()]
 
 
 def check(acknowledged: list[tuple[str, int, float]], observed: list[tuple[int, float, dict[str, int]]]) -> list[str]:
@@ -115,10 +117,13 @@ def test_writers_readers_and_compaction(tmp_path: Path, here: None) -> None:
     def maintained() -> str:
         return next(found.action for name, found in bench.keeper.records() if name == "_ledger")
 
-    readers = [start(READ, str(lake.root), str(stop)) for _ in range(READERS)]
-    writers = [start(WRITE, str(lake.root), f"w{i}", str(APPENDS), str(ROWS)) for i in range(WRITERS)]
+    readers = [Process(tmp_path / f"read {i}", READ, str(lake.root), str(stop)) for i in range(READERS)]
+    writers = [
+        Process(tmp_path / f"wrote {i}", WRITE, str(lake.root), f"w{i}", str(APPENDS), str(ROWS))
+        for i in range(WRITERS)
+    ]
     compactions, tried = 0, Counter[str]()
-    while any(writer.poll() is None for writer in writers):
+    while any(writer.process.poll() is None for writer in writers):
         if lake.ledger.exists() and (lake.ledger / "_delta_log").exists():
             if compactions % 2:
                 tried[maintained()] += 1
@@ -126,7 +131,7 @@ def test_writers_readers_and_compaction(tmp_path: Path, here: None) -> None:
                 DeltaTable(str(lake.ledger)).optimize.compact()  # always from a fresh handle
             compactions += 1
         time.sleep(0.2)
-    acknowledged = [(w, i, at) for writer in writers for w, i, at in lines(writer)]
+    acknowledged = [(w, i, at) for writer in writers for w, i, at in writer.lines()]
     for i in range(8):
         ledger = Ledger("many", "sha256:00")
         for _ in range(ROWS):
@@ -134,7 +139,7 @@ def test_writers_readers_and_compaction(tmp_path: Path, here: None) -> None:
         ledger.write(lake)
     assert maintained() == "acted", "with nobody in its way"
     stop.touch()
-    observed = [(v, begun, seen) for reader in readers for v, begun, seen in lines(reader)]
+    observed = [(v, begun, seen) for reader in readers for v, begun, seen in reader.lines()]
     assert len(acknowledged) == WRITERS * APPENDS and compactions and set(tried) <= {"acted", "failed", "none"}
     assert check(acknowledged, observed) == []
     for version, _, seen in observed[:: max(1, len(observed) // 20)]:

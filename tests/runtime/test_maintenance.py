@@ -333,6 +333,17 @@ def test_a_lease_is_of_one_holder_and_ends_with_it(tmp_path: Path) -> None:
         pass
 
 
+def test_a_table_that_was_put_back_without_its_lease_is_maintained(tmp_path: Path, here: None) -> None:
+    bench = Bench(tmp_path, triggers=COMPACT)
+    for k in range(3):
+        for i in range(4):
+            bench.append([10 * k + i])
+        if k == 2:  # as from a copy of data and log alone
+            shutil.rmtree(bench.path / "_decreta")
+        assert bench.keep().action == "acted"
+    assert bench.pinned().table.transaction_version(rewrite.TOKEN) == 3 and len(bench.ids()) == 12
+
+
 def test_a_maintainer_whose_lease_was_taken_over_commits_nothing(
     tmp_path: Path, here: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
