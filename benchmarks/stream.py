@@ -293,7 +293,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=FILES, help="of the standard library")
     parser.add_argument("--pack", choices=sorted(STREAMS), help="one of the packs alone")
     parser.add_argument("--quick", action="store_true", help="a dozen rounds over little: a minute's worth")
-    parser.add_argument("--write", action="store_true", help="write benchmarks/results/stream.md")
+    parser.add_argument("--write", action="store_true", help="write benchmarks/results/stream.md, of one pack its own")
     args = parser.parse_args()
     if args.quick:
         args.rounds, args.asks, args.scale, args.files = 12, 1, SCALE, 40
@@ -305,14 +305,16 @@ def main() -> None:
         more, text = report(name, found)
         aims += more
         texts.append(text)
-    command = f"python benchmarks/stream.py --rounds {args.rounds} --asks {args.asks} --scale {args.scale} --files {args.files}"
+    of = f" --pack {args.pack}" if args.pack else ""
+    command = f"python benchmarks/stream.py{of} --rounds {args.rounds} --asks {args.asks} --scale {args.scale} --files {args.files}"
     whole = (
         f"# A stream of writes and queries\n\nMade by `{command}` on {machine()}.\n\n"
         f"{(__doc__ or '').partition(chr(10) * 2)[2].strip()}\n\n{goals(aims)}\n\n" + "\n\n".join(texts)
     )
     print(whole)
     if args.write:
-        (ROOT / "benchmarks/results/stream.md").write_text(whole + "\n")
+        name = f"stream_{args.pack}.md" if args.pack else "stream.md"
+        (ROOT / "benchmarks/results" / name).write_text(whole + "\n")
 
 
 if __name__ == "__main__":
