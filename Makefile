@@ -6,7 +6,7 @@ PACKS := code_graph retail
 LAKE ?= .decreta/lake
 SOURCE ?= python=stdlib:$(shell $(PYTHON) -c "import sysconfig; print(sysconfig.get_path('stdlib'))")
 
-.PHONY: help install install-run run generate test test-long faults check probe bless docs bench bench-scans bench-regret gate clean
+.PHONY: help install install-run run generate test test-long faults check probe bless docs bench bench-scans bench-regret bench-writes gate clean
 
 help:
 	@echo "make run       read the interpreter's standard library into $(LAKE) and show what it found"
@@ -22,6 +22,7 @@ help:
 	@echo "make bench     measure beside hand-written code and peers (PEERS=their bin folder); writes benchmarks/results"
 	@echo "make bench-scans   what selective queries read and take, beside peers; QUICK=--quick for a minute's worth"
 	@echo "make bench-regret  how far each query shape is from the best settings that a sweep finds; QUICK=--quick as well"
+	@echo "make bench-writes  writes beside write_deltalake, tables over their lives, streams of writes and queries; QUICK=--quick prints little of it"
 
 # A stamp a set of extras: what is installed already is not asked for again.
 $(VENV)/.run: pyproject.toml constraints.txt
@@ -85,6 +86,12 @@ bench-scans: $(VENV)/.test
 
 bench-regret: $(VENV)/.test
 	$(BIN)/python benchmarks/regret.py $(QUICK)
+
+bench-writes: $(VENV)/.test
+	$(BIN)/python benchmarks/writes.py $(or $(QUICK),--write)
+	$(BIN)/python benchmarks/lives.py --write
+	$(BIN)/python benchmarks/stream.py $(or $(QUICK),--write)
+	if [ -z "$(QUICK)" ]; then $(BIN)/python benchmarks/maintenance.py --write && $(BIN)/python benchmarks/incremental.py; fi
 
 # BASE and SOURCES (`--source NAME=PATH …`) say what is compared: `make gate PACK=retail SOURCES="--source tpch=load"`.
 BASE ?= main

@@ -19,6 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 from deltalake import DeltaTable
+from report import machine
 
 import decreta_runtime
 
@@ -77,7 +78,8 @@ def write_table(found: dict[str, dict[str, Any]], source: Path) -> None:
     lines = [
         "# One edited file",
         "",
-        __doc__ or "",
+        f"{(__doc__ or '').strip()} Made on {machine()}.",
+        "",
         "| run | seconds | rows computed | of a first run | tables written | files rewritten in one table, at most |",
     ]
     lines += ["|---|---|---|---|---|---|"]

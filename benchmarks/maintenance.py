@@ -1,7 +1,7 @@
 """`python benchmarks/maintenance.py [--appends N] [--write]`: a table of many small appends, maintained and not.
 
-The same appends four times: left alone, maintained by the shipped rules, compacted after every write, and compacted
-once at the end ("fresh"). Three shapes look up: by a number that grows (the log's statistics leave one file), by a
+The same appends five times: left alone, maintained by the shipped rules, by these but taking small files whatever their
+sizes ("of any size"), compacted after every write, and compacted once at the end ("fresh"). Three shapes look up: by a number that grows (the log's statistics leave one file), by a
 scattered key that an external index knows, and by a scattered key that nothing knows, so that every file is opened: the
 worst case for many files. Counters are exact; times are medians of interleaved look-ups.
 """
@@ -11,11 +11,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import random
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +21,8 @@ from typing import Any
 
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
+from report import machine
+from tables import decreta
 
 import decreta_runtime
 from decreta_runtime import maintain
@@ -65,7 +64,7 @@ event = { table = "event" }
 [[decision]]
 domain = "index"
 subject = "event.by_customer"
-then = { build = true, shapes = ["events_of"] }
+then = { build = true, shapes = ["events_of"], memory_bytes = "$index.memory_bytes", row_group_rows = "$index.row_group_rows", compression = "zstd" }
 because = "It is what is measured."
 """
 OBJECT = """\
@@ -103,9 +102,7 @@ def project(folder: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     (folder / "decreta.toml").touch()
-    source = os.pathsep.join(str(ROOT / part) for part in ("compiler", "runtime"))
-    env = {**os.environ, "PYTHONPATH": source}
-    subprocess.run([sys.executable, "-m", "decreta", "generate"], cwd=folder, env=env, check=True, capture_output=True)
+    decreta("generate", cwd=folder)
     return folder / "generated/stream"
 
 
@@ -147,6 +144,10 @@ def keeper(pack: Path, lake: Path, change: Callable[[dict[str, Any]], None] | No
 def after_every_write(value: dict[str, Any]) -> None:
     trigger = {"action": "compact", "metric": "files", "comparison": "at_least", "threshold": 2, "unknown": "pass"}
     value |= {"triggers": {"always": trigger}, "amplification": "1000000"}
+
+
+def of_any_size(value: dict[str, Any]) -> None:
+    value["at_most_times"] = "1000000"
 
 
 def stream(table: Path, count: int, maintainer: Maintainer | None) -> dict[str, Any]:
@@ -224,10 +225,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         pack = project(folder / "project")
-        tables = {name: folder / name for name in ("left alone", "maintained", "after every write", "fresh")}
+        tables = {
+            name: folder / name for name in ("left alone", "maintained", "of any size", "after every write", "fresh")
+        }
         lives = {"left alone": stream(tables["left alone"], args.appends, None)}
         lives["maintained"] = stream(tables["maintained"], args.appends, keeper(pack, folder / "l1", None))
         with in_process():
+            lives["of any size"] = stream(tables["of any size"], args.appends, keeper(pack, folder / "l4", of_any_size))
             every = keeper(pack, folder / "l2", after_every_write)
             lives["after every write"] = stream(tables["after every write"], args.appends, every)
             lives["fresh"] = stream(tables["fresh"], args.appends, None)
@@ -245,7 +249,7 @@ def main() -> None:
 def report(appends: int, lives: dict[str, dict[str, Any]], found: dict[tuple[str, str], dict[str, float]]) -> str:
     lines = [
         "# Maintenance by outcome\n",
-        f"By `python benchmarks/maintenance.py --appends {appends}`, {os.cpu_count()} cores: {appends} appends of {ROWS} rows,"
+        f"By `python benchmarks/maintenance.py --appends {appends}` on {machine()}: {appends} appends of {ROWS} rows,"
         f" then {LOOK_UPS} look-ups of each shape in turns. *fresh* was compacted once, at the end.\n",
         "| | files | bytes rewritten ÷ written | writes acted on |",
         "|---|---|---|---|",

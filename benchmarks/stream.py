@@ -21,6 +21,7 @@ import math
 import random
 import shutil
 import statistics
+import sys
 import sysconfig
 import tempfile
 import time
@@ -195,8 +196,9 @@ def _mean(times: dict[str, float]) -> float:
     return math.exp(statistics.fmean(math.log(ms) for ms in times.values()))
 
 
-def measure(name: str, folder: Path, rounds: int, asks: int, scale: float, files: int) -> Found:
-    """Let the stream pass by all sides."""
+def measure(name: str, folder: Path, rounds: int, asks: int, scale: float, files: int, minutes: float) -> Found:
+    """Let the stream pass by all sides, or as much of it as there is time for."""
+    until = time.monotonic() + 60 * minutes
     stream, draw = STREAMS[name](folder, rounds, scale, files), random.Random(4)
     edits = {**SIDES, FIRST: ()}
     packs = {side: variant(ROOT / "generated" / name, folder / side / name, *edits[side]) for side in edits}
@@ -215,6 +217,9 @@ def measure(name: str, folder: Path, rounds: int, asks: int, scale: float, files
         ask(opened, given, draw)
         for side, times in ask(opened, given, draw).items():
             asked[side].append(times)
+        print(f"{name}: round {i} of {rounds}", file=sys.stderr)
+        if i and time.monotonic() > until:
+            break
     for pack in opened.values():
         pack.close()
     return Found(asked, runs, {side: life(lakes[side], opened[side]) for side in SIDES})
@@ -292,8 +297,9 @@ def main() -> None:
     )
     parser.add_argument("--files", type=int, default=FILES, help="of the standard library")
     parser.add_argument("--pack", choices=sorted(STREAMS), help="one of the packs alone")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="for each pack, after which no round begins")
     parser.add_argument("--quick", action="store_true", help="a dozen rounds over little: a minute's worth")
-    parser.add_argument("--write", action="store_true", help="write benchmarks/results/stream.md")
+    parser.add_argument("--write", action="store_true", help="write benchmarks/results/stream.md, of one pack its own")
     args = parser.parse_args()
     if args.quick:
         args.rounds, args.asks, args.scale, args.files = 12, 1, SCALE, 40
@@ -301,18 +307,21 @@ def main() -> None:
     aims, texts = [], []
     for name in [args.pack] if args.pack else sorted(STREAMS):
         with tempfile.TemporaryDirectory() as temporary:
-            found = measure(name, Path(temporary), args.rounds, args.asks, args.scale, args.files)
+            found = measure(name, Path(temporary), args.rounds, args.asks, args.scale, args.files, args.minutes)
         more, text = report(name, found)
         aims += more
         texts.append(text)
-    command = f"python benchmarks/stream.py --rounds {args.rounds} --asks {args.asks} --scale {args.scale} --files {args.files}"
+    of = f" --pack {args.pack}" if args.pack else ""
+    of += f" --minutes {args.minutes:g}" if args.minutes < math.inf else ""
+    command = f"python benchmarks/stream.py{of} --rounds {args.rounds} --asks {args.asks} --scale {args.scale} --files {args.files}"
     whole = (
         f"# A stream of writes and queries\n\nMade by `{command}` on {machine()}.\n\n"
         f"{(__doc__ or '').partition(chr(10) * 2)[2].strip()}\n\n{goals(aims)}\n\n" + "\n\n".join(texts)
     )
     print(whole)
     if args.write:
-        (ROOT / "benchmarks/results/stream.md").write_text(whole + "\n")
+        name = f"stream_{args.pack}.md" if args.pack else "stream.md"
+        (ROOT / "benchmarks/results" / name).write_text(whole + "\n")
 
 
 if __name__ == "__main__":
