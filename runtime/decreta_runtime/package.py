@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import io
 import json
+import platform
 import stat
 import zipfile
 import zlib
@@ -47,6 +48,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 Values = dict[str, list[float | None]]
 """Column → its values, in an order that follows from the rows."""
 _ENGINES = ("datafusion", "deltalake", "pyarrow")
+"""What rows may depend on, beside Python, whose syntax a pack's own code may read."""
 
 
 @dataclass(frozen=True)
@@ -135,12 +137,12 @@ def make_package(
         varies={name: dict(pack.manifest.relations[name].varies) for name in results.values},
         members={name: digest_of(members[name]) for name in sorted(members)},
     )
-    return _archive(index, members)
+    return archived(index, members)
 
 
 def installed() -> dict[str, str]:
-    """Return the versions of the engines that run here."""
-    return {name: version(name) for name in _ENGINES}
+    """Return the versions of the engines that run here, and of Python."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _ENGINES}}
 
 
 def plans_of(pack: Pack) -> dict[str, PlanPrints]:
@@ -279,7 +281,8 @@ def _locks(pack: Pack) -> list[Path]:
     return sorted(folder.glob("*.json")) if folder.is_dir() else []
 
 
-def _archive(index: PackageIndex, members: Mapping[str, bytes]) -> bytes:
+def archived(index: PackageIndex, members: Mapping[str, bytes]) -> bytes:
+    """Return the file of a package: the same bytes for the same index and members."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         everything = {_INDEX: msgspec.json.format(msgspec.json.encode(index, order="sorted")), **members}
