@@ -43,6 +43,8 @@ _MEMBERS = 200_000
 """Members that a package may have at most: a run of a large source tree has some ten thousand."""
 _BYTES = 16 << 30
 """Bytes that they may have at most when unpacked."""
+_SEAL = len(digest_of(b""))
+"""Bytes at the end of a package: the digest of all before them."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The time that every member has: zip knows none before."""
 Values = dict[str, list[float | None]]
@@ -291,7 +293,13 @@ def archived(index: PackageIndex, members: Mapping[str, bytes]) -> bytes:
             info.compress_type, info.create_system = zipfile.ZIP_DEFLATED, 3
             info.external_attr = (stat.S_IFREG | stat.S_IRUSR | stat.S_IWUSR) << 16
             archive.writestr(info, everything[name])
-    return stream.getvalue()
+        archive.comment = bytes(_SEAL)
+    return sealed(stream.getvalue())
+
+
+def sealed(data: bytes) -> bytes:
+    """Return an archive with the digest of its bytes in the place of its comment: no bit is without a meaning."""
+    return data[:-_SEAL] + digest_of(data[:-_SEAL]).encode()
 
 
 def read_package(path: Path, expect: str | None = None) -> Package:
@@ -300,11 +308,19 @@ def read_package(path: Path, expect: str | None = None) -> Package:
     Raises PackageInvalid if it is none, or not as it was written, and DigestMismatch if it is another.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        data = path.read_bytes()
+        if not hmac.compare_digest(sealed(data), data):
+            raise PackageInvalid(f"{path} is no execution package, or not as it was written", help=_ANEW)
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
             _require_sound(path, entries)
             members = {entry.filename: archive.read(entry) for entry in entries}
-        index = msgspec.json.decode(members.pop(_INDEX), type=PackageIndex)
+        text = members.pop(_INDEX)
+        made = msgspec.json.decode(text, type=_Made).format
+        if made != PACKAGE_FORMAT:
+            words = f"{path} has format {made}, this runtime reads {PACKAGE_FORMAT}"
+            raise PackageInvalid(words, help="replay it with the decreta that made it")
+        index = msgspec.json.decode(text, type=PackageIndex)
     except FileNotFoundError:
         raise InputInvalid(f"there is no file {path}", help="make a package with `decreta package`") from None
     except KeyError:
@@ -319,9 +335,6 @@ def read_package(path: Path, expect: str | None = None) -> Package:
         *_ZLIB,
     ) as error:
         raise PackageInvalid(f"{path} is no execution package, or not as it was written: {error}", help=_ANEW) from None
-    if index.format != PACKAGE_FORMAT:
-        words = f"{path} has format {index.format}, this runtime reads {PACKAGE_FORMAT}"
-        raise PackageInvalid(words, help="replay it with the decreta that made it")
     for name in sorted(index.members.keys() | members.keys()):
         found = digest_of(members[name]) if name in members else None
         if found is None or not hmac.compare_digest(found, index.members.get(name, "")):
@@ -331,6 +344,12 @@ def read_package(path: Path, expect: str | None = None) -> Package:
         words = f"{path} is the package {package.fingerprint}, {expect} was asked for"
         raise DigestMismatch(words, help="take the package that was meant: it holds code that would run")
     return package
+
+
+class _Made(msgspec.Struct):
+    """What an index of any format has."""
+
+    format: int
 
 
 _ANEW = "take another copy of the file, or make the package anew"
