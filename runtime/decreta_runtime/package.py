@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import io
 import json
+import platform
 import stat
 import zipfile
 import zlib
@@ -42,11 +43,14 @@ _MEMBERS = 200_000
 """Members that a package may have at most: a run of a large source tree has some ten thousand."""
 _BYTES = 16 << 30
 """Bytes that they may have at most when unpacked."""
+_SEAL = len(digest_of(b""))
+"""Bytes at the end of a package: the digest of all before them."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The time that every member has: zip knows none before."""
 Values = dict[str, list[float | None]]
 """Column → its values, in an order that follows from the rows."""
 _ENGINES = ("datafusion", "deltalake", "pyarrow")
+"""What rows may depend on, beside Python, whose syntax a pack's own code may read."""
 
 
 @dataclass(frozen=True)
@@ -147,12 +151,12 @@ def make_package(
         varies={name: dict(pack.manifest.relations[name].varies) for name in results.values},
         members={name: digest_of(members[name]) for name in sorted(members)},
     )
-    return _archive(index, members)
+    return archived(index, members)
 
 
 def installed() -> dict[str, str]:
-    """Return the versions of the engines that run here."""
-    return {name: version(name) for name in _ENGINES}
+    """Return the versions of the engines that run here, and of Python."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _ENGINES}}
 
 
 def plans_of(pack: Pack) -> dict[str, PlanPrints]:
@@ -291,7 +295,8 @@ def _locks(pack: Pack) -> list[Path]:
     return sorted(folder.glob("*.json")) if folder.is_dir() else []
 
 
-def _archive(index: PackageIndex, members: Mapping[str, bytes]) -> bytes:
+def archived(index: PackageIndex, members: Mapping[str, bytes]) -> bytes:
+    """Return the file of a package: the same bytes for the same index and members."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         everything = {_INDEX: msgspec.json.format(msgspec.json.encode(index, order="sorted")), **members}
@@ -300,7 +305,13 @@ def _archive(index: PackageIndex, members: Mapping[str, bytes]) -> bytes:
             info.compress_type, info.create_system = zipfile.ZIP_DEFLATED, 3
             info.external_attr = (stat.S_IFREG | stat.S_IRUSR | stat.S_IWUSR) << 16
             archive.writestr(info, everything[name])
-    return stream.getvalue()
+        archive.comment = bytes(_SEAL)
+    return sealed(stream.getvalue())
+
+
+def sealed(data: bytes) -> bytes:
+    """Return an archive with the digest of its bytes in the place of its comment: no bit is without a meaning."""
+    return data[:-_SEAL] + digest_of(data[:-_SEAL]).encode()
 
 
 def read_package(path: Path, expect: str | None = None) -> Package:
@@ -309,11 +320,19 @@ def read_package(path: Path, expect: str | None = None) -> Package:
     Raises PackageInvalid if it is none, or not as it was written, and DigestMismatch if it is another.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        data = path.read_bytes()
+        if not hmac.compare_digest(sealed(data), data):
+            raise PackageInvalid(f"{path} is no execution package, or not as it was written", help=_ANEW)
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
             _require_sound(path, entries)
             members = {entry.filename: archive.read(entry) for entry in entries}
-        index = msgspec.json.decode(members.pop(_INDEX), type=PackageIndex)
+        text = members.pop(_INDEX)
+        made = msgspec.json.decode(text, type=_Made).format
+        if made != PACKAGE_FORMAT:
+            words = f"{path} has format {made}, this runtime reads {PACKAGE_FORMAT}"
+            raise PackageInvalid(words, help="replay it with the decreta that made it")
+        index = msgspec.json.decode(text, type=PackageIndex)
     except FileNotFoundError:
         raise InputInvalid(f"there is no file {path}", help="make a package with `decreta package`") from None
     except KeyError:
@@ -328,9 +347,6 @@ def read_package(path: Path, expect: str | None = None) -> Package:
         *_ZLIB,
     ) as error:
         raise PackageInvalid(f"{path} is no execution package, or not as it was written: {error}", help=_ANEW) from None
-    if index.format != PACKAGE_FORMAT:
-        words = f"{path} has format {index.format}, this runtime reads {PACKAGE_FORMAT}"
-        raise PackageInvalid(words, help="replay it with the decreta that made it")
     for name in sorted(index.members.keys() | members.keys()):
         found = digest_of(members[name]) if name in members else None
         if found is None or not hmac.compare_digest(found, index.members.get(name, "")):
@@ -340,6 +356,12 @@ def read_package(path: Path, expect: str | None = None) -> Package:
         words = f"{path} is the package {package.fingerprint}, {expect} was asked for"
         raise DigestMismatch(words, help="take the package that was meant: it holds code that would run")
     return package
+
+
+class _Made(msgspec.Struct):
+    """What an index of any format has."""
+
+    format: int
 
 
 _ANEW = "take another copy of the file, or make the package anew"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
 import shutil
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from deltalake import DeltaTable, write_deltalake
 import decreta_runtime
 from decreta_runtime.contract.errors import DecretaError, LakeUnusable
 from decreta_runtime.contract.integrity import Finding, Verification
+from decreta_runtime.package import make_package, read_package
 from tests.conftest import Command, edit_policy, rows_of
 from tests.faults.extent import ALL
 
@@ -139,6 +142,37 @@ def test_a_flipped_bit_in_any_generated_file_is_refused(whole: tuple[Path, Path,
                 decreta_runtime.open(str(pack), lake=str(lake))
             assert refused.value.code in ("R101", "R102", "R103"), path
             path.write_bytes(data)
+
+
+def test_a_flipped_bit_anywhere_in_a_package_is_refused(whole: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    """In headers, members, lists and seal alike; nothing of the package is unpacked or run."""
+    pack, lake, source = whole
+    with decreta_runtime.open(str(pack), lake=str(lake)) as opened:
+        package = make_package(opened, {"python": [str(source)]}, with_data=True)
+    with zipfile.ZipFile(io.BytesIO(package)) as archive:
+        lists = archive.start_dir
+        starts = [entry.header_offset for entry in archive.infolist()]
+        bodies = [at + 30 + len(entry.filename) for at, entry in zip(starts, archive.infolist(), strict=True)]
+    end = package.rindex(b"PK\x05\x06")
+    draw = random.Random(int(os.environ.get("DECRETA_SEED", "7")))
+    classes = [
+        [at + i for at in starts for i in range(30)],  # what stands before each member
+        [i for at, n in zip(bodies, [*starts[1:], lists], strict=True) for i in range(at, n)],  # members
+        [*range(lists, end)],
+        [*range(end, end + 22)],
+        [*range(end + 22, len(package))],
+    ]
+    path = tmp_path / "a.package"
+    path.write_bytes(package)
+    read_package(path)
+    for positions in classes:
+        for at in draw.sample(positions, min(len(positions), 800 if ALL else 8)):
+            changed = bytearray(package)
+            changed[at] ^= 1 << draw.randrange(8)
+            path.write_bytes(changed)
+            with pytest.raises(DecretaError) as refused:
+                read_package(path)
+            assert refused.value.code == "R111", at
 
 
 def test_a_finding_says_where_rows_come_from_and_how_to_have_them_again(whole: tuple[Path, Path, Path]) -> None:
