@@ -129,7 +129,7 @@ def test_a_slowdown_that_no_counter_shows_is_named_by_the_clock(sides: Path, tmp
     for query in (slow / "specs/shop/queries").glob("*.yaml"):
         query.write_text(query.read_text().replace("summary: ", "summary: Now "))
     lease = slow / "specs/std/rules/maintenance.toml"  # acts, and takes no time
-    lease.write_text(re.sub(r'(id = "maintenance.lease_seconds"\nvalue = )\d+', r"\g<1>600", lease.read_text()))
+    lease.write_text(re.sub(r'(id = "maintenance.lease_seconds"\nvalue = )\d+', r"\g<1>5400", lease.read_text()))
     rules, setting = slow / "specs/std/rules/session.toml", "datafusion.execution.batch_size"
     head, mark, tail = rules.read_text().partition('id = "session.baseline"')
     planted = f'[rule.then.settings]\n"{setting}" = {{ value = 10, because = "tried" }}\n'
