@@ -24,14 +24,21 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def run_command(
-    *args: str, cwd: Path, module: str = "decreta", stdout: int = subprocess.PIPE, **env: str
+    *args: str, cwd: Path, module: str = "decreta", stdout: int = subprocess.PIPE, timeout: int = 120, **env: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a verb as a user does, in a process of its own."""
     paths = os.pathsep.join([str(ROOT / "compiler"), str(ROOT / "runtime")])
     environment = {**os.environ, "PYTHONPATH": paths, "NO_COLOR": "1", **env}
     command = [sys.executable, "-m", module, *args]
     return subprocess.run(
-        command, check=False, cwd=cwd, env=environment, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=120
+        command,
+        check=False,
+        cwd=cwd,
+        env=environment,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=timeout,
     )
 
 

@@ -31,7 +31,7 @@ def asked(count: int, clock: Clock):
 
 
 @given(st.integers(2, 30), st.data())
-@settings(max_examples=60)
+@settings(max_examples=40, deadline=None)
 def test_a_cause_well_above_noise_is_named(count: int, data: st.DataObject) -> None:
     cause, rng = data.draw(st.integers(0, count - 1)), random.Random(data.draw(st.integers(0, 999)))
     clock = Clock(machine({cause: 1.0}, 0.1, rng), frozenset(), frozenset(range(count)), tests=10)
@@ -41,7 +41,7 @@ def test_a_cause_well_above_noise_is_named(count: int, data: st.DataObject) -> N
 
 
 @given(st.data())
-@settings(max_examples=40)
+@settings(max_examples=30, deadline=None)
 def test_two_causes_of_like_weight_are_both_named(data: st.DataObject) -> None:
     one, two = data.draw(st.lists(st.integers(0, 11), min_size=2, max_size=2, unique=True))
     clock = Clock(machine({one: 1.0, two: 1.0}, 0.05, random.Random(one)), frozenset(), frozenset(range(12)), tests=12)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
 import decreta_runtime
 from decreta_runtime.package import make_package, read_package
-from tests.conftest import ROOT, compiled, run_command, sales, shop_tables
+from tests.conftest import ROOT, compiled, edit_policy, run_command, sales, shop_tables
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +131,35 @@ def test_latency_within_noise_is_not_guessed(sides: Path) -> None:
 
 
 @pytest.mark.long
+def test_a_slowdown_that_no_counter_shows_is_named_by_the_clock(sides: Path, tmp_path: Path) -> None:
+    """Batches of few rows, beside what takes no time: the same rows and bytes, and ten times as long."""
+    slow = tmp_path / "slow"
+    shutil.copytree(sides / "a", slow)
+    for query in (slow / "specs/shop/queries").glob("*.yaml"):
+        query.write_text(query.read_text().replace("summary: ", "summary: Now "))
+    lease = slow / "specs/std/rules/maintenance.toml"  # acts, and takes no time
+    lease.write_text(re.sub(r'(id = "maintenance.lease_seconds"\nvalue = )\d+', r"\g<1>5400", lease.read_text()))
+    rules, setting = slow / "specs/std/rules/session.toml", "datafusion.execution.batch_size"
+    head, mark, tail = rules.read_text().partition('id = "session.baseline"')
+    planted = f'[rule.then.settings]\n"{setting}" = {{ value = 10, because = "tried" }}\n'
+    rules.write_text(head + mark + tail.replace("[rule.then.settings]\n", planted, 1))
+    sale = tmp_path / "sale"
+    shutil.copytree(sides / "tables/sale", sale)
+    write_deltalake(str(sale), sales([(10 + i, 1 + i % 3, 7 + i % 2, 1 + i % 5) for i in range(20_000)]), mode="append")
+    asked = ("--find-cause", "latency", "--format", "json", *tables(sides)[:4], "--source", f"sale={sale}")
+    done = run_command("compare", ".", str(slow), *asked, cwd=sides / "a", timeout=3000)
+    assert done.returncode == 1, done.stderr
+    told = json.loads(done.stdout)
+    assert not told["too_noisy"], told
+    assert told["certainty"] >= 0.99 and told["by_counters"] == []
+    (cause,) = told["causes"]
+    assert cause["key"] == f"rule.session.baseline.then.settings.{setting}"
+    file, _, line = cause["place"].partition(":")
+    assert setting in (slow / file).read_text().split("\n")[int(line) - 1]
+    assert told["slower"]["run"] == 1
+
+
+@pytest.mark.long
 def test_each_decision_beside_the_whole(sides: Path) -> None:
     done = compare(sides, ".", "../b", "--each", "--rounds", "2", "--format", "json", *tables(sides))
     assert done.returncode == 1, done.stderr
@@ -214,6 +245,49 @@ def test_compiled_packs_are_mixed_by_their_decisions(sides: Path, packs: tuple[P
     assert done.returncode == 1, done.stderr
     assert "/scan_policy_by_dataset/" in done.stdout and "(by scan.min_readers 1 → 4)" in done.stdout
     assert "path native → delta" in done.stdout
+
+
+QUIET = {
+    "write_policy_by_dataset": "conflict_wait_ms",
+    "maintenance_policy_by_dataset": "lease_seconds",
+    "session_profile_by_workload": "ledger_buffer_rows",
+}
+"""Values of decisions that act, and on nothing that is counted."""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(3))
+def test_one_of_thirty_decisions_takes_twelve_runs(
+    seed: int, code_graph_compiled: Path, source: Path, tmp_path: Path
+) -> None:
+    rng, planted = random.Random(seed), list[str]()
+
+    def change(policy: dict[str, Any]) -> None:
+        quiet = []
+        for section in (*QUIET, "refresh_policy_by_view"):
+            quiet += [(section, name) for name in policy[section]]
+        written = [name for section, name in quiet if section == "write_policy_by_dataset"]
+        planted.append(rng.choice(sorted(written)))
+        quiet.remove(("write_policy_by_dataset", planted[0]))
+        for section, name in rng.sample(sorted(quiet), 29):
+            entry = policy[section][name]
+            if section == "refresh_policy_by_view":  # a first run computes all whole, whatever guards say
+                entry["otherwise"] = entry["value"]
+            else:
+                entry["value"][QUIET[section]] += 1
+        value = policy["write_policy_by_dataset"][planted[0]]["value"]
+        value["compression"] = "snappy" if value["compression"] == "zstd" else "zstd"
+
+    b = tmp_path / "b"
+    shutil.copytree(code_graph_compiled, b)
+    edit_policy(b, change)
+    words = (str(code_graph_compiled), str(b), "--find-cause", "bytes", "--format", "json")
+    done = run_command("compare", *words, "--source", f"python=main:{source}", cwd=tmp_path, timeout=900)
+    assert done.returncode == 1, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["changes"], told["undone"]) == (30, True)
+    assert [cause["key"] for cause in told["causes"]] == [f"/write_policy_by_dataset/{planted[0]}"]
+    assert told["runs"] <= 12
 
 
 def test_packages_are_compared_by_all_that_they_keep(packages: Path) -> None:

@@ -9,13 +9,17 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from decreta.blame.search import Mix, Values
 
-ROUNDS = 15
-"""Repetitions of each mix: enough that fourteen of fifteen signs alike are certain beyond 0.9995."""
+ROUNDS = 17
+"""Repetitions of each mix: sixteen of seventeen signs alike are certain beyond 0.9997, so one may be an accident."""
+LOOKED = 3
+"""Repetitions that choose what is asked about, and count for nothing else."""
+SUBJECTS = 3
+"""Subjects that are asked about: each more makes all of them less certain."""
 CERTAINTY = "0.99"
 """What a whole answer is to be certain by; each of its tests shares what is left."""
 ENOUGH = 0.75
@@ -71,19 +75,21 @@ class Clock:
     tests: int
     """How many tests an answer may take: what each may leave in doubt is shared out between them."""
     rounds: int = ROUNDS
-    taken: dict[Mix, list[dict[Mix, Times]]] = field(default_factory=dict)
     doubt: float = 0.0
     """What all the answers given so far may be wrong by together."""
 
     def slower(self) -> dict[str, int]:
-        """Return the subjects in which A and B differ, with 1 where B is slower. Raises TooNoisy if none is certain."""
-        found = self._repeated(self.none, self.every)
-        if not found:
-            return {}
-        signs = {}
-        for subject in found[0][self.none]:
-            gaps = [taken[self.every][subject] - taken[self.none][subject] for taken in found]
-            if (which := sign(gaps, self._share(len(found[0][self.none])))) is not None:
+        """Return the subjects in which A and B plainly differ, with 1 where B is slower. Raises TooNoisy if none is.
+
+        Plainly is more than certainly: repetitions of one side lie so close together that a mix can be told from both.
+        """
+        subjects = self._plainest()
+        found = self._repeated(self.rounds, self.none, self.every)
+        share, signs = self._share(max(1, len(subjects))), {}
+        for subject in subjects:
+            a, b = ([taken[side][subject] for taken in found] for side in (self.none, self.every))
+            which = sign([y - x for x, y in zip(a, b, strict=True)], share)
+            if which is not None and _placeable([x * which for x in a], [y * which for y in b], share):
                 signs[subject] = which
         if not signs:
             raise TooNoisy
@@ -94,25 +100,39 @@ class Clock:
         """Return for each such subject whether a mix is as B; None if it cannot run. Raises TooNoisy."""
         if mix in (self.none, self.every):
             return dict.fromkeys(slower, mix == self.every)
-        found = self._repeated(self.none, mix, self.every)
+        found = self._repeated(self.rounds, self.none, mix, self.every)
         if not found:
             return None
         values = {}
         for subject, way in slower.items():
-            past = [_past(taken, self.none, mix, self.every, subject) * way for taken in found]
-            which = sign(past, self._share(len(slower)))
+            if subject not in found[0][mix]:  # a shape that it has lost takes no time
+                values[subject] = False
+                continue
+            sides = ([taken[side][subject] * way for taken in found] for side in (self.none, mix, self.every))
+            which = sign(_past(*sides), self._share(len(slower)))
             if which is None:
                 raise TooNoisy
             values[subject] = which > 0
         self.doubt += self._share(1)
         return values
 
+    def _plainest(self) -> list[str]:
+        """Return the subjects that seem to differ, those of most time first."""
+        looked = self._repeated(LOOKED, self.none, self.every)
+        gaps: dict[str, float] = {}
+        apart: dict[str, bool] = {}
+        for subject in looked[0][self.none].keys() & looked[0][self.every].keys() if looked else ():
+            a, b = ([taken[side][subject] for taken in looked] for side in (self.none, self.every))
+            gaps[subject] = abs(statistics.median(b) - statistics.median(a))
+            apart[subject] = gaps[subject] > max(a) - min(a) + max(b) - min(b)
+        return sorted(gaps, key=lambda subject: (not apart[subject], -gaps[subject], subject))[:SUBJECTS]
+
     def _share(self, of: int) -> float:
         return (1 - float(CERTAINTY)) / self.tests / of
 
-    def _repeated(self, *mixes: Mix) -> list[dict[Mix, Times]]:
+    def _repeated(self, rounds: int, *mixes: Mix) -> list[dict[Mix, Times]]:
         found = []
-        for i in range(self.rounds):
+        for i in range(rounds):
             taken = {}
             for mix in mixes[i % len(mixes) :] + mixes[: i % len(mixes)]:
                 times = self.times(mix)
@@ -123,7 +143,12 @@ class Clock:
         return found
 
 
-def _past(taken: Mapping[Mix, Times], none: Mix, mix: Mix, every: Mix, subject: str) -> float:
-    """Return by how much a repetition is past the point where it counts as B's."""
-    a, b = taken[none][subject], taken[every][subject]
-    return taken[mix][subject] - (a + ENOUGH * (b - a))
+def _past(a: Sequence[float], mix: Sequence[float], b: Sequence[float]) -> list[float]:
+    """Return by how much each repetition of a mix is past the point from which it counts as B's, the slower one."""
+    return [m - (x + ENOUGH * (y - x)) for x, m, y in zip(a, mix, b, strict=True)]
+
+
+def _placeable(a: Sequence[float], b: Sequence[float], doubt: float) -> bool:
+    """Whether a mix that is as A, and one that is as B, would be told to be so: each side's next repetition is one."""
+    as_a, as_b = (sign(_past(a, [*side[1:], side[0]], b), doubt) for side in (a, b))
+    return (as_a, as_b) == (-1, 1)

@@ -29,6 +29,7 @@ class Timed:
 
 def cause_of_latency(mixer: Mixer, rounds: int = ROUNDS) -> Timed:
     """Return the cause of a difference in latency. Raises InputInvalid where a side cannot be run."""
+    mixer.digests = False
     answer = cause_of(mixer, "latency")
     none, every = frozenset[int](), frozenset(range(mixer.count))
 

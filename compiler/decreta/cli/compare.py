@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lake", metavar="DIR", help="the lake that relative places of bound tables start at")
     help = "refuse a package that has none of these fingerprints"
     parser.add_argument("--expect", action="append", default=[], metavar="DIGEST", help=help)
-    parser.add_argument("--rounds", type=int, help="repetitions by the clock (default: 15, of --each 7)")
+    parser.add_argument("--rounds", type=int, help="repetitions by the clock (default: 17, of --each 7)")
     parser.add_argument("--format", choices=("text", "json"), default="text")
 
 
