@@ -95,7 +95,7 @@ def _bound(it: Pack, tables_from: str | None) -> dict[str, list[str]]:
 
 
 def _cloned(it: Pack, sources: Sources, folder: Path) -> dict[str, Sequence[str]]:
-    """Return the sources with a clone of each table of others that lies on this machine: its log, and links to its files.
+    """Return the sources with a clone of each table of others on this machine: its log, and links to its files.
 
     In an object store nothing is maintained, and a table is read where it is. Raises LakeUnusable.
     """
