@@ -33,7 +33,7 @@ def main() -> int:
     args = parser.parse_args()
     files, rounds, slowdowns = (
         given or (quick if args.quick else whole)
-        for given, quick, whole in ((args.files, 100, 400), (args.rounds, 4, 20), (args.slowdowns, 5, 10))
+        for given, quick, whole in ((args.files, 100, 400), (args.rounds, 6, 20), (args.slowdowns, 5, 10))
     )
     print(f"what is drawn follows from a seed: --seed {args.seed}")
     with tempfile.TemporaryDirectory(prefix="decreta-demo-") as temporary:

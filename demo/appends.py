@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -24,6 +25,8 @@ from demo.terminal import Terminal
 
 A_ROUND = 25
 """Appends to each table in a round."""
+SPAN = 3
+"""The first and the last rounds, held against each other: files grow in number and are brought together again."""
 LOOK_UPS = 101
 FLAT, AMPLIFICATION = 1.10, 3.0
 VERBS = ("decreta run shop", "decreta maintain shop --lake .decreta/lake")
@@ -36,8 +39,8 @@ class Appends:
     def __init__(self, terminal: Terminal, tables: Path, bulk: int, rounds: int, draw: random.Random) -> None:
         self.terminal, self.tables, self.bulk, self.rounds, self.draw = terminal, tables, bulk, rounds, draw
         self.project = terminal.folder
-        self.first = tables.parent / "first"
-        """The lake as it is after the first round: it names the versions of the tables that it was made from."""
+        self.lakes = tables.parent / "lakes"
+        """The lake as it was after each of the first and last rounds: it names the versions of the tables it reads."""
         self.took: dict[str, float] = {}
         self.killed = Counter[str]()
 
@@ -49,14 +52,13 @@ class Appends:
             begun = time.monotonic()
             self.terminal.run(verb, lines=8)
             self.took[verb] = time.monotonic() - begun
-        words = (
-            f"Each round another process makes {A_ROUND} appends to both tables, while both verbs run and are killed:"
+        self.terminal.say(
+            "", f"In each round another process appends {A_ROUND} times to both tables while both verbs are killed:", ""
         )
-        self.terminal.say("", words, "")
         for number in range(1, self.rounds + 1):
             self._round(number)
-            if number == 1:
-                copytree(self.project / ".decreta/lake", self.first)
+            if number <= SPAN or number > self.rounds - SPAN:
+                copytree(self.project / ".decreta/lake", self.lakes / f"{number}")
         self.terminal.say("")
         self._rows()
         self._bytes()
@@ -67,9 +69,7 @@ class Appends:
         first = (number - 1) * A_ROUND
         words = [sys.executable, "-m", "demo.shop", str(self.tables), str(start), str(first), str(A_ROUND)]
         writer = self.terminal.start(" ".join(words))
-        told = []
-        for verb in self.draw.sample(VERBS, 2):
-            told.append(self._kill(verb))
+        told = [self._kill(verb) for verb in self.draw.sample(VERBS, 2)]
         said, _ = writer.communicate()
         if writer.returncode:
             sys.exit(f"the writer of others failed: {said}")
@@ -95,8 +95,10 @@ class Appends:
         return f"{name} killed after {moment:.2f} s"
 
     def _finish(self, verb: str) -> None:
-        process = self.terminal.start(verb)
+        """Run a verb to its end, and note how long it takes."""
+        begun, process = time.monotonic(), self.terminal.start(verb)
         told, _ = process.communicate()
+        self.took[verb] = time.monotonic() - begun
         if process.returncode:
             sys.exit(f"{told}\n`{verb}` ended with {process.returncode} after a kill: that is a bug of ours")
 
@@ -125,31 +127,29 @@ class Appends:
             self.terminal.promise(words, ratio <= AMPLIFICATION)
 
     def _latency(self) -> None:
-        """Ask the shapes of the first round's tables and of the last round's in turn."""
+        """Ask the shapes in the lakes of the first rounds and of the last in turn."""
         pack = str(self.project / "generated/shop")
-        places = {name: str(self.first / "shop" / name) for name in ("orders", "lines", "customers")}
-        with decreta_runtime.open(pack, lake=str(self.first / "lake")) as first:
-            first.run(places)
-            with decreta_runtime.open(pack) as last:
-                for shape, parameter in SHAPES.items():
-                    times = self._in_turn((first, last), shape, parameter)
-                    before, after = (1_000 * statistics.median(found) for found in times)
-                    words = f"{shape}: {before:.2f} ms after the first round, {after:.2f} ms after the last"
-                    self.terminal.promise(
-                        f"{words}, {after / before:.2f} of at most {FLAT:.2f}", after / before <= FLAT
-                    )
+        numbers = [*range(1, SPAN + 1), *range(self.rounds - SPAN + 1, self.rounds + 1)]
+        with contextlib.ExitStack() as stack:
+            lakes = [stack.enter_context(decreta_runtime.open(pack, lake=str(self.lakes / f"{n}"))) for n in numbers]
+            for shape, parameter in SHAPES.items():
+                medians = self._in_turn(lakes, shape, parameter)
+                before, after = (1_000 * statistics.mean(found) for found in (medians[:SPAN], medians[SPAN:]))
+                words = f"{shape}: {before:.2f} ms in the first rounds, {after:.2f} ms in the last"
+                self.terminal.promise(f"{words}, {after / before:.2f} of at most {FLAT:.2f}", after / before <= FLAT)
 
-    def _in_turn(self, packs: tuple[decreta_runtime.Pack, ...], shape: str, parameter: str) -> tuple[list[float], ...]:
+    def _in_turn(self, lakes: list[decreta_runtime.Pack], shape: str, parameter: str) -> list[float]:
+        """Return the median seconds of the same look-ups in each lake."""
         highest = {"order": self.bulk * shop.BULK, "customer": shop.CUSTOMERS, "product": shop.PRODUCTS}[parameter]
-        times: tuple[list[float], ...] = tuple([] for _ in packs)
+        times: list[list[float]] = [[] for _ in lakes]
         for i in range(LOOK_UPS + 1):
             given = self.draw.randrange(highest)
-            for pack, found in self.draw.sample(list(zip(packs, times, strict=True)), len(packs)):
+            for n in self.draw.sample(range(len(lakes)), len(lakes)):
                 begun = time.perf_counter()
-                pack.answer(shape, {parameter: given})
+                lakes[n].answer(shape, {parameter: given})
                 if i:  # the first is cold
-                    found.append(time.perf_counter() - begun)
-        return times
+                    times[n].append(time.perf_counter() - begun)
+        return [statistics.median(found) for found in times]
 
 
 def book(tables: Path, count: int) -> tuple[pa.Table, pa.Table]:
