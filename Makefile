@@ -6,10 +6,11 @@ PACKS := code_graph retail
 LAKE ?= .decreta/lake
 SOURCE ?= python=stdlib:$(shell $(PYTHON) -c "import sysconfig; print(sysconfig.get_path('stdlib'))")
 
-.PHONY: help install install-run run generate test test-long faults check probe bless docs bench bench-scans bench-regret bench-writes gate clean
+.PHONY: help install install-run run generate test test-long faults check probe bless docs bench bench-scans bench-regret bench-writes gate demo clean
 
 help:
 	@echo "make run       read the interpreter's standard library into $(LAKE) and show what it found"
+	@echo "make demo      ten minutes: tables of others adopted, appends under kill -9, planted slowdowns named; QUICK=--quick for two"
 	@echo "make test      everything CI runs but the checks: own tests and generated ones"
 	@echo "make test-long  tests that take minutes: many replays, seeded causes, simulated epochs"
 	@echo "make faults    every fault of tests/faults, as often as it can strike; takes an hour or two"
@@ -37,6 +38,9 @@ $(VENV)/.test: $(VENV)/.run
 install: $(VENV)/.test
 
 install-run: $(VENV)/.run
+
+demo: $(VENV)/.run
+	$(BIN)/python -m demo $(QUICK)
 
 generate: $(VENV)/.run
 	$(BIN)/decreta generate

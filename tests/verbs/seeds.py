@@ -17,8 +17,11 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tests.conftest import ROOT
+from decreta.blame.mixes import Mixer, between
+from decreta.blame.sides import of_pack, spec_files
+from decreta.project import Project
 
+ROOT = Path(__file__).resolve().parents[2]
 PACKS = ("retail", "code_graph")
 ENVIRONMENT = 'engine = "datafusion-55.0.0+deltalake-1.6.6"'
 LADDER = re.compile(r'\[\[threshold\]\]\nid = "([^"]+)"\nvalue = (.+)\nunit = .+\nladder = \[(.+)\]')
@@ -277,6 +280,15 @@ def planted(
             shutil.copytree(seeded.b, kept)
             yield replace(seeded, b=kept, moved=dict(seeded.moved), planted=list(seeded.planted))
     yield seeded
+
+
+def mixed_of(seeded: Seeded, folder: Path) -> Mixer:
+    """Return what measures the sides, and mixes of them, in a folder of its own."""
+    project = Project(seeded.a)
+    a, b = (of_pack(spec_files(str(side), project), seeded.pack) for side in (seeded.a, seeded.b))
+    base = {name: [at] for name, at in seeded.base.items()}
+    moved = base | {name: [at] for name, at in seeded.moved.items()}
+    return between((a, b), (base, moved), seeded.pack, "local", folder)
 
 
 def is_named(group: list[tuple[str, str]], causes: list[dict[str, Any]]) -> bool:

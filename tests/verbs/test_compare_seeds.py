@@ -17,13 +17,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from decreta.blame.cause import Kind, alike, cause_of, symptoms
-from decreta.blame.mixes import Mixer, between
+from decreta.blame.mixes import Mixer
 from decreta.blame.search import Values
-from decreta.blame.sides import of_pack, spec_files
 from decreta.cli.compare import causes
-from decreta.project import Project
 from tests.packs.retail.conftest import generate
-from tests.verbs.seeds import KINDS, PACKS, Seeded, distract, is_right, planted
+from tests.verbs.seeds import KINDS, PACKS, distract, is_right, mixed_of, planted
 
 SEED = int(os.environ.get("DECRETA_SEED", "8"))
 AT_MOST_RUNS = 12
@@ -107,14 +105,6 @@ def in_effect(stages: list[Mixer], rng: random.Random) -> Kind | None:
 def differ(one: Values, other: Values) -> bool:
     """Whether some figure differs by more than the order of rows makes of it."""
     return any(not alike(name, one.get(name), other.get(name)) for name in one.keys() | other.keys())
-
-
-def mixed_of(seeded: Seeded, folder: Path) -> Mixer:
-    project = Project(seeded.a)
-    a, b = (of_pack(spec_files(str(side), project), seeded.pack) for side in (seeded.a, seeded.b))
-    base = {name: [at] for name, at in seeded.base.items()}
-    moved = base | {name: [at] for name, at in seeded.moved.items()}
-    return between((a, b), (base, moved), seeded.pack, "local", folder)
 
 
 def cases(count: int, rng: random.Random) -> Iterator[tuple[list[str], str]]:

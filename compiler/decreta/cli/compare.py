@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import tempfile
@@ -27,6 +28,8 @@ _SHOWN = 6
 """Symptoms that are told of each cause; JSON has all."""
 _WIDTH = 160
 """Characters of a change in a line of text."""
+_AROUND = 3
+"""Words beside those that differ in a text."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -142,7 +145,7 @@ def _print_parts(args: argparse.Namespace, parts: list[Part], edits: list[Edit],
     if edits:
         print(f"\n{len(edits)} changes of the specs")
         for edit in edits:
-            print(f"  {_place(edit)}: {_short(edit.before)} → {_short(edit.after)}")
+            print(f"  {_place(edit)}: {_change(edit.before, edit.after)}")
     return EXIT_FINDINGS if differ else EXIT_DONE
 
 
@@ -238,7 +241,32 @@ def _cause(cause: Mapping[str, Any]) -> str:
         by = f" (by {', '.join(cause['moved_by'])})" if cause.get("moved_by") else ""
         return f"{cause['key']}{by}: {_short(parts)}"
     where = f"input {cause['name']}" if cause["kind"] == "input" else f"{cause['place']}  {cause['key']}".rstrip()
-    return f"{where}: {_short(before)} → {_short(after)}"
+    return f"{where}: {_change(before, after)}"
+
+
+def _change(before: Any, after: Any) -> str:
+    """Return what a change changes: of a fact its parts that differ, of a text the words that do."""
+    from decreta.compare import brief, moved
+
+    if isinstance(before, dict) and isinstance(after, dict):
+        return _short(", ".join(f"{name} {brief(x)} → {brief(y)}" for name, (x, y) in moved(before, after).items()))
+    if isinstance(before, str) and isinstance(after, str):
+        before, after = _differing(before.split(), after.split())
+    return f"{_short(before)} → {_short(after)}"
+
+
+def _differing(a: list[str], b: list[str]) -> tuple[str, str]:
+    """Return two texts without the words that both begin and end with, a few apart."""
+    same = _alike(a, b)
+    ends = _alike(a[same:][::-1], b[same:][::-1])
+    first, rest = max(0, same - _AROUND), max(0, ends - _AROUND)
+    left, right = (" ".join(["…"][:first] + side[first : len(side) - rest] + ["…"][:rest]) for side in (a, b))
+    return left, right
+
+
+def _alike(a: list[str], b: list[str]) -> int:
+    """Return how many words both begin with."""
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
 
 
 def _counted(count: int) -> str:
