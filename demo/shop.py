@@ -17,7 +17,7 @@ from deltalake import write_deltalake
 
 CUSTOMERS, PRODUCTS = 2_000, 20_000
 BULK, SMALL = 150, 5
-"""Orders of one of the first deliveries, and of each later one: few, so that times tell of files and not of more rows."""
+"""Orders of one of the first deliveries, and of each later one: so few that times tell of files, not of rows."""
 ORDERS = pa.schema(
     [("order_id", pa.int64()), ("customer_id", pa.int64()), ("placed_on", pa.date32()), ("address", pa.string())]
 )
