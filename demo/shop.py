@@ -16,8 +16,8 @@ import pyarrow as pa
 from deltalake import write_deltalake
 
 CUSTOMERS, PRODUCTS = 2_000, 20_000
-BULK, SMALL = 150, 20
-"""Orders of one of the first deliveries, and of each later one."""
+BULK, SMALL = 150, 5
+"""Orders of one of the first deliveries, and of each later one: so few that times tell of files, not of rows."""
 ORDERS = pa.schema(
     [("order_id", pa.int64()), ("customer_id", pa.int64()), ("placed_on", pa.date32()), ("address", pa.string())]
 )
