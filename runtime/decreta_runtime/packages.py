@@ -66,7 +66,7 @@ def copy_input(lake: Lake, index: PackageIndex, name: str, folder: Path) -> Path
         shutil.copyfile(Path(str(pinned.path)) / at, place)
         digests[at] = digest_of(place.read_bytes())
     if changed := packed.differing(digests):
-        words = f"the table `{name}` at {pinned.path} is not what the package names: {', '.join(changed[:3])}"
+        words = f"the table `{name}` at {pinned.path} is not what the package names: {changed[0]}"
         raise InputInvalid(words, help=f"restore it, or say where a copy is: --source {name}=PATH")
     return folder
 
@@ -77,7 +77,8 @@ def _pinned(lake: Lake, index: PackageIndex, name: str, packed: TableInput) -> P
     runs = [run for run in runs_of_pack(lake, index.pack) if _identity(run, name) == packed.table_id]
     if not runs:
         raise InputInvalid(f"no run in the lake at {lake.root} has read the package's table `{name}`", help=help)
-    path = located(runs[-1].sources[name].partition("@")[2], lake.root)
+    _, _, place = runs[-1].sources[name].partition("@")
+    path = located(place, lake.root)
     try:
         table = open_table(path, packed.version)
         if table is None or str(table.metadata().id) != packed.table_id:

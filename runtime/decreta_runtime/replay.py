@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 from decreta_runtime.contract.errors import InputInvalid
 from decreta_runtime.contract.manifest import ANY
 from decreta_runtime.contract.package import Difference, Divergence, PackageIndex, Replayed
-from decreta_runtime.contract.records import REPLAYED_EQUAL
+from decreta_runtime.contract.records import REPLAYED_EQUAL, RunRecord
 from decreta_runtime.lake import Lake
 from decreta_runtime.load import digest_of
 from decreta_runtime.pack import Pack
@@ -46,11 +46,12 @@ def replay(package: Package, given: Mapping[str, Sequence[str]], lake: Lake | No
         with Pack(
             folder, lake=str(Path(scratch) / "lake"), env=index.environment, expect=index.manifest_digest
         ) as pack:
-            inputs = list(_of_inputs(pack, index, places))
+            tables = list(_of_tables(index, places))
             settings = list(_of_settings(index, pack.settings(index.workload)))
             pack.run(places, workload=index.workload)
             record = last_run(pack.lake, pack.manifest.pack)
             assert record is not None
+            inputs = [*_of_sources(index, record), *tables]
             plans, rows = list(_of_plans(pack, index)), list(_of_rows(pack, package, results_of(pack, record)))
     engines = list(_of_engines(index))
     found = [*inputs, *engines, *settings, *plans, *rows]
@@ -94,11 +95,14 @@ def _places(
     return places
 
 
-def _of_inputs(pack: Pack, index: PackageIndex, places: Mapping[str, Sequence[str]]) -> Iterator[Difference]:
-    for name, adapter in pack.adapters().items():
-        found = pack.units(name, adapter, list(places.get(name) or pack.policy.source(name).value.roots))
-        if found != index.sources[name]:
-            yield Difference(what="source", subject=name, packed=index.sources[name], found=found)
+def _of_sources(index: PackageIndex, record: RunRecord) -> Iterator[Difference]:
+    """Yield sources that the run found otherwise: it has listed them, and once is enough."""
+    for name, packed in index.sources.items():
+        if record.sources[name] != packed:
+            yield Difference(what="source", subject=name, packed=packed, found=record.sources[name])
+
+
+def _of_tables(index: PackageIndex, places: Mapping[str, Sequence[str]]) -> Iterator[Difference]:
     for name, packed in index.tables.items():
         if name not in places:
             words = f"the package holds no data of the table `{name}`"
