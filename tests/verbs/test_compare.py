@@ -14,6 +14,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 import decreta_runtime
+from decreta_runtime.contract.policy import DOMAINS
 from decreta_runtime.package import make_package, read_package
 from tests.conftest import ROOT, compiled, edit_policy, run_command, sales, shop_tables
 
@@ -188,12 +189,43 @@ bytes_scanned = {{ unit = "share", margin = "{margin}" }}
 )
 def test_a_gate_passes_or_not_by_counters(margin: str, status: int, answer: str, sides: Path, tmp_path: Path) -> None:
     shutil.copytree(sides / "a", tmp_path / "c")
-    header = tmp_path / "c/specs/shop/pack.toml"
+    header, query = tmp_path / "c/specs/shop/pack.toml", tmp_path / "c/specs/shop/queries/revenue_of.yaml"
     header.write_text(header.read_text() + GATE.format(margin=margin))
+    promised = '\npayoff: {bytes_scanned: {of: full_scan, at_most: "1.00"}}\n'
+    query.write_text(query.read_text().rstrip() + promised)
     done = compare(sides, ".", str(tmp_path / "c"), "--gate", *tables(sides))
     assert done.returncode == status, done.stdout + done.stderr
     assert f"{answer:<12} domain scan bytes_scanned" in done.stdout
     assert "pays         rows digest: the same" in done.stdout
+    assert "pays         shape revenue_of bytes_scanned: " in done.stdout
+
+
+@pytest.mark.long
+def test_every_domain_and_shape_is_held_to_its_own_promise(sides: Path, tmp_path: Path) -> None:
+    shutil.copytree(sides / "a", tmp_path / "c")
+    header, query = tmp_path / "c/specs/shop/pack.toml", tmp_path / "c/specs/shop/queries/revenue_of.yaml"
+    promises = {
+        "bytes_scanned": '{ unit = "share", margin = "0.00" }',
+        "maintenance_cost": '{ unit = "bytes", margin = "0" }',
+        "latency": '{ unit = "milliseconds", margin = "60000" }',
+    }
+    for domain in DOMAINS:
+        criteria = f'\n[gates.{domain}]\nruns = 1\nagreement = "0.00"\nfailures = 0\n[gates.{domain}.payoff]\n'
+        lines = [f"{name} = {text}\n" for name, text in promises.items() if name != "latency" or domain == "cache"]
+        header.write_text(header.read_text() + criteria + "".join(lines))
+    promised = '\npayoff: {bytes_scanned: {of: baseline, at_most: "1.00"}}\n'
+    query.write_text(query.read_text().rstrip() + promised)
+    asked = ("--gate", "--rounds", "9", "--format", "json", *tables(sides))
+    done = run_command("compare", ".", str(tmp_path / "c"), *asked, cwd=sides / "a", timeout=900)
+    told = json.loads(done.stdout)
+    answers = {(it["subject"], it["measure"]): it["answer"] for it in told["verdicts"]}
+    expected = {(f"domain {domain}", name) for domain in DOMAINS for name in promises if name != "latency"}
+    assert answers.keys() == expected | {
+        ("domain cache", "latency"), ("shape revenue_of", "bytes_scanned"), ("rows", "digest"),
+    }  # fmt: skip
+    assert answers["domain cache", "latency"] == "does not pay"  # nobody saves a minute of half a second
+    assert answers["domain scan", "bytes_scanned"] == answers["shape revenue_of", "bytes_scanned"] == "pays"
+    assert done.returncode == 1 and told["answer"] == "failed"
 
 
 @pytest.mark.long

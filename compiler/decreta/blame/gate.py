@@ -7,7 +7,7 @@ Counters decide alone; the clock is asked only for latency, in turns, and where 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from typing import Any, Literal
 from decreta.blame.clock import CERTAINTY, ROUNDS, sign
 from decreta.blame.decisions import of_domain, same_meaning
 from decreta.blame.each import costs
+from decreta.blame.mixes import acting
 from decreta.output import write
 from decreta_runtime.contract.errors import InputInvalid
 from decreta_runtime.contract.manifest import Manifest
@@ -50,6 +51,8 @@ class Gate:
     lake: str | None = None
     """Where relative places of tables of others start."""
     runs: int = 0
+    known: dict[str, Measured] = field(default_factory=dict)
+    """What B's packs came to by what of them acts: a domain that is enforced anyway costs no run of its own."""
 
     def verdicts(self) -> Iterator[Verdict]:
         """Yield a verdict for each promise, and first whether rows stay. Raises InputInvalid where none is made."""
@@ -58,7 +61,7 @@ class Gate:
         if not domains and not shapes:
             words = f"`{self.manifest.pack}` promises no payoff"
             raise InputInvalid(words, help="write [gates.DOMAIN.payoff.MEASURE] in pack.toml, or `payoff` in a query")
-        whole = self._measured("b", self.b, self.sources[1])
+        whole = self._measured(self.b)
         yield from self._rows(whole)
         for domain, payoff in sorted(domains.items()):
             with_it = of_domain(self.b, self.environment, domain, baseline=False)
@@ -74,7 +77,7 @@ class Gate:
 
     def _rows(self, whole: Measured) -> Iterator[Verdict]:
         if self.sources[0] == self.sources[1] and same_meaning(self.a, self.b, self.environment):
-            before = self._measured("a", self.a, self.sources[0])
+            before = self._run(self.a, self.sources[0])
             other = sorted(n for n in whole.digests if whole.digests[n] != before.digests.get(n))
             told = (
                 f"{len(other)} of {len(whole.digests)} digests differ: {', '.join(other[:3])}" if other else "the same"
@@ -89,7 +92,7 @@ class Gate:
             middle = sorted(_saved(a, b, unit, 1) for a, b in pairs)[len(pairs) // 2]
             return Verdict(f"domain {domain}", name, self._certain(gaps), _amount(middle, unit), wanted)
         figure = "bytes" if name == "bytes_scanned" else name
-        a, b = (costs(self._measured(f"{domain}{i}", p, self.sources[1]))[figure] for i, p in enumerate(packs))
+        a, b = (costs(self._measured(files))[figure] for files in packs)
         saved = _saved(a, b, unit, 1)
         answer: Answer = "pays" if saved >= float(margin) else "does not pay"
         return Verdict(f"domain {domain}", name, answer, f"{_amount(saved, unit)} less: {a:,.0f} → {b:,.0f}", wanted)
@@ -103,7 +106,7 @@ class Gate:
             middle = sorted(b / a for a, b in pairs)[len(pairs) // 2]
             return Verdict(subject, name, self._certain(gaps), f"{middle:.2f}", wanted)
         found = whole.counters.get(f"query/{shape}/bytes_read")
-        beside = whole if of == "full_scan" else self._measured("plain", plain, self.sources[1])
+        beside = whole if of == "full_scan" else self._measured(plain)
         figure = "bytes_eligible" if of == "full_scan" else "bytes_read"
         base = beside.counters.get(f"query/{shape}/{figure}")
         if found is None or base is None:
@@ -126,11 +129,11 @@ class Gate:
             found.append((1000 * seconds[0], 1000 * seconds[1]))
         return found
 
-    def _measured(self, name: str, files: Files, sources: Sources) -> Measured:
-        known: dict[str, Measured] = self.__dict__.setdefault("known", {})
-        if name not in known:
-            known[name] = self._run(files, sources)
-        return known[name]
+    def _measured(self, files: Files) -> Measured:
+        key = acting(files, self.environment)
+        if key not in self.known:
+            self.known[key] = self._run(files, self.sources[1])
+        return self.known[key]
 
     def _run(self, files: Files, sources: Sources) -> Measured:
         self.runs += 1
