@@ -79,6 +79,8 @@ def middle(ladders: Sequence[Ladder]) -> Ladder:
     """Return the newest of some ladders with each of its counts the lower median of those known."""
     counts = [name for name in Ladder.__struct_fields__ if any(type(getattr(each, name)) is int for each in ladders)]
     found: dict[str, Any] = {name: _median(getattr(each, name) for each in ladders) for name in counts}
+    # One that came down to no file says nothing of it, and the counts of others would stand there unexplained.
+    found["filtered"] = next((each.filtered for each in reversed(ladders) if each.filtered is not None), None)
     return msgspec.structs.replace(ladders[-1], **found)
 
 
@@ -152,6 +154,9 @@ class _Table:
             if self._reads_more:
                 yield Limit(kind="no_condition", column=None, says=f"no condition reaches `{self.name}`{inside}")
             return
+        if not ladder.asked and ladder.filtered is False and self._reads_more:
+            says = f"the look-ups before leave out files alone: no condition reaches the rows of `{self.name}`"
+            yield Limit(kind="no_condition", column=None, says=says)
         if ladder.fresh is False:
             says = "deletion vectors hide rows that the log's statistics still count and bound"
             yield Limit(kind="statistics_wide", column=None, says=says)

@@ -90,6 +90,14 @@ def test_medians_are_of_what_is_known(looked: Path) -> None:
     found = ask(looked, ("by_id", {"id": -1}), ("by_id", {"id": 1}), ("by_id", {"id": 2}))
     ladder = table(found).ladder
     assert (ladder.files_log, ladder.rows_out, ladder.pages_kept) == (1, 1, 1)
+    newest = table(ask(looked, ("by_id", {"id": -1}))).ladder
+    assert newest.filtered, "a look-up that opens no file takes nothing from what others tell"
+
+
+def test_a_look_up_before_that_leaves_out_files_alone_is_told(looked: Path) -> None:
+    found = table(ask(looked, ("of_noted", {"at": name_of(ONE)})))
+    assert (found.ladder.files_opened, found.ladder.rows_read) == (1, ROWS)
+    assert "the look-ups before leave out files alone: no condition reaches the rows of `event`" in limits(found)
 
 
 def test_an_index_not_built_is_named_with_what_it_would_spare(looked: Path) -> None:
