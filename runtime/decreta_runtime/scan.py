@@ -194,7 +194,8 @@ class Pinned:
     @property
     def again(self) -> str:
         """What a run of the pack would do about a file that is lost, in words: a table of others it only reads."""
-        return "run the pack again to " + ("write the table anew" if self.place is None else "read the table as it is now")
+        done = "write the table anew" if self.place is None else "read the table as it is now"
+        return f"run the pack again to {done}"
 
     def require_files(self, files: Sequence[str] | None = None) -> None:
         """Raise LakeUnusable if a data file, or one of `files`, is gone: the engine would skip it without a word."""

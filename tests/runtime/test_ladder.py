@@ -352,7 +352,7 @@ def test_files_that_go_wrong_under_a_reader_are_no_mistake_of_the_statement(look
         pack.query("by_id", id=ONE)
         for file in (looked / "tables/event").glob("*.parquet"):
             file.write_bytes(file.read_bytes()[:100])
-        with pytest.raises(LakeUnusable, match="a file that `by_name` reads cannot be read: .*Parquet"):
+        with pytest.raises(LakeUnusable, match=r"a file that `by_name` reads cannot be read: .*Parquet"):
             pack.query("by_name", name=name_of(ONE))
         shutil.rmtree(looked / "tables/event")
         with pytest.raises(LakeUnusable, match="is gone") as caught:

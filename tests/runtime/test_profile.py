@@ -266,3 +266,14 @@ def test_the_verb_prints_text_and_data(looked: Path) -> None:
     assert told.returncode == 0, told.stderr
     schema = json.loads((ROOT / "generated/schemas/profile.schema.json").read_bytes())
     jsonschema.validate(json.loads(told.stdout), schema, cls=jsonschema.Draft202012Validator)
+
+
+def test_a_lake_whose_own_tables_cannot_be_read_is_no_bug_of_ours(looked: Path) -> None:
+    ask(looked, ("by_id", {"id": 1}))
+    for own, verbs in (("ledger", ["profile"]), ("runs", ["kpi", "index", "query"])):
+        for file in (looked / "lake/_decreta" / own).rglob("*.parquet"):
+            file.write_bytes(file.read_bytes()[:50])
+        for verb in verbs:
+            shape = ["by_id", "--param", "id=1"] if verb == "query" else []
+            done = run_command(verb, "looked", *shape, "--lake", "lake", cwd=looked, module="decreta_runtime")
+            assert done.returncode == 2 and f"_decreta/{own} cannot be read" in done.stderr, (verb, done.stderr)
