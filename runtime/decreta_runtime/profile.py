@@ -205,6 +205,8 @@ class _Table:
     def _reads_more(self) -> bool:
         """Whether more is read than a perfect index would, as far as that is known."""
         read, perfect = self.ladder.bytes_read, self.ladder.bytes_perfect
+        if not self.ladder.files:
+            return False
         return read is None or perfect is None or read > perfect
 
     def _depth(self, column: str) -> int | None:
@@ -291,6 +293,10 @@ class _Table:
         off = "log_pruning" in self.ladder.switched_off
         subject = f"{self.manifest.pack}/scan/{self.name}"
         says = f"`decreta explain {subject}` says what would switch on {', '.join(self.ladder.switched_off)}"
+        if self.ladder.path == "delta" and self.seen.partition_columns and "unpartitioned" in self._scan.requires:
+            says = (
+                f"it is partitioned, which the rule did not know: `decreta observe {self.manifest.pack}`, then generate"
+            )
         edit = f"rules of the scan domain, or [rollout.domains] scan in specs/{self.manifest.pack}/env"
         advice = self._advice("", says, min(depths, default=None) if off else None, None, edit)
         return msgspec.structs.replace(advice, files_now=self.ladder.files_listed)

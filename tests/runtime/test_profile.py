@@ -277,3 +277,11 @@ def test_a_lake_whose_own_tables_cannot_be_read_is_no_bug_of_ours(looked: Path) 
             shape = ["by_id", "--param", "id=1"] if verb == "query" else []
             done = run_command(verb, "looked", *shape, "--lake", "lake", cwd=looked, module="decreta_runtime")
             assert done.returncode == 2 and f"_decreta/{own} cannot be read" in done.stderr, (verb, done.stderr)
+
+
+def test_what_is_not_there_limits_nothing_and_partitions_are_to_be_observed(tmp_path: Path) -> None:
+    empty = table(ask(project(tmp_path / "empty", rows=0), ("longest", {})))
+    assert (limits(empty), empty.ladder.files) == ([], 0)
+    split = table(ask(project(tmp_path / "split", partition_by="name", rows=5), ("by_id", {"id": 3})))
+    (only,) = split.advice
+    assert only.says == "it is partitioned, which the rule did not know: `decreta observe looked`, then generate"
