@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from decreta_runtime.pack import Pack
 
 __all__ = ["open"]
+
+_QUIET = ",deltalake_aws=info"
+# At `debug` delta-rs writes the access key's id to stderr, past Python. It takes its level once, when it is imported.
+if (_level := os.environ.get("RUST_LOG")) and not _level.endswith(_QUIET):
+    os.environ["RUST_LOG"] = _level + _QUIET
 
 
 def open(pack_folder: str, *, lake: str | None = None, env: str = "local", expect: str | None = None) -> Pack:

@@ -1,7 +1,8 @@
 """Which files of a snapshot can hold rows that a query shape asks for, by the statistics of the Delta log.
 
 A file is left out only where its statistics show that no row satisfies the conditions. Without statistics, or with ones
-that do not bound a value (floats: NaN stands in no bound), it is kept. The value of a partition column is exact.
+that do not bound a value (floats: NaN stands in no bound; decimals of so many digits that the log rounds them), it is
+kept. The value of a partition column is exact.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from decreta_runtime.scan import Pinned
 
 _MILLISECOND = 1000
 """Microseconds. The log cuts timestamps down to milliseconds, so that a greatest value may lie so much higher."""
+
+_EXACT_DIGITS = 15
+"""The log has decimals as floats: with so many digits they come back as they were, with more they are rounded."""
 
 _COMPARED = {"<": lt, "<=": le, ">": gt, ">=": ge}
 
@@ -89,6 +93,9 @@ def _bound(actions: pa.Table, name: str) -> Any:
         return None
     if pa.types.is_timestamp(found.type) and name.startswith("max."):
         return pc.add(found.cast(pa.int64()), _MILLISECOND).cast(found.type)
+    if pa.types.is_decimal(found.type) and found.type.precision > _EXACT_DIGITS:
+        limit = pa.scalar(Decimal(1).scaleb(_EXACT_DIGITS - found.type.scale), found.type)
+        return pc.if_else(pc.less(pc.abs(found), limit), found, pa.scalar(None, found.type))
     return found.cast(pa.string()) if pa.types.is_string_view(found.type) else found
 
 

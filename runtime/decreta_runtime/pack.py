@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import difflib
+import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ from decreta_runtime.tally import Tally
 from decreta_runtime.upkeep import Upkeep, maintain_tables
 from decreta_runtime.verify import entries, verify, verify_tables
 
+_OF_FILES = re.compile(r"\b(Parquet (argument )?error|Object Store error)\b")
+"""How the engine says that a file is wrong, rather than the statement."""
 _PYTHON: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
     "string": (str,),
@@ -439,6 +442,9 @@ class Pack:
             raise
         except Exception as error:  # noqa: BLE001 - the binding raises bare Exception
             words = said_by(error).removeprefix("DataFusion error: ")
+            if _OF_FILES.search(words):
+                help = "`decreta verify` with `--data` says which of the pack's own; restore it from a backup"
+                raise LakeUnusable(f"a file that `{subject}` reads cannot be read: {words}", help=help) from None
             raise InputInvalid(f"the engine says: {words}", help="correct the statement or its parameters") from None
         seconds = time.perf_counter() - start
         scans = {name: reading.scans[name] for name in read(frame)}

@@ -79,6 +79,8 @@ def middle(ladders: Sequence[Ladder]) -> Ladder:
     """Return the newest of some ladders with each of its counts the lower median of those known."""
     counts = [name for name in Ladder.__struct_fields__ if any(type(getattr(each, name)) is int for each in ladders)]
     found: dict[str, Any] = {name: _median(getattr(each, name) for each in ladders) for name in counts}
+    # One that came down to no file says nothing of it, and the counts of others would stand there unexplained.
+    found["filtered"] = next((each.filtered for each in reversed(ladders) if each.filtered is not None), None)
     return msgspec.structs.replace(ladders[-1], **found)
 
 
@@ -152,6 +154,9 @@ class _Table:
             if self._reads_more:
                 yield Limit(kind="no_condition", column=None, says=f"no condition reaches `{self.name}`{inside}")
             return
+        if not ladder.asked and ladder.filtered is False and self._reads_more:
+            says = f"the look-ups before leave out files alone: no condition reaches the rows of `{self.name}`"
+            yield Limit(kind="no_condition", column=None, says=says)
         if ladder.fresh is False:
             says = "deletion vectors hide rows that the log's statistics still count and bound"
             yield Limit(kind="statistics_wide", column=None, says=says)
@@ -200,6 +205,8 @@ class _Table:
     def _reads_more(self) -> bool:
         """Whether more is read than a perfect index would, as far as that is known."""
         read, perfect = self.ladder.bytes_read, self.ladder.bytes_perfect
+        if not self.ladder.files:
+            return False
         return read is None or perfect is None or read > perfect
 
     def _depth(self, column: str) -> int | None:
@@ -286,6 +293,10 @@ class _Table:
         off = "log_pruning" in self.ladder.switched_off
         subject = f"{self.manifest.pack}/scan/{self.name}"
         says = f"`decreta explain {subject}` says what would switch on {', '.join(self.ladder.switched_off)}"
+        if self.ladder.path == "delta" and self.seen.partition_columns and "unpartitioned" in self._scan.requires:
+            says = (
+                f"it is partitioned, which the rule did not know: `decreta observe {self.manifest.pack}`, then generate"
+            )
         edit = f"rules of the scan domain, or [rollout.domains] scan in specs/{self.manifest.pack}/env"
         advice = self._advice("", says, min(depths, default=None) if off else None, None, edit)
         return msgspec.structs.replace(advice, files_now=self.ladder.files_listed)

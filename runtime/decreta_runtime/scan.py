@@ -191,14 +191,19 @@ class Pinned:
         """The table's columns, as Arrow has them."""
         return pa.schema(self.table.schema().to_arrow())
 
+    @property
+    def again(self) -> str:
+        """What a run of the pack would do about a file that is lost, in words: a table of others it only reads."""
+        done = "write the table anew" if self.place is None else "read the table as it is now"
+        return f"run the pack again to {done}"
+
     def require_files(self, files: Sequence[str] | None = None) -> None:
         """Raise LakeUnusable if a data file, or one of `files`, is gone: the engine would skip it without a word."""
         path = missing(self.path, self.files if files is None else files)
         if path is not None:
-            then = "to write the table anew" if self.place is None else "to read the table as it is now"
             raise LakeUnusable(
                 f"the file {path} of `{self.name}` version {self.version} is gone",
-                help=f"restore it from a backup, or run the pack again {then}",
+                help=f"restore it from a backup, or {self.again}",
             )
 
 
@@ -379,7 +384,7 @@ def _read(pinned: Pinned, columns: Sequence[Column]) -> list[pa.RecordBatch]:
         words = said_by(error)
         raise LakeUnusable(
             f"`{pinned.name}` version {pinned.version} at {pinned.path} cannot be read: {words}",
-            help="restore its files from a backup, or run the pack again to write the table anew",
+            help=f"restore its files from a backup, or {pinned.again}",
         ) from None
     return rows
 

@@ -19,6 +19,7 @@ from tests.runtime.looked_up import FILES, GROUP, PAGE, ROWS, WITHOUT, indexed, 
 
 import decreta_runtime
 from decreta_runtime.cli.picture import picture
+from decreta_runtime.contract.errors import LakeUnusable
 from decreta_runtime.contract.records import ComputeDetail, Ladder
 from decreta_runtime.foreign import delete_by_vector
 from decreta_runtime.ladder import effectiveness
@@ -343,3 +344,17 @@ def test_a_score_lies_between_nothing_and_all(each: list[dict[str, int | None]])
         assert found.score is not None
         assert 0 <= found.score <= 1
         assert (found.score == 1) == (found.avoided == found.avoidable)
+
+
+def test_files_that_go_wrong_under_a_reader_are_no_mistake_of_the_statement(looked: Path) -> None:
+    with decreta_runtime.open(str(looked / "generated/looked")) as pack:
+        pack.run()
+        pack.query("by_id", id=ONE)
+        for file in (looked / "tables/event").glob("*.parquet"):
+            file.write_bytes(file.read_bytes()[:100])
+        with pytest.raises(LakeUnusable, match=r"a file that `by_name` reads cannot be read: .*Parquet"):
+            pack.query("by_name", name=name_of(ONE))
+        shutil.rmtree(looked / "tables/event")
+        with pytest.raises(LakeUnusable, match="is gone") as caught:
+            pack.query("by_id", id=ONE)
+        assert "read the table as it is now" in caught.value.help, "the pack does not write it"

@@ -112,8 +112,9 @@ def test_tables_in_a_store_and_a_lake_in_a_folder(shop: Path, bucket: str) -> No
         ["report", "shop", "-o", "page.html"],
         ["package", "shop", "-o", "shop.package"],
     ):
-        done = run_command(*verb, cwd=shop)
+        done = run_command(*verb, cwd=shop, RUST_LOG="debug")
         assert done.returncode == (2 if verb[0] == "package" else 0), done.stderr  # packages are of folders
+        assert verb[0] != "query" or "DEBUG" in done.stderr, "what the engines log is looked through as well"
         printed += done.stdout + done.stderr
         if verb[0] == "query":
             answer = json.loads(done.stdout)

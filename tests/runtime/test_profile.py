@@ -90,6 +90,14 @@ def test_medians_are_of_what_is_known(looked: Path) -> None:
     found = ask(looked, ("by_id", {"id": -1}), ("by_id", {"id": 1}), ("by_id", {"id": 2}))
     ladder = table(found).ladder
     assert (ladder.files_log, ladder.rows_out, ladder.pages_kept) == (1, 1, 1)
+    newest = table(ask(looked, ("by_id", {"id": -1}))).ladder
+    assert newest.filtered, "a look-up that opens no file takes nothing from what others tell"
+
+
+def test_a_look_up_before_that_leaves_out_files_alone_is_told(looked: Path) -> None:
+    found = table(ask(looked, ("of_noted", {"at": name_of(ONE)})))
+    assert (found.ladder.files_opened, found.ladder.rows_read) == (1, ROWS)
+    assert "the look-ups before leave out files alone: no condition reaches the rows of `event`" in limits(found)
 
 
 def test_an_index_not_built_is_named_with_what_it_would_spare(looked: Path) -> None:
@@ -258,3 +266,22 @@ def test_the_verb_prints_text_and_data(looked: Path) -> None:
     assert told.returncode == 0, told.stderr
     schema = json.loads((ROOT / "generated/schemas/profile.schema.json").read_bytes())
     jsonschema.validate(json.loads(told.stdout), schema, cls=jsonschema.Draft202012Validator)
+
+
+def test_a_lake_whose_own_tables_cannot_be_read_is_no_bug_of_ours(looked: Path) -> None:
+    ask(looked, ("by_id", {"id": 1}))
+    for own, verbs in (("ledger", ["profile"]), ("runs", ["kpi", "index", "query"])):
+        for file in (looked / "lake/_decreta" / own).rglob("*.parquet"):
+            file.write_bytes(file.read_bytes()[:50])
+        for verb in verbs:
+            shape = ["by_id", "--param", "id=1"] if verb == "query" else []
+            done = run_command(verb, "looked", *shape, "--lake", "lake", cwd=looked, module="decreta_runtime")
+            assert done.returncode == 2 and f"_decreta/{own} cannot be read" in done.stderr, (verb, done.stderr)
+
+
+def test_what_is_not_there_limits_nothing_and_partitions_are_to_be_observed(tmp_path: Path) -> None:
+    empty = table(ask(project(tmp_path / "empty", rows=0), ("longest", {})))
+    assert (limits(empty), empty.ladder.files) == ([], 0)
+    split = table(ask(project(tmp_path / "split", partition_by="name", rows=5), ("by_id", {"id": 3})))
+    (only,) = split.advice
+    assert only.says == "it is partitioned, which the rule did not know: `decreta observe looked`, then generate"

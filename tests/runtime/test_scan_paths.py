@@ -30,7 +30,7 @@ from decreta_runtime.contract.policy import Choice, ScanValue
 from decreta_runtime.foreign import delete_by_vector
 from decreta_runtime.guards import ask
 from decreta_runtime.metrics import scan_stats
-from decreta_runtime.narrow import matching
+from decreta_runtime.narrow import matching, unbounded
 from decreta_runtime.place import Place, PlaceBeside, Places, Wanted
 from decreta_runtime.scan import Pinned, hides_nan, register_scan
 
@@ -272,6 +272,24 @@ def test_partition_values_narrow_exactly(tmp_path: Path) -> None:
     scanned = register_scan(context, pinned, PAIR, value_of("linked"), matching(pinned, [[asked]], {}))
     assert ids(context, "true") == [16, 17, 18, 19]
     assert scanned.links is not None and len(list(scanned.links.folder.rglob("*.parquet"))) == 1
+
+
+def test_a_decimal_that_the_log_rounds_is_found(tmp_path: Path) -> None:
+    """The log has decimals as floats: more than 15 digits come back as another number, with no word of it."""
+    kind = pa.decimal128(18, 4)
+    long, short = Decimal("80757005931032.6234"), Decimal("57005931032.6234")
+    write_deltalake(str(tmp_path / "t"), pa.table({"c": pa.array([long, -long], kind)}))
+    write_deltalake(str(tmp_path / "t"), pa.table({"c": pa.array([short], kind)}), mode="append")
+    pinned = Pinned("t", tmp_path / "t", 1, DeltaTable(str(tmp_path / "t")))
+    assert long not in pinned.actions["max.c"].to_pylist(), "so it would be missed"
+
+    def listed(op: str, value: Decimal) -> int:
+        asked = Ask(column="c", op=op, values=(AskValue(parameter="p"),))  # type: ignore[arg-type]
+        return len(matching(pinned, [[asked]], {"p": pa.scalar(value, kind)}))
+
+    assert [listed("=", long), listed(">=", long), listed("<=", -long)] == [1, 1, 1]
+    assert [listed("=", short), listed(">", short)] == [2, 1], "a short one bounds its file"
+    assert unbounded(pinned, "c") == 1
 
 
 @pytest.mark.parametrize(
