@@ -118,7 +118,7 @@ def _of(scanned: Scanned, leaves: Iterable[_Leaf]) -> list[_Leaf]:
     return [
         leaf._replace(counters={file and scanned.file_of(file): part for file, part in leaf.counters.items()})
         for leaf in leaves
-        if scanned.folder in leaf.shown
+        if scanned.is_in(leaf.shown)
     ]
 
 

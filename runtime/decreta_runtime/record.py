@@ -22,7 +22,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from decreta_runtime import digests
 from decreta_runtime.contract.errors import LakeUnusable, WriteConflict
 from decreta_runtime.contract.records import Kind, LedgerRow, QueryDetail, RunRecord
-from decreta_runtime.lake import Lake, open_table, writing
+from decreta_runtime.lake import Lake, open_table, rows_of, writing
 from decreta_runtime.locations import Location
 
 _APPEND = "decreta.append"
@@ -155,7 +155,7 @@ def last_run(lake: Lake, pack: str) -> RunRecord | None:
 def last_runs(lake: Lake) -> list[RunRecord]:
     """Return the last complete run of each pack that has run in the lake."""
     table = open_table(lake.runs)
-    packs = set() if table is None else set(pa.table(table.scan(columns=["pack"]))["pack"].to_pylist())
+    packs = set() if table is None else set(rows_of(table, ["pack"])["pack"].to_pylist())
     return [run for pack in sorted(packs) if (run := last_run(lake, pack)) is not None]
 
 
@@ -230,7 +230,7 @@ def actions_under(lake: Lake, pack: str, policy_digest: str) -> Counter[Action]:
         return Counter()
     predicate = f"pack = '{pack}' AND policy_digest = '{policy_digest}'"
     names = list(Action._fields)
-    rows = pa.table(table.scan(columns=names, predicate=predicate))
+    rows = rows_of(table, names, predicate)
     counted = rows.group_by(names).aggregate([([], "count_all")])
     return Counter({Action(*(row[n] for n in names)): row["count_all"] for row in counted.to_pylist()})
 
@@ -242,7 +242,7 @@ def writes_under(lake: Lake, pack: str, policy_digest: str) -> list[bool]:
         return []
     predicate = f"pack = '{pack}' AND policy_digest = '{policy_digest}' AND (kind = 'write' OR kind = 'maintenance')"
     names = ["attempt", "subject", "table_version", "kind"]
-    rows = pa.table(table.scan(columns=names, predicate=predicate)).to_pylist()
+    rows = rows_of(table, names, predicate).to_pylist()
     decided = {(r["attempt"], r["subject"], r["table_version"]) for r in rows if r["kind"] == "maintenance"}
     return [(r["attempt"], r["subject"], r["table_version"]) in decided for r in rows if r["kind"] == "write"]
 
@@ -286,7 +286,7 @@ def _runs(pack: str) -> str:
 
 
 def _records(table: DeltaTable, predicate: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pa.table(table.scan(predicate=predicate)).to_pylist()
+    rows: list[dict[str, Any]] = rows_of(table, predicate=predicate).to_pylist()
     return rows
 
 
