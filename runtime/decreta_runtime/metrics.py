@@ -216,8 +216,8 @@ def _perfect(scanned: Scanned, leaves: list[_Leaf], narrowed: Narrowed | None) -
         for file, taken in (each or {}).items():
             bytes_, of = pinned.entries[file]
             perfect += share * bytes_ * min(1.0, max(unit, taken) / (of or rows))
-        if each:
-            clustered += eligible * min(1.0, max(unit, sum(each.values())) / rows)
+        if each or _opened(leaf):  # what is not there is looked for in one page
+            clustered += eligible * min(1.0, max(unit, sum((each or {}).values())) / rows)
     return found | {"bytes_perfect": round(perfect), "bytes_clustered": round(clustered)}
 
 
