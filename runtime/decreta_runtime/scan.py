@@ -195,9 +195,10 @@ class Pinned:
         """Raise LakeUnusable if a data file, or one of `files`, is gone: the engine would skip it without a word."""
         path = missing(self.path, self.files if files is None else files)
         if path is not None:
+            again = "to write the table anew" if self.place is None else "to take the table as it is now"
             raise LakeUnusable(
                 f"the file {path} of `{self.name}` version {self.version} is gone",
-                help="restore it from a backup, or run the pack again to write the table anew",
+                help=f"restore it from a backup, or run the pack again {again}",
             )
 
 
