@@ -9,9 +9,7 @@ from decreta.diagnostics import Report, did_you_mean
 from decreta.model.program import Written
 from decreta.model.spec import IndexSpec
 from decreta_runtime.contract.manifest import Column, IndexEntry
-
-_WITHOUT = ("list", "float", "binary")
-"""Types whose values are no terms: they compare by parts, or not exactly."""
+from decreta_runtime.contract.types import has_terms
 
 
 def indexes(
@@ -34,7 +32,7 @@ def _index(
         if column not in known:
             hint = did_you_mean(column, known)
             report.error("D303", f"there is no column `{column}`", place, help=hint)
-        elif known[column].type.startswith(_WITHOUT):
+        elif not has_terms(known[column].type):
             help = "index a column that is compared by equality"
             report.error("D203", f"a {known[column].type} has no terms to look up", place, help=help)
         elif column in listed[:i]:

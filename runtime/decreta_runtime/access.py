@@ -68,12 +68,17 @@ def environment() -> int:
     return hash(tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))))
 
 
+def is_of_store(error: Exception) -> bool:
+    """Whether an engine passes on that an object store could not be asked, or what it answered."""
+    return _STORE_SAYS.search(str(error)) is not None
+
+
 def said_by(error: Exception) -> str:
     """Return what the system or an engine says, in a line; of a store's answer its code alone, which quotes nothing."""
     if strerror := getattr(error, "strerror", None):
         return str(strerror)
     text = _COLOURS.sub("", str(error)).strip()
-    if not _STORE_SAYS.search(text):
+    if not is_of_store(error):
         return text.split("\n")[0]
     code = _ANSWER.search(text)
     before = text.partition("<")[0].partition("Debug source")[0]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
+import pyarrow as pa
+from datafusion import SessionContext
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
@@ -19,6 +21,7 @@ from decreta_runtime.contract.policy import RECORDS
 from decreta_runtime.locations import (
     Location,
     exists,
+    is_local,
     local_folder,
     located,
     make_ready,
@@ -145,10 +148,12 @@ class Lake:
         except Exception as error:
             if not self._failed(error):
                 raise
-            said = " ".join(_ORNAMENT.sub(" ", str(error)).split())
+            stored = not isinstance(self.root, Path)
+            # A store's own answer may quote what it was asked with.
+            said = said_by(error) if stored else " ".join(_ORNAMENT.sub(" ", str(error)).split())
             words = f"the lake at {self.root} cannot be read or written: {said}"
             raise LakeUnusable(
-                words, help="check its place, its permissions and the space left; then run again"
+                words, help=mended(self.root, "check its place, its permissions and the space left; then run again")
             ) from None
 
     def _failed(self, error: Exception) -> bool:
@@ -183,6 +188,31 @@ def open_table(path: Location, version: int | None = None) -> DeltaTable | None:
             f"the table at {path} cannot be read: {said_by(error)}",
             help=mended(path, "restore its log from a backup, or use another lake"),
         ) from None
+
+
+def rows_of(table: DeltaTable, columns: Sequence[str] | None = None, predicate: str | None = None) -> pa.Table:
+    """Return rows of a table of the lake's own, as delta-rs reads them. Raises LakeUnusable."""
+    try:
+        return pa.table(table.scan(columns=None if columns is None else list(columns), predicate=predicate))
+    except Exception as error:  # noqa: BLE001 - the reader raises several kinds, bare Exception among them
+        place = located(table.table_uri, Path("/"))
+        raise LakeUnusable(
+            f"the table at {place} cannot be read: {said_by(error)}",
+            help=mended(place, "restore its files from a backup, or use another lake"),
+        ) from None
+
+
+def register_by_delta(context: SessionContext, name: str, table: DeltaTable, predicate: str | None = None) -> None:
+    """Make a table known to a session as delta-rs itself reads it, or at least its rows that satisfy `predicate`.
+
+    Of a table in a store these rows are read at once: the engine hands its stores to no reader of others.
+    Raises LakeUnusable.
+    """
+    if is_local(table.table_uri):
+        context.register_table(name, table)
+        return
+    rows = rows_of(table, predicate=predicate)
+    context.register_record_batches(name, [rows.to_batches() or [pa.RecordBatch.from_pylist([], schema=rows.schema)]])
 
 
 @contextmanager

@@ -135,10 +135,15 @@ def named(location: Location, path: str) -> str:
     return f"{_SCHEME}{location.bucket}/{path}" if isinstance(location, Stored) else f"/{path.lstrip('/')}"
 
 
+def planned(location: Location, path: str) -> str:
+    """Return a file of a place as the engine's plans write it: of a store without the bucket."""
+    return path.removeprefix(f"{_SCHEME}{location.bucket}/" if isinstance(location, Stored) else "/")
+
+
 def told(location: Location, path: str) -> str:
     """Return a file of a place, as `input_file_name()` tells it, in the way that `shown` writes the place."""
     if isinstance(location, Stored):
-        return path.removeprefix(f"{_SCHEME}{location.bucket}/")
+        return planned(location, path)
     return unquote(path.removeprefix("file://")).lstrip("/")
 
 
@@ -154,7 +159,7 @@ def missing(location: Location, files: Sequence[str]) -> str | None:
     if isinstance(location, Path):
         # `os.path`, as this is asked for each file of each look-up.
         return next((path for path in files if not os.path.exists(path)), None)  # noqa: PTH110
-    wanted = {path: path.removeprefix(f"{_SCHEME}{location.bucket}/") for path in files}
+    wanted = {path: planned(location, path) for path in files}
     found = _listed(location, set(wanted.values())) if wanted else set()
     return next((path for path, key in wanted.items() if key not in found), None)
 

@@ -118,7 +118,7 @@ def _of(scanned: Scanned, leaves: Iterable[_Leaf]) -> list[_Leaf]:
     return [
         leaf._replace(counters={file and scanned.file_of(file): part for file, part in leaf.counters.items()})
         for leaf in leaves
-        if scanned.folder in leaf.shown
+        if scanned.is_in(leaf.shown)
     ]
 
 
@@ -218,8 +218,8 @@ def _perfect(scanned: Scanned, leaves: list[_Leaf], narrowed: Narrowed | None) -
         for file, taken in (each or {}).items():
             bytes_, of = pinned.entries[file]
             perfect += share * bytes_ * min(1.0, max(unit, taken) / (of or rows))
-        if each:
-            clustered += eligible * min(1.0, max(unit, sum(each.values())) / rows)
+        if each or _opened(leaf):  # what is not there is looked for in one page
+            clustered += eligible * min(1.0, max(unit, sum((each or {}).values())) / rows)
     return found | {"bytes_perfect": round(perfect), "bytes_clustered": round(clustered)}
 
 

@@ -19,7 +19,7 @@ import msgspec
 import pyarrow as pa
 from datafusion import DataFrame, SQLOptions
 
-from decreta_runtime.access import said_by
+from decreta_runtime.access import HELP, is_of_store, said_by
 from decreta_runtime.arrow import arrow_type, plain
 from decreta_runtime.caches import note_caches
 from decreta_runtime.calls import require_engine_functions
@@ -442,6 +442,8 @@ class Pack:
             raise
         except Exception as error:  # noqa: BLE001 - the binding raises bare Exception
             words = said_by(error).removeprefix("DataFusion error: ")
+            if is_of_store(error):
+                raise LakeUnusable(f"a table of `{subject}` cannot be read: {words}", help=HELP) from None
             if _OF_FILES.search(words):
                 help = "`decreta verify` with `--data` says which of the pack's own; restore it from a backup"
                 raise LakeUnusable(f"a file that `{subject}` reads cannot be read: {words}", help=help) from None

@@ -20,6 +20,7 @@ from decreta_runtime.contract.manifest import Manifest, QueryEntry
 from decreta_runtime.contract.policy import Decision, Policy
 from decreta_runtime.contract.profile import PROFILE_FORMAT, Advice, Limit, Profile, ShapeProfile, TableProfile
 from decreta_runtime.contract.records import Ladder
+from decreta_runtime.contract.types import has_bounds, has_terms
 from decreta_runtime.ladder import effectiveness
 from decreta_runtime.observe import depth
 from decreta_runtime.pack import Pack
@@ -57,7 +58,7 @@ def _shape(shape: str, lookups: Sequence[Lookup], pack: Pack, seen: dict[str, Da
     ladders = [each.detail.ladder for each in lookups]
     whole = effectiveness(ladder for each in ladders for ladder in each.values())
     tables = [
-        _Table(pack, shape, name, middle([each[name] for each in ladders if name in each]), seen[name])
+        _Table(pack, shape, name, middle(_of_newest([each[name] for each in ladders if name in each])), seen[name])
         for name in ladders[-1]
         if name in seen
     ]
@@ -73,6 +74,12 @@ def _shape(shape: str, lookups: Sequence[Lookup], pack: Pack, seen: dict[str, Da
         pruning_effectiveness_score=str(whole.score) if whole else None,
         tables=tuple(table.profile() for table in tables),
     )
+
+
+def _of_newest(ladders: Sequence[Ladder]) -> list[Ladder]:
+    """Return those ladders that are of the same snapshot as the newest: a table that has changed has another."""
+    of = [(each.files, each.rows, each.bytes_eligible // each.scans) for each in ladders]
+    return [each for each, snapshot in zip(ladders, of, strict=True) if snapshot == of[-1]]
 
 
 def middle(ladders: Sequence[Ladder]) -> Ladder:
@@ -169,10 +176,11 @@ class _Table:
     def _limits_by(self, column: str) -> Iterator[Limit]:
         files, missing, depth = self.ladder.files, self.ladder.unbounded.get(column, 0), self._depth(column)
         if missing:
-            says = f"statistics missing on `{column}` in {missing:,} of {files:,} files"
+            why = "" if self._can_be_bounded(column) else f": the log has no bounds of such {self._type(column)}"
+            says = f"statistics missing on `{column}` in {missing:,} of {files:,} files{why}"
             yield Limit(kind="statistics_missing", column=column, says=says)
         if depth is not None and depth > 1 and not self._no_file_in_vain:
-            says = f"files unsorted by `{column}`: clustering depth {depth:,} of {files:,} files"
+            says = f"files unsorted by `{column}`: clustering depth {depth:,} of {self.seen.files:,} files"
             yield Limit(kind="files_overlap", column=column, says=says)
         if column in self._of_files and column not in self._sort[:1] and self._reads_more:
             yield from self._unsorted(column)
@@ -204,10 +212,25 @@ class _Table:
     @property
     def _reads_more(self) -> bool:
         """Whether more is read than a perfect index would, as far as that is known."""
-        read, perfect = self.ladder.bytes_read, self.ladder.bytes_perfect
+        read, perfect = self._bytes_of_rows, self.ladder.bytes_perfect
         if not self.ladder.files:
             return False
         return read is None or perfect is None or read > perfect
+
+    @property
+    def _bytes_of_rows(self) -> int | None:
+        """Bytes read, and no more than the columns have: page indexes and bloom filters are read in any order."""
+        read, whole = self.ladder.bytes_read, self.ladder.bytes_columns
+        return read if read is None or whole is None else min(read, whole)
+
+    def _type(self, column: str) -> str:
+        return next(each.type for each in self.manifest.columns_of(self.name) if each.name == column)
+
+    def _can_be_bounded(self, column: str) -> bool:
+        """Whether the log would bound a column if its statistics were kept: where its nulls are counted, they are."""
+        actions, nulls = self.pack.pinned(self.name).actions, f"null_count.{column}"
+        counted = nulls in actions.column_names and not actions[nulls].null_count
+        return has_bounds(self._type(column)) and not counted
 
     def _depth(self, column: str) -> int | None:
         observed = self.seen.columns.get(column)
@@ -224,7 +247,7 @@ class _Table:
 
     def _order(self) -> Iterator[Advice]:
         """Name another order of rows, for each column asked that does not lead it."""
-        now, then = self.ladder.bytes_read, self.ladder.bytes_clustered
+        now, then = self._bytes_of_rows, self.ladder.bytes_clustered
         if self._of_others or now is None or then is None or then >= now:
             return
         for column in self._of_files:
@@ -256,12 +279,16 @@ class _Table:
         wanted = [ask.column for ask in asks if ask.op in _INDEXED] + [step.column for step in self.ladder.steps]
         for column in dict.fromkeys(wanted):
             known = {n: e for n, e in self.manifest.indexes_of(self.name).items() if e.columns[0] == column}
-            if not known and column in self._of_files and column not in self._sort[:1]:
+            if not known and self._indexable(column) and column not in self._sort[:1]:
                 says = f"declare by_{column}: {{kind: term, column: {column}}}"
                 yield self._advice("indexes", says, matched, then)
             for name in known:
                 if (says_ := self._unused(name)) is not None:
                     yield self._advice(f"indexes.{name}", says_, matched, then)
+
+    def _indexable(self, column: str) -> bool:
+        """Whether an index of a column can be declared, and built of this table."""
+        return column in self._of_files and not self.seen.column_mapping and has_terms(self._type(column))
 
     def _unused(self, index: str) -> str | None:
         """Say why a declared index did not serve the shape; None if it did."""
@@ -284,7 +311,7 @@ class _Table:
         elif ladder.asked and ladder.switched_off:
             yield self._setting()
         for column, missing in ladder.unbounded.items():
-            if missing:
+            if missing and self._can_be_bounded(column):
                 yield self._statistics(column)
 
     def _setting(self) -> Advice:
@@ -305,7 +332,7 @@ class _Table:
         if self._of_others:
             says = f"have its writer keep statistics of `{column}` (delta.dataSkippingStatsColumns)"
             return self._advice("source", says, None, None)
-        says = f"the log bounds the first columns alone, and no floats or binaries: put `{column}` further in front"
+        says = f"the log bounds the first columns alone: put `{column}` further in front"
         return self._advice("columns", says, None, None)
 
     def _advice(self, field: str, says: str, files: int | None, then: int | None, edit: str | None = None) -> Advice:

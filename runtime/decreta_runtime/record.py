@@ -20,10 +20,9 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from decreta_runtime import digests
-from decreta_runtime.access import said_by
 from decreta_runtime.contract.errors import LakeUnusable, WriteConflict
 from decreta_runtime.contract.records import Kind, LedgerRow, QueryDetail, RunRecord
-from decreta_runtime.lake import Lake, open_table, writing
+from decreta_runtime.lake import Lake, open_table, rows_of, writing
 from decreta_runtime.locations import Location
 
 _APPEND = "decreta.append"
@@ -156,7 +155,7 @@ def last_run(lake: Lake, pack: str) -> RunRecord | None:
 def last_runs(lake: Lake) -> list[RunRecord]:
     """Return the last complete run of each pack that has run in the lake."""
     table = open_table(lake.runs)
-    packs = set() if table is None else set(_scanned(table, ["pack"])["pack"].to_pylist())
+    packs = set() if table is None else set(rows_of(table, ["pack"])["pack"].to_pylist())
     return [run for pack in sorted(packs) if (run := last_run(lake, pack)) is not None]
 
 
@@ -231,7 +230,7 @@ def actions_under(lake: Lake, pack: str, policy_digest: str) -> Counter[Action]:
         return Counter()
     predicate = f"pack = '{pack}' AND policy_digest = '{policy_digest}'"
     names = list(Action._fields)
-    rows = _scanned(table, names, predicate)
+    rows = rows_of(table, names, predicate)
     counted = rows.group_by(names).aggregate([([], "count_all")])
     return Counter({Action(*(row[n] for n in names)): row["count_all"] for row in counted.to_pylist()})
 
@@ -243,7 +242,7 @@ def writes_under(lake: Lake, pack: str, policy_digest: str) -> list[bool]:
         return []
     predicate = f"pack = '{pack}' AND policy_digest = '{policy_digest}' AND (kind = 'write' OR kind = 'maintenance')"
     names = ["attempt", "subject", "table_version", "kind"]
-    rows = _scanned(table, names, predicate).to_pylist()
+    rows = rows_of(table, names, predicate).to_pylist()
     decided = {(r["attempt"], r["subject"], r["table_version"]) for r in rows if r["kind"] == "maintenance"}
     return [(r["attempt"], r["subject"], r["table_version"]) in decided for r in rows if r["kind"] == "write"]
 
@@ -287,20 +286,8 @@ def _runs(pack: str) -> str:
 
 
 def _records(table: DeltaTable, predicate: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = _scanned(table, None, predicate).to_pylist()
+    rows: list[dict[str, Any]] = rows_of(table, predicate=predicate).to_pylist()
     return rows
-
-
-def _scanned(table: DeltaTable, columns: list[str] | None, predicate: str | None = None) -> pa.Table:
-    """Read rows of a table of the lake's own. Raises LakeUnusable."""
-    try:
-        return pa.table(table.scan(columns=columns, predicate=predicate))
-    except Exception as error:  # noqa: BLE001 - the reader raises several kinds, bare Exception among them
-        place = table.table_uri.rstrip("/")
-        raise LakeUnusable(
-            f"the table at {place} cannot be read: {said_by(error)}",
-            help="check its place and its permissions; else restore its files from a backup, or use another lake",
-        ) from None
 
 
 def note_digests(lake: Lake, pack: str) -> None:

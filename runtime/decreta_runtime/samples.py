@@ -17,7 +17,7 @@ from decreta_runtime.contract.calibration import Figure, Figures, Sample, Seen, 
 from decreta_runtime.contract.manifest import Manifest
 from decreta_runtime.contract.policy import DOMAINS, Policy
 from decreta_runtime.contract.records import Ladder, MaintenanceDetail, QueryDetail, RunRecord
-from decreta_runtime.lake import Lake, open_table
+from decreta_runtime.lake import Lake, open_table, register_by_delta
 from decreta_runtime.record import noted, runs_of_pack
 from decreta_runtime.rewrite import content
 
@@ -94,7 +94,7 @@ def _digests(manifest: Manifest, lake: Lake, run: RunRecord | None, context: Ses
             continue
         table = open_table(lake.dataset(manifest.pack, name), run.versions[name])
         if table is not None:
-            context.register_table(f"__digest_{name}", table)
+            register_by_delta(context, f"__digest_{name}", table)
             found[name] = _hash(list(content(context, f"__digest_{name}", manifest.columns_of(name))))
             context.deregister_table(f"__digest_{name}")
     return found

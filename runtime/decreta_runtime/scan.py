@@ -30,7 +30,7 @@ from decreta_runtime.contract.errors import LakeUnusable
 from decreta_runtime.contract.manifest import Column
 from decreta_runtime.contract.policy import ScanValue
 from decreta_runtime.links import ORDINAL, Links
-from decreta_runtime.locations import Location, is_local, missing, named, open_in, shown, sql_place
+from decreta_runtime.locations import Location, is_local, missing, named, open_in, planned, shown, sql_place
 
 _NAN = {"float32": pa.scalar(math.nan, pa.float32()), "float64": pa.scalar(math.nan, pa.float64())}
 
@@ -234,6 +234,13 @@ class Scanned:
     def file_of(self, path: str) -> str:
         """Return the data file of which the engine writes `path` in its metrics."""
         return named(self.pinned.path, path) if self.links is None else self.links.file_of(path)
+
+    def is_in(self, plan: str) -> bool:
+        """Whether a part of a plan, as the engine writes it, scans this table."""
+        if self.links is not None or isinstance(self.pinned.path, Path):
+            return self.folder in plan
+        # Plans write keys without their bucket, and one key may end another.
+        return any(planned(self.pinned.path, path) in plan for path in self.listed)
 
     def require_files(self) -> None:
         """Raise LakeUnusable if a file went after it was registered. Asked after reading, it holds for the reading."""

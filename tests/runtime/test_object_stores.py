@@ -35,8 +35,10 @@ from decreta_runtime.contract.manifest import Ask, AskValue, Column
 from decreta_runtime.contract.policy import Choice, IndexValue
 from decreta_runtime.guards import ask
 from decreta_runtime.index import narrowed_by, open_index, update_index
+from decreta_runtime.kpi import key_figures
 from decreta_runtime.lake import Lake
 from decreta_runtime.locations import Stored
+from decreta_runtime.metrics import scan_stats
 from decreta_runtime.narrow import matching
 from decreta_runtime.scan import Pinned, register_scan
 
@@ -149,6 +151,10 @@ def test_a_lake_in_a_store(shop_compiled: Path, bucket: str, tmp_path: Path) -> 
     assert "the guard local_files fails" in maintained.stdout
     counted = json.loads(run_command("kpi", *where, "--json", cwd=tmp_path, module="decreta_runtime").stdout)
     assert counted["writes_using_outcome_based_maintenance"]["share"] == "1.00"
+    asked = run_command("ledger", *where, "--ready", "slowest_relations", cwd=tmp_path, module="decreta_runtime")
+    assert asked.returncode == 0 and "revenue" in asked.stdout, asked.stderr
+    calibrated = run_command("calibrate", "shop", "--lake", lake, "--check", cwd=shop_compiled.parents[1])
+    assert "epoch 1" in calibrated.stdout, calibrated.stderr
     found = objects(bucket)
     assert not [key for key in found if "/locks/" in key or "/spill/" in key], "freed, and spilled on this machine"
     assert len(found) > 20 and [key for key, data in found.items() if canaries_in(data)] == []
@@ -242,6 +248,26 @@ def test_what_the_log_leaves_is_looked_up_by_one_listing(bucket: str, store: tup
     assert ids(context, "id = 57") == [57]
     asked_for = {line.split(" /")[1].split(" ")[0] for line in requests()[before:] if ".parquet" in line}
     assert len(asked_for) <= 1, "one file is opened"
+
+
+def test_what_each_table_read_is_told_apart(bucket: str, store: tuple[str, Path]) -> None:
+    """The engine's plans write keys without their bucket, and one key may end another."""
+    make_bucket(store[0], f"{bucket}-other")
+    places = {"a": Stored(bucket, "sale"), "b": Stored(bucket, "old sale"), "c": Stored(f"{bucket}-other", "sale")}
+    context, scans = session(), {}
+    for rows, (name, place) in enumerate(places.items(), 1):
+        write_deltalake(str(place), pa.table({"id": range(rows), "word": ["w"] * rows}))
+        pinned = Pinned(name, place, 0, DeltaTable(str(place)))
+        scans[name] = register_scan(context, pinned, PAIR, value_of("native"))
+    frame = context.sql("SELECT count(*) AS n FROM a CROSS JOIN b CROSS JOIN c WHERE a.word = b.word OR c.id = 7")
+    assert frame.to_pylist() == [{"n": 6}]
+    stats = scan_stats(frame.execution_plan(), scans, 0.0)
+    assert {name: (each.scans, each.rows_out) for name, each in stats.ladder.items()} == {
+        "a": (1, 1),
+        "b": (1, 2),
+        "c": (1, 3),
+    }
+    assert stats.files_total == 3 and stats.bytes_eligible == sum(each.bytes for each in scans.values())
 
 
 def test_a_file_that_went_from_a_store_is_refused(bucket: str) -> None:
@@ -414,6 +440,37 @@ def test_a_store_that_quotes_credentials_is_not_repeated(
                 register_scan(session(), again, PAIR, value_of("delta"))
             pinned.require_files()
     assert not canaries_in(f"{caught.value} {caught.value.message} {caught.value.help} {caught.value!r}")
+
+
+def test_a_store_that_fails_while_a_pack_is_open_is_told_as_that(
+    shop_compiled: Path, bucket: str, store: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_tables(bucket)
+    lake = f"s3://{bucket}/lake"
+    with decreta_runtime.open(str(shop_compiled), lake=lake) as pack:
+        pack.run()
+        with relay(store[0], quoting=r"^GET .*/_decreta/.*\.parquet") as (endpoint, _):
+            monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+            for act in (lambda: pack.query("revenue_of", customer=1), lambda: pack.ledger("SELECT * FROM ledger")):
+                with pytest.raises(
+                    LakeUnusable, match=r"_decreta/(runs|ledger) cannot be read: .*SignatureDoesNotM"
+                ) as own:
+                    act()
+                assert "<" not in own.value.message and "AWS_ENDPOINT_URL" in own.value.help
+            with pytest.raises(LakeUnusable, match="cannot be read"):
+                key_figures("shop", pack.policy, pack.lake)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", store[0])
+        assert pack.query("revenue_of", customer=1).num_rows == 1
+        with relay(store[0], quoting=r"^GET .*/revenue/part.*\.parquet") as (endpoint, _):
+            monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+            with (
+                decreta_runtime.open(str(shop_compiled), lake=lake) as fresh,
+                pytest.raises(
+                    LakeUnusable, match=r"a table of `revenue_of` cannot be read: .*SignatureDoesNotMatch"
+                ) as its,
+            ):
+                fresh.query("revenue_of", customer=1)
+            assert "<" not in its.value.message and "AWS_ENDPOINT_URL" in its.value.help
 
 
 @pytest.mark.parametrize(

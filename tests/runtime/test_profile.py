@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pyarrow as pa
 import pytest
-from deltalake import write_deltalake
+from deltalake import DeltaTable, write_deltalake
 from tests.conftest import ROOT, compiled, edit_policy, run_command
 from tests.runtime.looked_up import FILES, GROUP, ROWS, SPECS, WITHOUT, indexed, linked, name_of, project, scan
 
@@ -172,6 +172,34 @@ def test_statistics_that_are_missing_are_counted(tmp_path: Path) -> None:
     found = table(ask(folder, ("by_id", {"id": ONE})))
     assert f"statistics missing on `id` in {FILES} of {FILES} files" in limits(found)
     assert "delta.dataSkippingStatsColumns" in advice(found)["specs/looked/objects/event.yaml: source"]
+
+
+def test_what_cannot_be_bounded_or_indexed_is_advised_of_neither(tmp_path: Path) -> None:
+    """An index of floats is refused, statistics of them leave no file out, and one page has no better order."""
+    weighed = SPECS["relations/noted.yaml"].replace("e.name FROM", "e.name, CAST(e.id AS DOUBLE) AS weight FROM")
+    by_weight = SPECS["queries/noted_at.yaml"].replace("int64", "float64").replace("n.id =", "n.weight =")
+    found = table(
+        ask(project(tmp_path / "looked", rows=20, noted=weighed, noted_at=by_weight), ("noted_at", {"id": 0.5})),
+        "noted",
+    )
+    assert (found.ladder.files_opened, found.ladder.files_matched) == (1, 0)
+    missing = "statistics missing on `weight` in 1 of 1 files: the log has no bounds of such float64"
+    assert limits(found)[0] == missing
+    assert found.advice == ()
+
+
+def test_look_ups_of_a_table_as_it_was_are_not_told_of_it_as_it_is(looked: Path) -> None:
+    with opened(looked) as pack:
+        pack.run()
+        for _ in range(2):
+            pack.query(*BY_NAME[:1], **BY_NAME[1])
+        DeltaTable(str(looked / "tables/event")).optimize.compact()
+        pack.run()
+        pack.query(*BY_NAME[:1], **BY_NAME[1])
+    found = profile(opened(looked))
+    assert found.lookups == 3
+    assert (table(found).ladder.files, table(found).ladder.files_opened) == (1, 1)
+    assert (table(found).limits, table(found).advice) == ((), ()), "there is one file with one row group"
 
 
 def test_what_the_policy_has_off_is_told_with_its_rule(looked: Path) -> None:

@@ -200,14 +200,14 @@ class SessionValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Whether the rows of a commit are gathered in memory into one batch: the writer permutes several."""
 
 
-class ValidationValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ValidationValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """What a violated check does, and when it is asked; `compile` was answered by proof."""
 
     on_violation: OnViolation
     when: CheckTime
 
 
-class FunctionRequirement(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class FunctionRequirement(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False, omit_defaults=True):
     """One function that a view calls: of the engine, or of the pack with the digest of its module."""
 
     origin: Literal["engine", "pack"]
@@ -219,7 +219,7 @@ class FunctionRequirement(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Of the pack's module that holds it."""
 
 
-class SchemaChangeValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SchemaChangeValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """What is done when a table and its contract differ; `ignore_new` is for tables of others."""
 
     mode: Literal["refuse", "add_nullable", "rebuild", "ignore_new"]
@@ -253,7 +253,7 @@ class Capabilities(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     features: dict[str, bool]
 
 
-class Evidence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class Evidence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False, omit_defaults=True):
     """One fact that a decision read. `value` is null when the fact is unknown."""
 
     fact: str
@@ -284,7 +284,7 @@ class Exemption(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     until: str
 
 
-class Decision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Decision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One decision with everything that explains it. `value`, `baseline` and `otherwise` have the domain's type.
 
     A baseline stands without guards: it is right for every subject.
@@ -360,7 +360,7 @@ class Choice(NamedTuple, Generic[V]):
 
 def pointer_to(*parts: str) -> str:
     """Return the JSON pointer (RFC 6901) of the entry reached through `parts`."""
-    return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
+    return "/" + "/".join([part.replace("~", "~0").replace("/", "~1") for part in parts]) if parts else ""
 
 
 class Policy:
@@ -381,6 +381,7 @@ class Policy:
             raise PolicyIncomplete(
                 "/format", f"the policy has format {self.__file.format}, this runtime reads {FORMAT}"
             )
+        self.__decisions: dict[str, Choice[Any]] = {}
         self.pack = self.__file.pack
         self.environment = self.__file.environment
 
@@ -480,6 +481,12 @@ class Policy:
     def __decided(self, domain: str, subject: str, kind: type[V]) -> Choice[V]:
         section, _ = DOMAINS[domain]
         pointer = pointer_to(section, subject)
+        # What was verified before is looked up again by each run and session.
+        if (known := self.__decisions.get(pointer)) is None:
+            known = self.__decisions[pointer] = self.__decide(section, subject, pointer, kind)
+        return known
+
+    def __decide(self, section: str, subject: str, pointer: str, kind: type[V]) -> Choice[V]:
         decision: Decision = self.__entry(getattr(self.__file, section), subject, pointer)
         if decision.requires and decision.otherwise is None:
             raise PolicyIncomplete(pointer + "/otherwise", "a decision with guards has no value to take when one fails")

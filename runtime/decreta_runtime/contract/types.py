@@ -37,6 +37,9 @@ SCALARS: dict[str, TypeNames] = {
     )
 }
 
+_BY_PARTS = ("list", "float", "binary")
+"""How the names of types begin whose values compare by parts, or not exactly."""
+
 # The engine's other spellings of the same types: view layouts are how DataFusion reads strings from Parquet.
 _ARROW_ALIASES = {
     "string_view": "string",
@@ -95,3 +98,13 @@ def from_arrow(arrow: str) -> str | None:
 def is_numeric(spec: str) -> bool:
     """Say whether values of `spec` compare with each other as numbers without a surprise."""
     return spec.startswith(("int", "float", "decimal("))
+
+
+def has_terms(spec: str) -> bool:
+    """Say whether values of `spec` can be looked up in an external index: others compare by parts, or not exactly."""
+    return not spec.startswith(_BY_PARTS)
+
+
+def has_bounds(spec: str) -> bool:
+    """Say whether a Delta log can bound values of `spec`: NaN stands in no bound, binaries and lists have none."""
+    return not spec.startswith(_BY_PARTS)

@@ -14,10 +14,11 @@ import pyarrow as pa
 from datafusion import ScalarUDF, SessionContext, SQLOptions, udf
 from deltalake import DeltaTable
 
+from decreta_runtime.access import said_by
 from decreta_runtime.arrow import arrow_type, plain
 from decreta_runtime.contract.errors import InputInvalid, LakeUnusable
 from decreta_runtime.contract.policy import DOMAINS, Policy
-from decreta_runtime.lake import Lake, open_table
+from decreta_runtime.lake import Lake, open_table, register_by_delta
 from decreta_runtime.record import LEDGER, RUNS
 
 _PARAMETER = re.compile(r"-- \$(?P<name>\w+) (?P<type>\w+)(?: = (?P<default>.+))?")
@@ -78,7 +79,7 @@ def query_ledger(context: SessionContext, statement: str, values: Mapping[str, p
         frame = context.sql_with_options(statement, options, param_values=dict(values))
         batches = frame.collect()
     except Exception as error:  # noqa: BLE001 - the binding raises bare Exception
-        words = str(error).strip().split("\n")[0].removeprefix("DataFusion error: ")
+        words = said_by(error).removeprefix("DataFusion error: ")
         if _REFUSED.search(words):
             raise InputInvalid(
                 "the ledger is only read: this statement would change something", help="give one SELECT statement"
@@ -106,10 +107,11 @@ def _register(context: SessionContext, name: str, table: DeltaTable | None, sche
         context.register_record_batches(name, [schema.empty_table().to_batches() or [_nothing(schema)]])
         return
     # By delta-rs itself, whatever other writers have made of the table: it is read by people, and need not be quick.
-    context.register_table(f"__{name}", table)
+    own = f"pack = '{pack}'"
+    register_by_delta(context, f"__{name}", table, own)
     there = set(pa.schema(table.schema().to_arrow()).names)
     columns = [f'"{f.name}"' if f.name in there else f'CAST(NULL AS {_SQL[f.type]}) AS "{f.name}"' for f in schema]
-    frame = context.sql(f"SELECT {', '.join(columns)} FROM \"__{name}\" WHERE pack = '{pack}'")
+    frame = context.sql(f'SELECT {", ".join(columns)} FROM "__{name}" WHERE {own}')
     context.register_table(name, frame.into_view())
 
 
