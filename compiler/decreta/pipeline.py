@@ -12,7 +12,7 @@ from decreta.check import check
 from decreta.decide import decide
 from decreta.diagnostics import Report
 from decreta.emit import emit
-from decreta.model.program import Decided
+from decreta.model.program import Checked, Decided
 from decreta.project import Project
 from decreta.read import read_pack
 from decreta.resolve import resolve
@@ -27,8 +27,8 @@ class Compiled:
     files: dict[str, bytes]
 
 
-def compile_pack(project: Project, name: str, report: Report) -> Compiled | None:
-    """Compile one pack; None if `report` has an error afterwards. Writes nothing."""
+def check_pack(project: Project, name: str, report: Report) -> Checked | None:
+    """Take one pack as far as nothing has been decided; None if `report` has an error afterwards."""
     library = read_pack(project.library(), "specs/std", report)
     files = read_pack(project.specs / name, f"specs/{name}", report)
     if report.failed:
@@ -42,7 +42,12 @@ def compile_pack(project: Project, name: str, report: Report) -> Compiled | None
     if bound is None:
         return None
     report.stages += 1
-    checked = check(bound, report)
+    return check(bound, report)
+
+
+def compile_pack(project: Project, name: str, report: Report) -> Compiled | None:
+    """Compile one pack; None if `report` has an error afterwards. Writes nothing."""
+    checked = check_pack(project, name, report)
     if checked is None:
         return None
     report.stages += 1

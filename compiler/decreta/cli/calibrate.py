@@ -10,14 +10,14 @@ from typing import Any
 
 import msgspec
 
-from decreta.calibrate import advance, encoded
+from decreta.calibrate import Owner, advance
 from decreta.calibrate.knobs import bounds_of, knobs_of
 from decreta.cli.formats import print_diagnostics
 from decreta.diagnostics import Report, did_you_mean
 from decreta.output import replace_file
 from decreta.project import find_project
 from decreta_runtime.cli.arguments import open_pack
-from decreta_runtime.contract.calibration import CalibrationLock, KnobState, overrides
+from decreta_runtime.contract.calibration import CalibrationLock, KnobState, encoded, overrides
 from decreta_runtime.contract.errors import EXIT_DONE, EXIT_FINDINGS, InputInvalid
 from decreta_runtime.contract.policy import PolicyFile
 
@@ -35,8 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Advance the lock by one epoch if the ledger has something new; exit 1 if the specs have mistakes."""
-    from decreta.read import read_pack
-    from decreta.resolve import resolve
+    from decreta.pipeline import check_pack
 
     project = find_project(Path.cwd())
     (pack,) = project.chosen([args.pack])
@@ -44,12 +43,11 @@ def main(args: argparse.Namespace) -> int:
     if args.env not in known:
         raise InputInvalid(f"`{pack}` has no environment `{args.env}`", help=did_you_mean(args.env, known))
     report = Report()
-    library = read_pack(project.library(), "specs/std", report)
-    files = read_pack(project.specs / pack, f"specs/{pack}", report)
-    resolved = None if report.failed else resolve(files, library, report)
+    checked = check_pack(project, pack, report)
     print_diagnostics(report.diagnostics(), project, "text")
-    if resolved is None or report.failed:
+    if checked is None:
         return EXIT_FINDINGS
+    resolved = checked.resolved
     mode, version = resolved.environments[args.env].spec.rollout.calibration, resolved.header.spec.version
     if mode == "off":
         help = f'set [rollout] calibration = "warn" in specs/{pack}/env/{args.env}.toml'
@@ -63,8 +61,8 @@ def main(args: argparse.Namespace) -> int:
     policy = msgspec.json.decode(
         (project.generated / pack / "policy" / f"{args.env}.json").read_bytes(), type=PolicyFile
     )
-    knobs = knobs_of(resolved, args.env, policy)
-    new = advance(old, seen, knobs, bounds_of(resolved.rules), version)
+    knobs = knobs_of(checked, args.env, policy)
+    new = advance(old, seen, knobs, bounds_of(resolved.rules), Owner(pack, args.env, version))
     path = project.specs / pack / "locks" / f"{args.env}.calibration.json"
     name, changed = path.relative_to(project.root).as_posix(), new is not None and new != old
     if new is not None and changed and not args.check:
