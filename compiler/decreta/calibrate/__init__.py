@@ -45,7 +45,7 @@ class Knob(NamedTuple):
     """What decisions that read it rely on of the engine."""
 
     @property
-    def metrics(self) -> frozenset[str]:
+    def metrics(self) -> frozenset[Metric]:
         """What its trial needs for itself: two knobs that share one are never tried at once."""
         return frozenset((self.objective, *self.guards))
 
