@@ -28,7 +28,7 @@ class Compiled:
 
 
 def check_pack(project: Project, name: str, report: Report) -> Checked | None:
-    """Understand and prove one pack, and decide nothing; None if `report` has an error afterwards."""
+    """Take one pack as far as nothing has been decided; None if `report` has an error afterwards."""
     library = read_pack(project.library(), "specs/std", report)
     files = read_pack(project.specs / name, f"specs/{name}", report)
     if report.failed:
@@ -42,14 +42,16 @@ def check_pack(project: Project, name: str, report: Report) -> Checked | None:
     if bound is None:
         return None
     report.stages += 1
-    checked = check(bound, report)
-    if checked is not None:
-        report.stages += 1
-    return checked
+    return check(bound, report)
 
 
 def compile_pack(project: Project, name: str, report: Report) -> Compiled | None:
     """Compile one pack; None if `report` has an error afterwards. Writes nothing."""
     checked = check_pack(project, name, report)
-    decided = None if checked is None else decide(checked, report)
-    return None if decided is None else Compiled(decided, emit(decided, toolchain()))
+    if checked is None:
+        return None
+    report.stages += 1
+    decided = decide(checked, report)
+    if decided is None:
+        return None
+    return Compiled(decided, emit(decided, toolchain()))

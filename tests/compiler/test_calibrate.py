@@ -14,12 +14,23 @@ from typing import NamedTuple
 import pytest
 from msgspec.structs import replace
 
-from decreta.calibrate import Knob, advance, encoded
+from decreta.calibrate import Knob, Owner, advance
 from decreta.calibrate.judge import Bounds, interleaved, judge
-from decreta_runtime.contract.calibration import CalibrationLock, Figure, Sample, Seen, Timed, Vote, in_force, overrides
+from decreta_runtime.contract.calibration import (
+    CalibrationLock,
+    Figure,
+    Sample,
+    Seen,
+    Timed,
+    Vote,
+    encoded,
+    in_force,
+    overrides,
+)
 
 BOUNDS = Bounds(votes=2, reversals=2, class_percent=10, clock_runs=5, deviations=3, patience=3)
 ENGINE, FEATURES = {"datafusion": "55.0.0"}, {"native_scan": True}
+OWNER = Owner("demo", "local", "0.1.0")
 CLASSES = ("interactive_query", "report")
 BATCHES = 4
 
@@ -110,7 +121,7 @@ def simulate(surface: Surface, epochs: int, seed: int = 0) -> Told:
         assert value in asked.ladder, "it never leaves its bounds"
         rungs.append(asked.ladder.index(value))
         found = sample(surface, rungs[-1], int(value), epoch, draw)
-        lock = advance(lock, seen(found, epoch), {"x.knob": asked}, BOUNDS, "0.1.0")
+        lock = advance(lock, seen(found, epoch), {"x.knob": asked}, BOUNDS, OWNER)
         assert lock is not None
         locks.append(lock)
     return Told(rungs, locks)
@@ -240,7 +251,7 @@ def test_the_same_ledger_gives_the_same_bytes_and_nothing_new_changes_nothing() 
     first, second = simulate(drawn, 30, 5).locks[-1], simulate(drawn, 30, 5).locks[-1]
     assert encoded(first) == encoded(second)
     again = seen(sample(drawn, 0, 1, 30, random.Random(1)), 30)
-    assert advance(first, again, {"x.knob": knob(drawn)}, BOUNDS, "0.1.0") is first
+    assert advance(first, again, {"x.knob": knob(drawn)}, BOUNDS, OWNER) is first
 
 
 def kept_lock() -> tuple[Surface, CalibrationLock]:
@@ -265,7 +276,7 @@ def test_an_override_that_nobody_verifies_expires() -> None:
     for epoch in range(41, 41 + asked.lasts + 1):
         value = in_force(lock, "x.knob", "0.1.0", FEATURES) or asked.declared
         found = sample(drawn, asked.ladder.index(value), int(value), epoch, draw)
-        new = advance(lock, seen(replace(found, inputs="others"), epoch), {"x.knob": asked}, BOUNDS, "0.1.0")
+        new = advance(lock, seen(replace(found, inputs="others"), epoch), {"x.knob": asked}, BOUNDS, OWNER)
         assert new is not None
         lock = new
     assert overrides(lock, "0.1.0").alive == {}

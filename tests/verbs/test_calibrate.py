@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
@@ -98,6 +99,12 @@ class Loop:
         said = self.verb("calibrate", "shop")
         return Epoch(said, (self.folder / LOCK).read_bytes(), self.policy(), read)
 
+    def relock(self, change: Callable[[dict[str, Any]], object]) -> None:
+        """Change the lock and seal it, as no person does."""
+        lock = json.loads((self.folder / LOCK).read_bytes())
+        change(lock)
+        (self.folder / LOCK).write_bytes(encoded(msgspec.convert(lock, CalibrationLock)))
+
     def knob(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.folder / LOCK).read_bytes())["knobs"][KNOB]
         return found
@@ -137,7 +144,7 @@ def test_the_loop_goes_from_a_bad_threshold_to_a_better_one(turned: tuple[Loop, 
 def test_what_would_decide_nothing_is_never_tried(turned: tuple[Loop, list[Epoch]]) -> None:
     loop, _ = turned
     states = json.loads((loop.folder / LOCK).read_bytes())["knobs"]
-    idle = {name for name, state in states.items() if "no other rung would decide" in state["why"]}
+    idle = {name for name, state in states.items() if "no other rung changes a decision" in state["why"]}
     assert idle and KNOB not in idle
     assert all(states[name]["trial"] is None and states[name]["value"] == states[name]["declared"] for name in idle)
 
@@ -160,9 +167,7 @@ def test_an_override_is_explained_and_told_apart(kept: Loop) -> None:
     value = kept.knob()["value"]
     kept.verb("generate", "shop")
     assert f"on trial beside {value}" in kept.verb("explain", "shop/write/revenue")
-    lock = json.loads((kept.folder / LOCK).read_bytes())
-    lock["knobs"][KNOB]["trial"] = None
-    (kept.folder / LOCK).write_text(json.dumps(lock))
+    kept.relock(lambda lock: lock["knobs"][KNOB].update(trial=None))
     kept.verb("generate", "shop")
     decision = kept.policy()["write_policy_by_dataset"]["revenue"]
     assert decision["origin"] == "calibrated"
@@ -204,38 +209,33 @@ def test_a_person_stands_above_it_and_a_new_version_ends_it(kept: Loop) -> None:
     assert kept.policy()["inputs"][KNOB] == 131072, "it was proven for another version"
 
 
-def broken(lock: dict[str, Any], how: str) -> dict[str, Any] | str:
-    state = lock["knobs"][KNOB]
-    if how == "no json":
-        return "{"
-    if how == "format":
-        return lock | {"format": 99}
-    if how == "unknown field":
-        return lock | {"more": 1}
-    if how == "a proof without votes":
-        state["proof"]["votes"] = []
-    elif how == "a sample that is gone":
-        lock["samples"] = {}
-    elif how == "another form":
-        state["reversals"] = "many"
-    return lock
+def broken(text: str, how: str) -> str:
+    lock = json.loads(text)
+    return {
+        "no json": "{",
+        "another format": json.dumps(lock | {"format": 99}),
+        "an unknown field": json.dumps(lock | {"more": 1}),
+        "another form": json.dumps(lock | {"epoch": "many"}),
+        "an edit by hand": text.replace('"reversals": 0', '"reversals": 1', 1),
+        "of another pack": encoded(msgspec.convert(lock | {"pack": "others"}, CalibrationLock)).decode(),
+    }[how]
 
 
 @pytest.mark.parametrize(
-    "how", ["no json", "format", "unknown field", "a proof without votes", "a sample that is gone", "another form"]
+    "how", ["no json", "another format", "an unknown field", "another form", "an edit by hand", "of another pack"]
 )
 def test_a_broken_lock_is_refused_with_its_place(kept: Loop, how: str) -> None:
-    found = broken(json.loads((kept.folder / LOCK).read_bytes()), how)
-    (kept.folder / LOCK).write_text(found if isinstance(found, str) else json.dumps(found))
+    text = broken((kept.folder / LOCK).read_text(), how)
+    assert text != (kept.folder / LOCK).read_text()
+    (kept.folder / LOCK).write_text(text)
     for verb in ("generate", "calibrate"):
         told = kept.verb(verb, "shop", status=1)
         assert LOCK in told and "D203" in told and "decreta calibrate" in told
+    kept.verb("kpi", "shop", status=0 if how == "of another pack" else 2)
 
 
 def test_a_rung_that_no_ladder_has_is_obeyed_by_nobody(kept: Loop) -> None:
-    lock = json.loads((kept.folder / LOCK).read_bytes())
-    lock["knobs"][KNOB] |= {"value": 3, "trial": None}
-    (kept.folder / LOCK).write_text(json.dumps(lock))
+    kept.relock(lambda lock: lock["knobs"][KNOB].update(value=3, trial=None))
     kept.verb("generate", "shop")
     assert kept.policy()["inputs"][KNOB] == 131072
     kept.live()

@@ -6,10 +6,9 @@ after two of those the knob is left alone. The numbers stand in rule files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import NamedTuple
 
-import msgspec
 from msgspec.structs import replace
 
 from decreta.calibrate.judge import Bounds, judge
@@ -44,11 +43,9 @@ class Knob(NamedTuple):
     """Epochs that an override lives, unless it is verified."""
     features: frozenset[str] = frozenset()
     """What decisions that read it rely on of the engine."""
-    obeyed: Mapping[Rung, str] | None = None
-    """Rung -> a digest of what is decided there, all other thresholds as they are; None if each is another."""
 
     @property
-    def metrics(self) -> frozenset[str]:
+    def metrics(self) -> frozenset[Metric]:
         """What its trial needs for itself: two knobs that share one are never tried at once."""
         return frozenset((self.objective, *self.guards))
 
@@ -57,43 +54,38 @@ class Knob(NamedTuple):
         at = self.ladder.index(rung) + step
         return self.ladder[at] if 0 <= at < len(self.ladder) else None
 
-    def matters(self, rung: Rung, direction: int | None = None) -> bool:
-        """Whether another rung, or one that way, decides anything otherwise."""
-        if self.obeyed is None:
-            return True
-        at = self.ladder.index(rung)
-        ways = {None: self.ladder, 1: self.ladder[at:], -1: self.ladder[: at + 1]}
-        return len({self.obeyed[other] for other in ways[direction]}) > 1
 
+class Owner(NamedTuple):
+    """Whose lock it is: a pack in an environment, as it stands."""
 
-def encoded(lock: CalibrationLock) -> bytes:
-    """Return a lock as its file holds it."""
-    return msgspec.json.format(msgspec.json.encode(lock, order="sorted"), indent=2) + b"\n"
+    pack: str
+    environment: str
+    version: str
 
 
 def advance(
-    lock: CalibrationLock | None, seen: Seen, knobs: Mapping[str, Knob], bounds: Bounds, pack_version: str
+    lock: CalibrationLock | None, seen: Seen, knobs: Mapping[str, Knob], bounds: Bounds, owner: Owner
 ) -> CalibrationLock | None:
     """Return the lock after one more epoch; the same lock if the ledger has nothing new."""
     if seen.until_us <= (lock.until_us if lock else 0):
         return lock
     old = lock or CalibrationLock(
-        format=CALIBRATION_FORMAT, epoch=0, pack_version=pack_version, until_us=0, engine=seen.engine,
-        features=seen.features, samples={}, knobs={},
+        format=CALIBRATION_FORMAT, pack=owner.pack, environment=owner.environment, epoch=0, pack_version=owner.version,
+        until_us=0, engine=seen.engine, features=seen.features, samples={}, knobs={},
     )  # fmt: skip
     epoch = old.epoch + 1
     samples = old.samples | {str(epoch): seen.sample}
     turn = _Epoch(epoch, seen, samples, bounds, seen.features)
     states = {}
     for name, knob in sorted(knobs.items()):
-        state = _carried(old, knob, pack_version, epoch)
+        state = _carried(old, knob, owner.version, epoch)
         states[name] = turn.step(knob, state)
     _start_trials(turn, knobs, states)
     engine = _trusted(old, seen, bounds.votes)
     return replace(
         old,
         epoch=epoch,
-        pack_version=pack_version,
+        pack_version=owner.version,
         until_us=seen.until_us,
         samples=_needed(samples, states),
         knobs=states,
@@ -145,6 +137,8 @@ class _Epoch(NamedTuple):
         if self.sample.values.get(knob.name) != state.trial:
             return replace(state, why=f"{state.trial} is proposed and was not in force")
         vote = self._vote(knob, state, state.before)
+        if vote.verdict == "unseen" and not vote.veto:
+            return replace(state, why=f"no vote: {vote.why}")
         return self._counted(knob, replace(state, votes=(*state.votes, vote)), vote)
 
     def _vote(self, knob: Knob, state: KnobState, against: int | None) -> Vote:
@@ -231,17 +225,16 @@ class _Epoch(NamedTuple):
 
 def _start_trials(turn: _Epoch, knobs: Mapping[str, Knob], states: dict[str, KnobState]) -> None:
     """Begin a trial for each knob that may be turned, as long as no other on trial shares its metrics."""
-    busy = {m for name, state in states.items() if state.trial is not None for m in knobs[name].metrics}
+    busy: set[Metric] = {m for name, state in states.items() if state.trial is not None for m in knobs[name].metrics}
     for name, knob in sorted(knobs.items()):
         state = states[name]
-        if state.trial is not None or state.frozen or turn.number < state.rests_until or busy & knob.metrics:
+        if state.trial is not None or state.frozen or turn.number < state.rests_until:
             continue
-        if turn.sample.values.get(name) != state.value or not _measured(knob, turn.sample):
-            continue
-        if not knob.matters(state.value):
-            states[name] = replace(state, why="no other rung would decide anything otherwise")
-            continue
-        if (found := _next(knob, state, turn.number)) is not None:
+        why = _waits(knob, state, turn.sample, busy)
+        if why is not None:
+            if state.proof is None and state.gone is None and not state.reversals:
+                states[name] = replace(state, why=why)
+        elif (found := _next(knob, state, turn.number)) is not None:
             direction, trial = found
             anchor = turn.number if state.value == state.declared else state.anchor
             states[name] = replace(
@@ -255,6 +248,17 @@ def _start_trials(turn: _Epoch, knobs: Mapping[str, Knob], states: dict[str, Kno
             busy |= knob.metrics
 
 
+def _waits(knob: Knob, state: KnobState, sample: Sample, busy: Set[Metric]) -> str | None:
+    """Say why no trial can begin; None if one can."""
+    if len(knob.ladder) == 1:
+        return "no other rung changes a decision"
+    if busy & knob.metrics:
+        return "another knob that shares a counter is on trial"
+    if sample.values.get(knob.name) != state.value:
+        return f"{state.value} was not in force"
+    return None if _measured(knob, sample) else f"{knob.objective} was seen in fewer than {knob.samples} batches"
+
+
 def _measured(knob: Knob, sample: Sample) -> bool:
     """Whether an epoch has as many batches of the objective as the knob asks for."""
     figures = [f for keys in sample.figures.get(knob.objective, {}).values() for f in keys.values()]
@@ -265,7 +269,7 @@ def _next(knob: Knob, state: KnobState, epoch: int) -> tuple[int, Rung] | None:
     """Return the way to go and the rung there, None where both neighbours are known to bring nothing."""
     for direction in (state.direction, -state.direction):
         rung = knob.next_to(state.value, direction)
-        if rung is not None and state.tried.get(str(rung), 0) <= epoch and knob.matters(state.value, direction):
+        if rung is not None and state.tried.get(str(rung), 0) <= epoch:
             return direction, rung
     return None
 

@@ -52,16 +52,16 @@ class Ratio(NamedTuple):
 def judge(knob: Asked, before: Sample, seen: Seen, epoch: int, bounds: Bounds) -> Vote:
     """Return what the newest sample says of its rung beside `before`."""
     after = seen.sample
+    whole = _ratio(before.figures, after.figures, knob.objective, None, bounds, knob.samples)
     if (why := _unlike(before, after)) is not None:
-        return _void(knob, epoch, why)
+        return _void(knob, epoch, why, "unseen" if whole is None else "unclear")
     differ = sorted(n for n in before.digests.keys() & after.digests.keys() if before.digests[n] != after.digests[n])
     if differ:
-        return _void(knob, epoch, f"rows of {', '.join(differ)} are not what they were", veto=True)
+        return _void(knob, epoch, f"rows of {', '.join(differ)} are not what they were", "unclear", veto=True)
     if not after.digests or before.digests.keys() != after.digests.keys():
-        return _void(knob, epoch, "not all rows could be compared")
-    whole = _ratio(before.figures, after.figures, knob.objective, None, bounds, knob.samples)
+        return _void(knob, epoch, "not all rows could be compared", "unseen" if whole is None else "unclear")
     if whole is None:
-        return _void(knob, epoch, f"fewer than {knob.samples} batches of {knob.objective} on both sides")
+        return _void(knob, epoch, f"fewer than {knob.samples} batches of {knob.objective} on both sides", "unseen")
     classes = dict(_classes(knob, before, after, bounds))
     verdict = _verdict(whole, knob.dead_band)
     by: str = knob.objective
@@ -94,9 +94,9 @@ def _unlike(before: Sample, after: Sample) -> str | None:
     return "decisions have changed that read no knob" if before.rest != after.rest else None
 
 
-def _void(knob: Asked, epoch: int, why: str, veto: bool = False) -> Vote:
+def _void(knob: Asked, epoch: int, why: str, verdict: Verdict, veto: bool = False) -> Vote:
     return Vote(
-        epoch=epoch, verdict="unclear", veto=veto, by=knob.objective, before=0, after=0, ratio="1.0000", low="1.0000",
+        epoch=epoch, verdict=verdict, veto=veto, by=knob.objective, before=0, after=0, ratio="1.0000", low="1.0000",
         high="1.0000", classes={}, why=why,
     )  # fmt: skip
 

@@ -1,11 +1,22 @@
-"""What may be turned in an environment: thresholds that declare how, and that the environment does not set itself."""
+"""What may be turned in an environment: thresholds that declare how, and that the environment does not set itself.
+
+A rung that changes no decision beside its neighbour is no rung: trying it would cost epochs and show nothing.
+"""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
 from decreta.calibrate import Knob
 from decreta.calibrate.judge import Bounds
-from decreta.decide import at_each_rung
+from decreta.decide import decide
+from decreta.diagnostics import Report
 from decreta.model.program import Checked, RuleBook
+from decreta.model.spec import ThresholdSpec
+from decreta_runtime.contract.calibration import CalibrationLock, Rung
 from decreta_runtime.contract.policy import DOMAINS, PolicyFile
 
 
@@ -15,9 +26,9 @@ def bounds_of(book: RuleBook) -> Bounds:
 
 
 def knobs_of(checked: Checked, environment: str, policy: PolicyFile) -> dict[str, Knob]:
-    """Return the knobs that decisions of a policy read, each with what its rungs would come to."""
+    """Return the knobs that decisions of a policy read, each with the rungs that change one."""
     resolved = checked.resolved
-    pinned = resolved.environments[environment].spec.thresholds
+    pinned, lock = resolved.environments[environment].spec.thresholds, resolved.calibration.get(environment)
     found = {}
     for name, how in resolved.rules.knobs.items():
         if name in policy.inputs and name not in pinned:
@@ -25,7 +36,7 @@ def knobs_of(checked: Checked, environment: str, policy: PolicyFile) -> dict[str
             found[name] = Knob(
                 name,
                 spec.unit,
-                tuple(spec.ladder),
+                tuple(_felt(checked, environment, spec, _held(lock, spec))),
                 spec.value,
                 how.objective,
                 how.guards,
@@ -35,8 +46,43 @@ def knobs_of(checked: Checked, environment: str, policy: PolicyFile) -> dict[str
                 how.lasts,
                 _features(policy, name),
             )
-    obeyed = at_each_rung(checked, environment, {name: knob.ladder for name, knob in found.items()})
-    return {name: knob._replace(obeyed=obeyed[name]) for name, knob in found.items()}
+    return found
+
+
+def _held(lock: CalibrationLock | None, spec: ThresholdSpec) -> set[Rung | None]:
+    """Return the rungs that a knob stands on."""
+    state = lock.knobs.get(spec.id) if lock is not None else None
+    return {spec.value} if state is None else {spec.value, state.value, state.trial}
+
+
+def _felt(checked: Checked, environment: str, spec: ThresholdSpec, held: set[Rung | None]) -> Iterator[Rung]:
+    """Yield one of neighbouring rungs that decide alike, and all that the knob stands on."""
+    effects = ((rung, _decided(checked, environment, spec.id, rung)) for rung in spec.ladder)
+    for effect, group in itertools.groupby(effects, key=lambda found: found[1]):
+        rungs = [rung for rung, _ in group]
+        if effect is not None:
+            yield from [rung for rung in rungs if rung in held] or rungs[:1]
+
+
+def _decided(checked: Checked, environment: str, knob: str, rung: Rung) -> dict[str, Any] | None:
+    """Return what decisions would do with a knob at a rung; None where the compiler would refuse it."""
+    written = checked.resolved.environments[environment]
+    spec = written.spec.model_copy(update={"thresholds": {**written.spec.thresholds, knob: rung}})
+    alone = replace(checked.resolved, environments={environment: replace(written, spec=spec)})
+    decided = decide(replace(checked, resolved=alone), Report())
+    if decided is None:
+        return None
+    policy = decided.policies[environment]
+    decisions = {(d, n): c for d, (section, _) in DOMAINS.items() for n, c in getattr(policy, section).items()}
+    return {
+        f"{domain}/{name}": [_felt_of(v) for v in ((c.value, c.otherwise) if c.mode == "enforce" else (c.baseline,))]
+        for (domain, name), c in decisions.items()
+    }
+
+
+def _felt_of(value: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return what of a decision's value anything can come of: an index that is not built has no form."""
+    return {"build": False} if value is not None and value.get("build") is False else value
 
 
 def _features(policy: PolicyFile, knob: str) -> frozenset[str]:

@@ -10,14 +10,14 @@ from typing import Any
 
 import msgspec
 
-from decreta.calibrate import advance, encoded
+from decreta.calibrate import Owner, advance
 from decreta.calibrate.knobs import bounds_of, knobs_of
 from decreta.cli.formats import print_diagnostics
 from decreta.diagnostics import Report, did_you_mean
 from decreta.output import replace_file
 from decreta.project import find_project
 from decreta_runtime.cli.arguments import open_pack
-from decreta_runtime.contract.calibration import CalibrationLock, KnobState, overrides
+from decreta_runtime.contract.calibration import CalibrationLock, KnobState, encoded, overrides
 from decreta_runtime.contract.errors import EXIT_DONE, EXIT_FINDINGS, InputInvalid
 from decreta_runtime.contract.policy import PolicyFile
 
@@ -44,8 +44,8 @@ def main(args: argparse.Namespace) -> int:
         raise InputInvalid(f"`{pack}` has no environment `{args.env}`", help=did_you_mean(args.env, known))
     report = Report()
     checked = check_pack(project, pack, report)
+    print_diagnostics(report.diagnostics(), project, "text")
     if checked is None:
-        print_diagnostics(report.diagnostics(), project, "text")
         return EXIT_FINDINGS
     resolved = checked.resolved
     mode, version = resolved.environments[args.env].spec.rollout.calibration, resolved.header.spec.version
@@ -62,7 +62,7 @@ def main(args: argparse.Namespace) -> int:
         (project.generated / pack / "policy" / f"{args.env}.json").read_bytes(), type=PolicyFile
     )
     knobs = knobs_of(checked, args.env, policy)
-    new = advance(old, seen, knobs, bounds_of(resolved.rules), version)
+    new = advance(old, seen, knobs, bounds_of(resolved.rules), Owner(pack, args.env, version))
     path = project.specs / pack / "locks" / f"{args.env}.calibration.json"
     name, changed = path.relative_to(project.root).as_posix(), new is not None and new != old
     if new is not None and changed and not args.check:

@@ -11,7 +11,7 @@ from decreta.cli.manifest import read_manifest
 from decreta.output import replace_file
 from decreta.project import Project, find_project
 from decreta_runtime.cli.arguments import add_pack, open_pack
-from decreta_runtime.contract.calibration import CalibrationLock, overrides
+from decreta_runtime.contract.calibration import decoded, overrides
 from decreta_runtime.contract.errors import EXIT_DONE, InputInvalid
 from decreta_runtime.contract.kpi import Overrides
 
@@ -48,5 +48,11 @@ def counted(project: Project, pack: str, environment: str) -> Overrides | None:
     path = project.specs / pack / "locks" / f"{environment}.calibration.json"
     if not path.is_file():
         return None
-    told = overrides(msgspec.json.decode(path.read_bytes(), type=CalibrationLock), read_manifest(project, pack).version)
+    try:
+        lock = decoded(path.read_bytes())
+    except (ValueError, OSError) as error:
+        raise InputInvalid(
+            f"{path}: {error}", help="restore it, or delete it: `decreta calibrate` begins anew"
+        ) from None
+    told = overrides(lock, read_manifest(project, pack).version)
     return Overrides(alive=len(told.alive), expired=len(told.expired))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 
 from decreta.decide.environment import Environment, read_environment
 from decreta.decide.functions import requirements
-from decreta.decide.rules import check_domains, check_thresholds, decide_domain, domains_asking, rule_texts
+from decreta.decide.rules import check_domains, check_thresholds, decide_domain, rule_texts
 from decreta.decide.validation import validation
 from decreta.diagnostics import Report
 from decreta.engine import Engine
@@ -51,34 +48,6 @@ def decide(checked: Checked, report: Report) -> Decided | None:
         return None
     check_thresholds(resolved.rules, declared, resolved.header.spec.name, report)
     return Decided(checked, policies)
-
-
-def at_each_rung(
-    checked: Checked, name: str, ladders: Mapping[str, Sequence[int | str]]
-) -> dict[str, dict[int | str, str]]:
-    """Return for each threshold what an environment obeys at each rung of it, as a digest; all others stay as they are.
-
-    Of a pack that compiles.
-    """
-    engine, resolved, report = Engine(), checked.resolved, Report()
-    environment = read_environment(name, resolved.environments[name], resolved, report)
-    assert environment is not None, "the pack compiles"
-    base, found = gather(checked, resolved.evidence.get(name), resolved.rules.worth), dict[str, dict[int | str, str]]()
-    for knob, ladder in ladders.items():
-        asking, found[knob] = domains_asking(resolved.rules, knob), {}
-        for rung in ladder:
-            turned = replace(environment.unread(), inputs=environment.inputs | {knob: rung})
-            obeyed = {
-                domain: {
-                    subject: [d.value, d.requires, d.otherwise] if d.mode == "enforce" else d.baseline
-                    for subject, d in decide_domain(
-                        domain, base.rows[domain], resolved.rules, turned, engine, report
-                    ).items()
-                }
-                for domain in asking
-            }
-            found[knob][rung] = hashlib.sha256(json.dumps(obeyed, sort_keys=True).encode()).hexdigest()
-    return found
 
 
 def _policy(

@@ -136,12 +136,6 @@ def rule_texts(book: RuleBook, environment: Environment, decided: Iterable[Decis
     return dict(sorted(found.items()))
 
 
-def domains_asking(book: RuleBook, threshold: str) -> list[str]:
-    """Return the domains of which some rule asks for a threshold."""
-    rules = (name for name, rule in book.rules.items() if threshold in {*_asked_for(rule.spec.model_dump())})
-    return sorted({rule.partition(".")[0] for rule in rules} & DOMAINS.keys())
-
-
 def _asked_for(part: Any) -> Iterator[str]:
     """Yield the names that a rule writes with `$`, wherever they stand in it."""
     if isinstance(part, str):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-import msgspec
-
 from decreta.diagnostics import Report, did_you_mean
 from decreta.model.files import PackFiles
-from decreta_runtime.contract.calibration import CALIBRATION_FORMAT, CalibrationLock, inconsistent
+from decreta_runtime.contract.calibration import CalibrationLock, decoded
 
 _FOLDER, _ENDING = "locks/", "calibration.json"
-_ANEW = "delete it: `decreta calibrate` begins anew"
+_ANEW = (
+    "restore it, or delete it: `decreta calibrate` begins anew; a value of your own belongs in the environment's file"
+)
 
 
 def calibration_locks(files: PackFiles, environments: Collection[str], report: Report) -> dict[str, CalibrationLock]:
@@ -26,14 +26,12 @@ def calibration_locks(files: PackFiles, environments: Collection[str], report: R
             report.error("D205", f"`{path}` is of no environment", nowhere, help=did_you_mean(name, environments))
             continue
         try:
-            lock = msgspec.json.decode(text.text, type=CalibrationLock)
-        except msgspec.DecodeError as error:
-            report.error("D203", f"no calibration lock: {error}", nowhere, help=_ANEW)
+            lock = decoded(text.text)
+        except ValueError as error:
+            report.error("D203", str(error), nowhere, help=_ANEW)
             continue
-        if lock.format != CALIBRATION_FORMAT:
-            words = f"the lock has format {lock.format}, this decreta reads {CALIBRATION_FORMAT}"
+        if (lock.pack, lock.environment) != (files.name, name):
+            words = f"the lock is of `{lock.pack}` in `{lock.environment}`"
             report.error("D203", words, nowhere, help=_ANEW)
-        elif (wrong := inconsistent(lock)) is not None:
-            report.error("D203", f"no calibration lock: {wrong}", nowhere, help=_ANEW)
         found[name] = lock
     return found

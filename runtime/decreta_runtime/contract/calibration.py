@@ -5,9 +5,12 @@ Figures are whole numbers, so that the same ledger gives the same bytes on any m
 
 from __future__ import annotations
 
+import hashlib
 from typing import Literal
 
+import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 CALIBRATION_FORMAT = 1
 """Of `locks/<env>.calibration.json`."""
@@ -24,7 +27,8 @@ Metric = Literal[
 ]
 """Counters that a knob may be turned by, or held by: less of each is better."""
 Clock = Literal["lookup", "run"]
-Verdict = Literal["better", "worse", "same", "unclear"]
+Verdict = Literal["better", "worse", "same", "unclear", "unseen"]
+"""`unseen`: there is nothing to judge yet, and the trial waits; any other is a vote."""
 Rung = int | str
 
 
@@ -151,6 +155,8 @@ class CalibrationLock(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The file `locks/<env>.calibration.json`, written by `decreta calibrate`, read by people and by the compiler."""
 
     format: int
+    pack: str
+    environment: str
     epoch: int
     pack_version: str
     """Overrides hold for this version of the pack."""
@@ -164,6 +170,8 @@ class CalibrationLock(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     samples: dict[str, Sample]
     """Epoch → its sample, as long as something is held against it."""
     knobs: dict[str, KnobState]
+    seal: str = ""
+    """Digest of all the rest: what was edited by hand, or merged line by line, is no proof of anything."""
 
 
 class Overrides(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -176,17 +184,42 @@ class Overrides(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     frozen: tuple[str, ...]
 
 
-def inconsistent(lock: CalibrationLock) -> str | None:
-    """Say what in a lock speaks of something that it does not hold; None if nothing does."""
-    for name, state in sorted(lock.knobs.items()):
-        named = (state.kept, state.anchor, None if state.trial is None else state.before)
-        if any(epoch is not None and str(epoch) not in lock.samples for epoch in named):
-            return f"`{name}` is held against an epoch whose sample is not there"
-        if state.trial is not None and state.before is None and not state.back:
-            return f"the trial of `{name}` is held against nothing"
-        if state.proof is not None and not state.proof.votes:
-            return f"the proof of `{name}` has no votes"
-    return None
+def encoded(lock: CalibrationLock) -> bytes:
+    """Return a lock as its file holds it, sealed."""
+    return _plain(replace(lock, seal=_seal(lock)))
+
+
+def decoded(data: bytes | str) -> CalibrationLock:
+    """Return the lock that a file holds. Raises ValueError with what is wrong with it."""
+    try:
+        lock = msgspec.json.decode(data, type=CalibrationLock)
+        form = lock.format
+    except msgspec.ValidationError as error:
+        try:
+            form = msgspec.json.decode(data, type=_Formed).format
+        except msgspec.DecodeError:
+            form = CALIBRATION_FORMAT
+        if form == CALIBRATION_FORMAT:
+            raise ValueError(f"no calibration lock: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"no calibration lock: {error}") from None
+    if form != CALIBRATION_FORMAT:
+        raise ValueError(f"the lock has format {form}, this decreta reads {CALIBRATION_FORMAT}")
+    if lock.seal != _seal(lock):
+        raise ValueError("the lock is not as `decreta calibrate` wrote it: its seal does not fit")
+    return lock
+
+
+class _Formed(Struct):
+    format: int
+
+
+def _plain(lock: CalibrationLock) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(lock, order="sorted"), indent=2) + b"\n"
+
+
+def _seal(lock: CalibrationLock) -> str:
+    return "sha256:" + hashlib.sha256(_plain(replace(lock, seal=""))).hexdigest()
 
 
 def in_force(lock: CalibrationLock, name: str, pack_version: str, features: dict[str, bool]) -> Rung | None:
