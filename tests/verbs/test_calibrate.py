@@ -14,6 +14,7 @@ import pytest
 from deltalake import write_deltalake
 
 import decreta_runtime
+from decreta_runtime.contract.calibration import CalibrationLock, encoded
 from tests.conftest import ROOT, Command, run_command, sales, shop_tables
 
 ROWS = 40_000
