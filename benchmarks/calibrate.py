@@ -24,6 +24,7 @@ from examples import samples
 from report import table
 
 import decreta_runtime
+from decreta_runtime.samples import bytes_of
 
 ROOT = Path(__file__).resolve().parents[1]
 RULES = ROOT / "specs/std/rules"
@@ -97,8 +98,7 @@ class Loop:
                     if shape not in self.asks:
                         self.asks[shape] = samples(pack, shape, ASKS)
                     for values in self.asks[shape]:
-                        stats = pack.answer(shape, values).stats
-                        read += stats.bytes_eligible if stats.bytes_scanned is None else stats.bytes_scanned
+                        read += sum(bytes_of(ladder) for ladder in pack.answer(shape, values).stats.ladder.values())
         with decreta_runtime.open(folder, lake=place) as pack:
             attempt = "(SELECT attempt FROM runs ORDER BY run_seq DESC LIMIT 1)"
             kinds = "(kind = 'write' OR (kind = 'step' AND action = 'spill'))"

@@ -130,7 +130,7 @@ def _counts(row: Mapping[str, Any]) -> list[tuple[str, str, int | None]]:
             return []
         ladders = list(query.ladder.values())
         return [
-            ("lookup_bytes", query.workload, _sum(_bytes(each) for each in ladders)),
+            ("lookup_bytes", query.workload, _sum(bytes_of(each) for each in ladders)),
             ("lookup_rows", query.workload, _sum(_or(each.rows_read, each.rows) for each in ladders)),
             ("lookup_files", query.workload, _sum(_or(each.files_opened, each.files) for each in ladders)),
         ]
@@ -153,7 +153,8 @@ def _or(counted: int | None, whole: int | None) -> int | None:
     return whole if counted is None else counted
 
 
-def _bytes(ladder: Ladder) -> int:
+def bytes_of(ladder: Ladder) -> int:
+    """Return the bytes that a look-up has read for one table; what leaves no counter has read what could be read."""
     read = ladder.bytes_eligible if ladder.bytes_read is None else ladder.bytes_read
     steps = sum(step.bytes_read or 0 for step in ladder.steps)
     return read + steps + sum(rung.bytes_read or 0 for rung in (*ladder.indexes, *ladder.step_indexes))

@@ -174,7 +174,7 @@ def test_a_mistake_in_a_template_names_both_places(project: Path) -> None:
 
 def test_a_mistake_in_a_sql_file_points_there(project: Path) -> None:
     path = project / "specs/code_graph/relations/imports.sql"
-    path.write_text(path.read_text().replace("base.module\n", "base.modul\n", 1))
+    path.write_text(path.read_text().replace("r.base_module\n", "r.base_modul\n", 1))
     found = check(project)
     assert {(d["code"], d["file"]) for d in found} == {("D303", "specs/code_graph/relations/imports.sql")}
 
