@@ -42,7 +42,7 @@ def _file(path: Path, pack: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        who = holder.read_text().strip() if holder.exists() else "unknown"
+        who = (holder.read_text().strip() if holder.exists() else "") or "unknown"
         words = f"another run of `{pack}` holds this lake (process {who})"
         raise WriteConflict(words, help=_WAIT) from None
     except OSError as error:

@@ -226,6 +226,7 @@ def test_maintenance_that_did_not_pay(ran: Path) -> None:
         ("maintenance", "unread", "acted", rewritten(1)),
         ("maintenance", "vain", "acted", rewritten(9)),
         ("scan", "vain", "native", {"files": 9, "bytes": 1}),
+        ("maintenance", "_runs", "acted", rewritten(1)),
         ("maintenance", "idle", "none", {"detail": {"cause": [], "after": None}}),
     )
     found = {row["dataset"]: row["why"] for row in ready(ran, "maintenance_that_did_not_pay")}
