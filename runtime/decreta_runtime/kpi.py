@@ -76,9 +76,7 @@ def key_figures(
         writes_using_outcome_based_maintenance=_maintained(writes_under(lake, pack, policy.digest)),
         pruning_effectiveness_score=_pruning(lookups_under(lake, pack, policy.digest)),
         pruning_effectiveness_trend=_trend(pack, policy, lake),
-        artifact_replay_success_rate=_replayed(
-            [row["action"] for row in noted_under(lake, pack, policy.digest, "replay")]
-        ),
+        artifact_replay_success_rate=_replayed(noted_under(lake, pack, policy.digest, "replay")),
         fallbacks=_fallbacks([decision for _, decision in decisions], actions),
         confidence=_confidence(told),
         overrides=overrides,

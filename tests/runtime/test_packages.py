@@ -124,6 +124,12 @@ def test_replays_are_noted(shop: Path, packed: Path, decreta: Command, tmp_path:
     with decreta_runtime.open(str(shop / "generated/shop"), lake=str(lake)) as pack:
         (row,) = pack.ledger("SELECT fingerprint, outcome FROM ledger_replay").to_pylist()
     assert row == {"fingerprint": read_package(packed).fingerprint, "outcome": "equal"}
+    told = decreta(
+        "kpi", "shop", "--lake", str(lake), "--json", "--fail-under", "artifact_replay_success_rate.share=1", cwd=shop
+    )
+    assert told.returncode == 0, told.stderr
+    replays = json.loads(told.stdout)["artifact_replay_success_rate"]
+    assert (replays["count"], replays["of"], replays["by_outcome"]) == (1, 1, {"equal": 1})
 
 
 def test_a_kept_package_outlives_every_vacuum(shop: Path, decreta: Command, tmp_path: Path) -> None:

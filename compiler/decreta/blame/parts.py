@@ -133,6 +133,9 @@ def _read(a: PackageIndex, b: PackageIndex) -> Iterator[str]:
                 None if (it := side.tables.get(name)) is None else _version(it.version, it.table_id) for side in (a, b)
             )
             yield f"input {name}: {' → '.join(map(brief, sides))}"
+    held = ["packed" if any(name.startswith("data/") for name in side.members) else "none" for side in (a, b)]
+    if held[0] != held[1]:
+        yield f"inputs inside: {' → '.join(held)}"
 
 
 def _version(version: int | None, table_id: str) -> str:
