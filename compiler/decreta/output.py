@@ -18,6 +18,7 @@ import decreta_runtime.contract
 from decreta.diagnostics import Diagnostic
 from decreta.project import Project
 from decreta.source import SourceText
+from decreta_runtime.contract.errors import InputInvalid
 
 _IGNORED = ("__pycache__", ".pytest_cache")
 _GRAIN = 20_000_000
@@ -102,11 +103,17 @@ def write(folder: Path, files: dict[str, bytes]) -> list[str]:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Put a whole file in the place of the old one at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Put a whole file in the place of the old one at once. Raises InputInvalid if it cannot stand there."""
     fresh = path.with_name(f".{path.name}.new")
-    fresh.write_bytes(data)
-    fresh.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_bytes(data)
+        fresh.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+        words = f"{path} cannot be written: {error.strerror}"
+        raise InputInvalid(words, help="check the place and its permissions") from None
 
 
 def _replace_tree(folder: Path, files: dict[str, bytes]) -> None:

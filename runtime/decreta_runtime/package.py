@@ -266,8 +266,9 @@ def _tables(
     for pinned in tables_of(pack.manifest, pack.lake, record):
         if not _bound(pack, pinned.name):
             continue
+        names = table_files(pinned)
         assert isinstance(pinned.path, Path)  # a table in an object store has just been refused
-        files = {name: (pinned.path / name).read_bytes() for name in table_files(pinned)}
+        files = {name: (pinned.path / name).read_bytes() for name in names}
         digests = {name: digest_of(body) for name, body in files.items()}
         identity = str(pinned.table.metadata().id)
         tables[pinned.name] = TableInput(table_id=identity, version=pinned.version, files=digests)

@@ -10,13 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
-from deltalake import DeltaTable
 
 from decreta_runtime.contract.errors import InputInvalid
 from decreta_runtime.contract.manifest import ANY
 from decreta_runtime.contract.package import Difference, Divergence, PackageIndex, Replayed
 from decreta_runtime.contract.records import REPLAYED_EQUAL, RunRecord
-from decreta_runtime.lake import Lake
+from decreta_runtime.lake import Lake, open_table
 from decreta_runtime.load import digest_of
 from decreta_runtime.pack import Pack
 from decreta_runtime.package import (
@@ -111,10 +110,18 @@ def _of_tables(index: PackageIndex, places: Mapping[str, Sequence[str]]) -> Iter
             )
             raise InputInvalid(words, help=help)
         path = Path(places[name][-1])
-        pinned = Pinned(name, path, DeltaTable(str(path)).version(), DeltaTable(str(path)))
+        table = open_table(path)
+        if table is None:
+            raise InputInvalid(
+                f"there is no Delta table at {path} for `{name}`", help=f"say where: --source {name}=PATH"
+            )
+        pinned = Pinned(name, path, table.version(), table)
         if changed := packed.differing({at: digest_of((path / at).read_bytes()) for at in table_files(pinned)}):
             yield Difference(
-                what="table", subject=name, packed=f"version {packed.version}", found=", ".join(changed[:3])
+                what="table",
+                subject=name,
+                packed=f"version {packed.version}",
+                found=f"version {pinned.version}, other files: {', '.join(changed[:3])}",
             )
 
 

@@ -36,6 +36,8 @@ CONSTANTS = {
     "_APPENDS": "tries at an append to the shared tables before the writer says that it lost",
     "FORMAT": "the lake's format",
     "_PAGE": "objects that an object store tells at once",
+    "_EXACT_DIGITS": "digits of a decimal that a float gives back as they were",
+    "_STACK": "bytes of a thread's stack, as a main thread has them",
     "_MILLISECOND": "what timestamps are cut to in the Delta log",
     "_UNITS": "the engine's words for thousands and millions in its metrics",
     "_SECONDS": "units of the intervals that Delta's table properties have",
@@ -72,6 +74,8 @@ PROTOCOL = {
     "%_\\",
     "@",
     "etag",
+    "",
+    ":",
 }
 """Words of Delta's protocol, of places and of the contract's forms."""
 AFFIXES = {

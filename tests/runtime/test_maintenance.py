@@ -854,3 +854,17 @@ def test_maintenance_that_died_before_it_was_recorded_is_settled(
         assert rows_of(place) == expected and len(found.pinned.files) == 1
         assert not pack.verify_lake(data=True).findings
         assert {upkeep.settled for upkeep in pack.maintain()} == {None}, "once is enough"
+
+
+@pytest.mark.parametrize("pack", ["code_graph", "retail"])
+def test_tables_of_a_packs_own_are_kept_whoever_reads_them(pack: str) -> None:
+    """Runs that write parts of a table add files and commits, whether a query shape reads it or not."""
+    folder = ROOT / "generated" / pack
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    bound = {name for name, entry in manifest["objects"].items() if entry.get("table")}
+    for environment in ("local", "prod"):
+        decisions = json.loads((folder / f"policy/{environment}.json").read_bytes())["maintenance_policy_by_dataset"]
+        idle = {name for name, decision in decisions.items() if not decision["value"]["triggers"]}
+        assert idle <= bound and {"long_log", "dead_files"} <= set.intersection(
+            *(set(d["value"]["triggers"]) for name, d in decisions.items() if name not in bound)
+        )

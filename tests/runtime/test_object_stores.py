@@ -430,7 +430,7 @@ def test_a_store_that_quotes_credentials_is_not_repeated(
     where = ["--lake", f"s3://{bucket}/lake", "--generated", str(shop_compiled.parent)]
     with relay(store[0], quoting=refused) as (endpoint, seen):
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-        done = run_command("run", "shop", *where, cwd=tmp_path, module="decreta_runtime", DECRETA_TRACEBACK="1")
+        done = run_command("run", "shop", *where, cwd=tmp_path, module="decreta_runtime")
         assert done.returncode == 2 and seen
         assert "403 Forbidden" in done.stderr or "SignatureDoesNotMatch" in done.stderr
         assert not canaries_in(done.stderr + done.stdout)

@@ -66,20 +66,12 @@ def main(args: argparse.Namespace) -> int:
     path = project.specs / pack / "locks" / f"{args.env}.calibration.json"
     name, changed = path.relative_to(project.root).as_posix(), new is not None and new != old
     if new is not None and changed and not args.check:
-        _write(path, encoded(new))
+        replace_file(path, encoded(new))
     print(_json(new, version, mode, changed) if args.format == "json" else _text(new, mode, name, changed))
     if changed:
         then = "review it, then `decreta generate`" if mode == "enforce" else "proposals only: calibration is in `warn`"
         print(f"{name}: {then}", file=sys.stderr)
     return EXIT_FINDINGS if args.check and changed else EXIT_DONE
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.parent.mkdir(exist_ok=True)
-        replace_file(path, data)
-    except OSError as error:
-        raise InputInvalid(f"{path} cannot be written: {error.strerror}", help="check its permissions") from None
 
 
 def _json(lock: CalibrationLock | None, version: str, mode: str, changed: bool) -> str:

@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> int:
     found = changes(old, new)
     name = path.relative_to(project.root).as_posix()
     if old is None or old != new:
-        _write(path, encoded(new))
+        replace_file(path, encoded(new))
     print("\n".join(map(_line, found)) if found else f"nothing has changed that {name} tells")
     if found:
         print(f"{name}: {len(found)} facts changed; review them, then `decreta generate {pack}`")
@@ -76,13 +76,6 @@ def _observe(project: Project, pack: str, args: argparse.Namespace, runs: int) -
     generated = str(project.generated)
     with open_pack(argparse.Namespace(pack=pack, lake=args.lake, env=args.env, generated=generated, expect=None)) as it:
         return it.observe(runs)
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        replace_file(path, data)
-    except OSError as error:
-        raise InputInvalid(f"{path} cannot be written: {error.strerror}", help="check its permissions") from None
 
 
 def _line(change: Change) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 import sys
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
@@ -19,6 +20,7 @@ HELP = "count what a policy and its runs show: fallbacks, derivations, decisions
 _SHOWN = 20
 _FIGURE_OF = ("share", "score", "change")
 """The figure that stands for a group of figures in which it is."""
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,10 +104,17 @@ def _no_figure(found: dict[str, Any], name: str) -> InputInvalid:
 
 
 def _figures(path: str, node: Any) -> Iterator[str]:
-    if path:
+    """Yield the names of what `_named` takes for a figure."""
+    if path and _is_figure(node):
         yield path
     for name, inner in node.items() if isinstance(node, dict) else ():
         yield from _figures(f"{path}.{name}" if path else name, inner)
+
+
+def _is_figure(node: Any) -> bool:
+    if isinstance(node, dict):
+        return any(figure in node for figure in _FIGURE_OF)
+    return node is None or isinstance(node, int) or (isinstance(node, str) and _NUMBER.fullmatch(node) is not None)
 
 
 def _lines(found: Kpi) -> list[str]:
