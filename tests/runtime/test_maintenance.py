@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction, write_deltalake
 from deltalake.transaction import AddAction
-from tests.conftest import ROOT, Command, edit_policy, rows_of, sales
+from tests.conftest import ROOT, Command, compiled, edit_policy, rows_of, sales
 
 import decreta_runtime
 from decreta_runtime import maintain, rewrite, settle
@@ -856,15 +856,15 @@ def test_maintenance_that_died_before_it_was_recorded_is_settled(
         assert {upkeep.settled for upkeep in pack.maintain()} == {None}, "once is enough"
 
 
-@pytest.mark.parametrize("pack", ["code_graph", "retail"])
-def test_tables_of_a_packs_own_are_kept_whoever_reads_them(pack: str) -> None:
-    """Runs that write parts of a table add files and commits, whether a query shape reads it or not."""
-    folder = ROOT / "generated" / pack
-    manifest = json.loads((folder / "manifest.json").read_bytes())
-    bound = {name for name, entry in manifest["objects"].items() if entry.get("table")}
-    for environment in ("local", "prod"):
-        decisions = json.loads((folder / f"policy/{environment}.json").read_bytes())["maintenance_policy_by_dataset"]
-        idle = {name for name, decision in decisions.items() if not decision["value"]["triggers"]}
-        assert idle <= bound and {"long_log", "dead_files"} <= set.intersection(
-            *(set(d["value"]["triggers"]) for name, d in decisions.items() if name not in bound)
-        )
+def test_a_table_that_nothing_reads_is_kept_once_it_was_seen_to_have_many_files(project: Path) -> None:
+    """Runs that write parts of it add files and commits, whether a query shape reads it or not."""
+    lock = project / "specs/code_graph/locks/local.evidence.json"
+    evidence = json.loads(lock.read_bytes())
+    name = "defines"
+    for files, rule in ((1, "maintenance.baseline"), (20, "maintenance.own")):
+        evidence["datasets"][name]["facts"]["files"]["value"] = files
+        lock.write_text(json.dumps(evidence))
+        policy = json.loads((compiled(project, "code_graph") / "policy/local.json").read_bytes())
+        decision = policy["maintenance_policy_by_dataset"][name]
+        assert decision["rule"].startswith(rule + "@")
+        assert bool(decision["value"]["triggers"]) is (files > 1)
