@@ -147,7 +147,7 @@ def test_a_slowdown_that_no_counter_shows_is_named_by_the_clock(sides: Path, tmp
     rules.write_text(head + mark + tail.replace("[rule.then.settings]\n", planted, 1))
     sale = tmp_path / "sale"
     shutil.copytree(sides / "tables/sale", sale)
-    write_deltalake(str(sale), sales([(10 + i, 1 + i % 3, 7 + i % 2, 1 + i % 5) for i in range(20_000)]), mode="append")
+    write_deltalake(str(sale), sales([(10_000 + i, 1 + i % 3, 7 + i % 2, 1 + i % 5) for i in range(20_000)]), mode="append")
     asked = ("--find-cause", "latency", "--format", "json", *tables(sides)[:4], "--source", f"sale={sale}")
     done = run_command("compare", ".", str(slow), *asked, cwd=sides / "a", timeout=3000)
     assert done.returncode == 1, done.stderr
