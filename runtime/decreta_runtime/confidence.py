@@ -108,14 +108,15 @@ def _by_shadow(row: Row) -> Observation | None:
 def _by_guards(rows: Sequence[Row]) -> Iterator[Observation]:
     """A guard that always holds tells nothing of a decision; one that fails keeps it from being worth anything.
 
-    Where one has failed, the times that it held count too: a single failure, as of a first run, is noise.
+    Where one has failed, the times that it held count too: a single failure, as of a first run, is noise, and where a
+    guard was asked but once nothing is told at all.
     """
     met: defaultdict[str, list[bool]] = defaultdict(list)
     for row in rows:
         if row["action"] in OUTCOMES and row["pointer"] is not None:
             met[row["pointer"]].append(OUTCOMES[row["action"]][1])
     for pointer, held in met.items():
-        if not all(held):
+        if held[1:] and not all(held):
             yield from (Observation(pointer, "guard", {"guards_failed": (0, int(not holds))}) for holds in held)
 
 

@@ -136,7 +136,7 @@ def check(surface: Surface, told: Told, seed: int) -> None:
     jumps = [i for i in range(1, len(told.rungs)) if abs(told.rungs[i] - told.rungs[i - 1]) > 1]
     assert set(jumps) <= expiries(told), "one rung an epoch"
     state = told.locks[-1].knobs["x.knob"]
-    assert state.reversals <= 2, "never more than two reversals"
+    assert turns(told) <= 2, "never more than two reversals"
     assert not_worse(surface, told), "no class more than 10 % worse for more than an epoch"
     if surface.kind in ("convex", "noisy", "drifting", "cliffed") and reachable(surface):
         near = [abs(rung - optimum(surface, i)) <= 1 for i, rung in enumerate(told.rungs[: 2 * surface.rungs], 1)]
@@ -146,6 +146,13 @@ def check(surface: Surface, told: Told, seed: int) -> None:
             assert not settled or abs(settled[-1] - optimum(surface, 1)) <= 1
     if surface.kind in ("flat", "accident"):
         assert state.value == state.declared, "no override without a gain"
+
+
+def turns(told: Told) -> int:
+    """Return how often the rung in force went the other way than it last had, expiries apart."""
+    expired = expiries(told)
+    steps = [b - a for i, (a, b) in enumerate(itertools.pairwise(told.rungs), 1) if i not in expired and b != a]
+    return sum((a > 0) != (b > 0) for a, b in itertools.pairwise(steps))
 
 
 def total(surface: Surface, rung: int, epoch: int) -> float:
@@ -166,7 +173,8 @@ def reachable(surface: Surface) -> bool:
 
 def not_worse(surface: Surface, told: Told) -> bool:
     """Whether no class was above 110 % of its cost at the declared rung, at that time, for two epochs in a row."""
-    slack = 1.10 if surface.noise == 0 and surface.kind != "drifting" else 1.14
+    # Means of few batches are off by their noise; of what drifts, how it was is an epoch or two old.
+    slack = 1.14 if surface.kind == "drifting" else 1.10 * (1 + 3 * surface.noise)
     bad = [
         any(cost > slack * surface.costs(surface.start, i)[name] + 1 for name, cost in surface.costs(rung, i).items())
         for i, rung in enumerate(told.rungs, 1)
