@@ -24,6 +24,7 @@ from demo.terminal import Terminal
 
 def main() -> int:
     """Tell the story; return 1 if a promise is broken."""
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # whoever pipes it sees it come
     parser = argparse.ArgumentParser(prog="make demo")
     parser.add_argument("--quick", action="store_true", help="fewer files, appends and slowdowns: a minute or two")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000), help="what is drawn (default: anew)")

@@ -17,6 +17,7 @@ import decreta_runtime
 from decreta_runtime.contract.policy import DOMAINS
 from decreta_runtime.package import make_package, read_package
 from tests.conftest import ROOT, compiled, edit_policy, run_command, sales, shop_tables
+from tests.packs.retail.conftest import generate
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +148,9 @@ def test_a_slowdown_that_no_counter_shows_is_named_by_the_clock(sides: Path, tmp
     rules.write_text(head + mark + tail.replace("[rule.then.settings]\n", planted, 1))
     sale = tmp_path / "sale"
     shutil.copytree(sides / "tables/sale", sale)
-    write_deltalake(str(sale), sales([(10_000 + i, 1 + i % 3, 7 + i % 2, 1 + i % 5) for i in range(20_000)]), mode="append")
+    write_deltalake(
+        str(sale), sales([(10_000 + i, 1 + i % 3, 7 + i % 2, 1 + i % 5) for i in range(20_000)]), mode="append"
+    )
     asked = ("--find-cause", "latency", "--format", "json", *tables(sides)[:4], "--source", f"sale={sale}")
     done = run_command("compare", ".", str(slow), *asked, cwd=sides / "a", timeout=3000)
     assert done.returncode == 1, done.stderr
@@ -198,6 +201,19 @@ def test_a_gate_passes_or_not_by_counters(margin: str, status: int, answer: str,
     assert f"{answer:<12} domain scan bytes_scanned" in done.stdout
     assert "pays         rows digest: the same" in done.stdout
     assert "pays         shape revenue_of bytes_scanned: " in done.stdout
+
+
+@pytest.mark.parametrize("name", ["code_graph", "retail"])
+def test_the_packs_keep_what_their_gates_promise(name: str, tmp_path: Path) -> None:
+    source = f"python=main:{Path(json.__file__).parent}"
+    if name == "retail":
+        source = f"tpch=main:{generate(tmp_path / 'load', '0.01')}"
+    done = run_command("compare", ".", ".", "--pack", name, "--gate", "--source", source, cwd=ROOT, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = [line.partition(":")[0].split() for line in done.stdout.splitlines()]
+    shape = {"code_graph": "symbol_lookup", "retail": "who_offers"}[name]
+    subjects = [["rows", "digest"], *([*words, "bytes_scanned"] for words in (["domain", "cache"], ["domain", "scan"]))]
+    assert told == [["pays", *words] for words in (*subjects, ["shape", shape, "bytes_scanned"])]
 
 
 @pytest.mark.long
