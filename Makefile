@@ -86,7 +86,7 @@ bench: $(VENV)/.test
 # PEERS is the bin folder of an environment with `polars duckdb daft deltalake`: none of them is needed to run decreta.
 bench-scans: $(VENV)/.test
 	$(BIN)/python benchmarks/scans.py $(QUICK) $(PEERS)
-	if [ -e benchmarks/index.py ]; then $(BIN)/python benchmarks/index.py $(PEERS); fi
+	$(BIN)/python benchmarks/index.py $(PEERS)
 
 bench-regret: $(VENV)/.test
 	$(BIN)/python benchmarks/regret.py $(QUICK)

@@ -22,7 +22,7 @@ from typing import Any
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 from report import machine
-from tables import decreta
+from tables import decreta, lay_out
 
 import decreta_runtime
 from decreta_runtime import maintain
@@ -37,30 +37,7 @@ from decreta_runtime.tally import Tally
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS, KEYS, LOOK_UPS = 200, 10_000, 41
-PACK = """\
-name = "stream"
-version = "0.1.0"
-summary = "One table that others append to."
-imports = ["std@1"]
-
-[workloads.batch_ingest]
-reads = "whole"
-
-[workloads.interactive_query]
-reads = "selective"
-"""
-ENV = """\
-lake = "lake"
-engine = "datafusion-55.0.0+deltalake-1.6.6"
-
-[budgets]
-cores = 2
-cache_bytes = 1048576
-session_memory = "512M"
-
-[bindings]
-event = { table = "event" }
-
+DECISION = """
 [[decision]]
 domain = "index"
 subject = "event.by_customer"
@@ -91,19 +68,23 @@ body: SELECT e.event_id, e.amount, e.words FROM event AS e WHERE e.{column} = $g
 """
 SHAPES = {"event_at": "event_id", "events_of": "customer", "events_with": "product"}
 """Shape -> the column that it looks up: narrowed by the log, by an index, by nothing."""
-FILES = {"pack.toml": PACK, "env/local.toml": ENV, "objects/event.yaml": OBJECT}
-FILES |= {f"queries/{name}.yaml": QUERY.format(name=name, column=column) for name, column in SHAPES.items()}
 
 
 def project(folder: Path) -> Path:
     """Write and compile the pack."""
-    for name, text in FILES.items():
-        path = folder / "specs/stream" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    (folder / "decreta.toml").touch()
+    specs = {f"queries/{name}.yaml": QUERY.format(name=name, column=column) for name, column in SHAPES.items()}
+    specs["objects/event.yaml"] = OBJECT
+    compiled = lay_out(
+        folder,
+        "stream",
+        {"event": "event"},
+        specs,
+        cache_bytes=1_048_576,
+        session_memory="512M",
+        decisions=DECISION,
+    )
     decreta("generate", cwd=folder)
-    return folder / "generated/stream"
+    return compiled
 
 
 def batches(count: int) -> Iterator[pa.Table]:

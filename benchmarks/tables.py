@@ -27,7 +27,7 @@ EVENTS_A_FILE = 2000
 
 _PACK = """name = "{pack}"
 version = "0.1.0"
-summary = "Look-ups that scans are measured by."
+summary = "Made to be measured."
 imports = ["std@1"]
 
 [workloads.batch_ingest]
@@ -45,8 +45,8 @@ engine = "datafusion-55.0.0+deltalake-1.6.6"
 
 [budgets]
 cores = 2
-cache_bytes = 536870912
-session_memory = "2G"
+cache_bytes = {cache_bytes}
+session_memory = "{session_memory}"
 
 [bindings]
 """
@@ -68,6 +68,22 @@ def decreta(*arguments: str, cwd: Path) -> str:
     if done.returncode:
         raise RuntimeError(f"decreta {' '.join(arguments)}: {done.stderr}")
     return done.stdout
+
+
+def lay_out(
+    folder: Path, pack: str, tables: dict[str, str], specs: dict[str, str], *,
+    cache_bytes: int = 536_870_912, session_memory: str = "2G", decisions: str = "",
+) -> Path:  # fmt: skip
+    """Write a project of one pack over bound tables, name → place; return where it will be compiled to."""
+    bound = "".join(f'{name} = {{ table = "{place}" }}\n' for name, place in tables.items())
+    environment = _ENVIRONMENT.format(cache_bytes=cache_bytes, session_memory=session_memory) + bound + decisions
+    for name, text in {"pack.toml": _PACK.format(pack=pack), "env/local.toml": environment, **specs}.items():
+        path = folder / "specs" / pack / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (folder / "specs" / pack / "locks").mkdir()
+    (folder / "decreta.toml").touch()
+    return folder / "generated" / pack
 
 
 def tpch(folder: Path, scale: float) -> Path:
@@ -193,19 +209,11 @@ def _made(
     asks: dict[str, list[dict[str, int]]],
 ) -> Made:
     """Write the specs, then generate, run, observe, generate again and run: what indexes rest on was seen by then."""
-    specs = folder / "specs" / pack
-    for part in ("objects", "queries", "env", "locks"):
-        (specs / part).mkdir(parents=True)
-    (folder / "decreta.toml").touch()
-    (specs / "pack.toml").write_text(_PACK.format(pack=pack))
-    bound = "".join(f'{name} = {{ table = "../tables/{name}" }}\n' for name in objects)
-    (specs / "env/local.toml").write_text(_ENVIRONMENT + bound)
-    for name, text in objects.items():
-        (specs / "objects" / f"{name}.yaml").write_text(text)
-    for name, shape in shapes.items():
-        (specs / "queries" / f"{name}.yaml").write_text(_query(name, shape, asks[name][0]))
+    specs = {f"objects/{name}.yaml": text for name, text in objects.items()}
+    specs |= {f"queries/{name}.yaml": _query(name, shape, asks[name][0]) for name, shape in shapes.items()}
+    compiled = lay_out(folder, pack, {name: f"../tables/{name}" for name in objects}, specs)
     run_and_observe(folder, pack)
-    return Made(folder / "generated" / pack, folder / "lake", tables, asks)
+    return Made(compiled, folder / "lake", tables, asks)
 
 
 def run_and_observe(folder: Path, pack: str, *sources: str) -> None:

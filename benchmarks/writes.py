@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from datafusion import SessionConfig, SessionContext
 from deltalake import DeltaTable, WriterProperties, write_deltalake
 from report import Goal, goals, machine, table
-from tables import decreta
+from tables import decreta, lay_out
 
 import decreta_runtime
 from decreta_runtime import execute, record, run
@@ -32,31 +32,7 @@ from decreta_runtime.contract.policy import Policy
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES, ROUNDS, BOUND = (100_000, 1_000_000, 5_000_000), 7, 1.25
-FILES = {
-    "pack.toml": """\
-name = "written"
-version = "0.1.0"
-summary = "One table that is read, and one that is written from it."
-imports = ["std@1"]
-
-[workloads.batch_ingest]
-reads = "whole"
-
-[workloads.interactive_query]
-reads = "selective"
-""",
-    "env/local.toml": """\
-lake = "lake"
-engine = "datafusion-55.0.0+deltalake-1.6.6"
-
-[budgets]
-cores = 2
-cache_bytes = 1073741824
-session_memory = "4G"
-
-[bindings]
-event = { table = "event" }
-""",
+SPECS = {
     "objects/event.yaml": """\
 object: event
 version: 1.0.0
@@ -132,13 +108,9 @@ class Watch:
 
 def project(folder: Path) -> Path:
     """Write and compile the pack; return its folder."""
-    for name, text in FILES.items():
-        path = folder / "specs/written" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    (folder / "decreta.toml").touch()
+    compiled = lay_out(folder, "written", {"event": "event"}, SPECS, cache_bytes=1_073_741_824, session_memory="4G")
     decreta("generate", cwd=folder)
-    return folder / "generated/written"
+    return compiled
 
 
 def events(path: Path, rows: int) -> None:
