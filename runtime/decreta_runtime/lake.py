@@ -165,7 +165,7 @@ class Lake:
 
     @contextmanager
     def locked(self, pack: str) -> Iterator[None]:
-        """Hold the pack's lock. Raises WriteConflict if another run holds it."""
+        """Hold the pack's lock. Raises WriteConflict if another process holds it."""
         with held(self.own / "locks" / f"{pack}.lock", pack):
             self._clear(pack)  # left by attempts that died
             try:
@@ -186,7 +186,10 @@ def open_table(path: Location, version: int | None = None) -> DeltaTable | None:
     except Exception as error:  # noqa: BLE001 - a broken log surfaces as several kinds
         raise LakeUnusable(
             f"the table at {path} cannot be read: {said_by(error)}",
-            help=mended(path, "restore its log from a backup, or use another lake"),
+            help=mended(
+                path,
+                "`decreta verify` says what to do; what is not a dataset has its log restored from a backup",
+            ),
         ) from None
 
 

@@ -30,7 +30,7 @@ _MEND = "check its place, its permissions and the space left"
 
 @contextmanager
 def held(place: Location, pack: str) -> Iterator[None]:
-    """Hold the lock at `place`. Raises WriteConflict if another run holds it, LakeUnusable if it cannot be taken."""
+    """Hold the lock at `place`. Raises WriteConflict if another process has it, LakeUnusable if none can."""
     with _file(place, pack) if isinstance(place, Path) else _object(place, pack):
         yield
 
@@ -43,7 +43,7 @@ def _file(path: Path, pack: str) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         who = (holder.read_text().strip() if holder.exists() else "") or "unknown"
-        words = f"another run of `{pack}` holds this lake (process {who})"
+        words = f"another process runs or maintains `{pack}` in this lake (process {who})"
         raise WriteConflict(words, help=_WAIT) from None
     except OSError as error:
         raise LakeUnusable(f"the lock {path} cannot be taken: {error.strerror}", help=_MEND) from None
@@ -61,7 +61,7 @@ def _file(path: Path, pack: str) -> Iterator[None]:
 def _object(place: Stored, pack: str) -> Iterator[None]:
     mine = json.dumps({"pack": pack, "run": uuid.uuid4().hex, **_self()}).encode()
     if not put_new(place, mine) and (found := read(place)) != mine and not _succeed(place, found, mine):
-        words = f"another run of `{pack}` holds this lake ({_named(found)})"
+        words = f"another process runs or maintains `{pack}` in this lake ({_named(found)})"
         raise WriteConflict(words, help=f"{_WAIT}; if that process has died, delete {place} first")
     try:
         if put_new(place, mine):

@@ -257,7 +257,7 @@ def test_two_runs_at_once(code_graph: Path, source: Path, tmp_path: Path) -> Non
     assert sorted(code for _, code in ends) in ([0, 0], [0, 4]), ends
     for errors, code in ends:
         if code == 4:
-            assert "error[R204]" in errors and "holds this lake" in errors
+            assert "error[R204]" in errors and "runs or maintains `code_graph` in this lake" in errors
     assert sequence(lake) == [1]
 
 
