@@ -6,13 +6,14 @@ PACKS := code_graph retail
 LAKE ?= .decreta/lake
 SOURCE ?= python=stdlib:$(shell $(PYTHON) -c "import sysconfig; print(sysconfig.get_path('stdlib'))")
 
-.PHONY: help install install-run run generate test test-long faults check probe bless docs bench bench-scans bench-regret bench-writes gate demo clean
+.PHONY: help install install-run run generate test test-long test-calm faults check probe bless docs bench bench-scans bench-regret bench-writes gate demo clean
 
 help:
 	@echo "make run       read the interpreter's standard library into $(LAKE) and show what it found"
 	@echo "make demo      ten minutes: tables of others adopted, appends under kill -9, planted slowdowns named; QUICK=--quick for two"
 	@echo "make test      everything CI runs but the checks: own tests and generated ones"
-	@echo "make test-long  tests that take minutes: many replays, seeded causes, simulated epochs"
+	@echo "make test-long  tests that take minutes: many replays, seeded causes, simulated epochs; CI runs them too"
+	@echo "make test-calm  tests that ask the clock, for a machine that does nothing else"
 	@echo "make faults    every fault of tests/faults, as often as it can strike; takes an hour or two"
 	@echo "make check     ruff, mypy, import rules, dependencies, specs, generated files"
 	@echo "make generate  compile specs into generated/"
@@ -55,6 +56,9 @@ test: $(VENV)/.test
 
 test-long: $(VENV)/.test
 	$(BIN)/python -m pytest tests -n 2 -m long
+
+test-calm: $(VENV)/.test
+	$(BIN)/python -m pytest tests -m calm
 
 faults: $(VENV)/.test
 	DECRETA_FAULTS=all $(BIN)/python -m pytest tests/faults -n 2

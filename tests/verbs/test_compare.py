@@ -133,7 +133,7 @@ def test_latency_within_noise_is_not_guessed(sides: Path) -> None:
     assert done.returncode == 1 and "too noisy" in done.stdout
 
 
-@pytest.mark.long
+@pytest.mark.calm
 def test_a_slowdown_that_no_counter_shows_is_named_by_the_clock(sides: Path, tmp_path: Path) -> None:
     """Batches of few rows, beside what takes no time: the same rows and bytes, and ten times as long."""
     slow = tmp_path / "slow"

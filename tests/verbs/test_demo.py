@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 from tests.verbs.seeds import is_right
 
 
-@pytest.mark.long
+@pytest.mark.calm
 def test_the_demonstration_keeps_its_promises() -> None:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("compiler", "runtime"))}
     command = [sys.executable, "-m", "demo", "--quick", "--seed", "8"]
