@@ -337,7 +337,9 @@ def test_a_lock_excludes_names_its_holder_and_is_taken_over_from_the_dead(bucket
     assert isinstance(lock, Stored)
     with lake.locked("shop"):
         with (
-            pytest.raises(WriteConflict, match="another process runs or maintains `shop` in this lake \\(process ") as caught,
+            pytest.raises(
+                WriteConflict, match="another process runs or maintains `shop` in this lake \\(process "
+            ) as caught,
             lake.locked("shop"),
         ):
             pass

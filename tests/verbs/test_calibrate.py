@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -249,3 +251,13 @@ def test_what_cannot_be_calibrated_is_said(kept: Loop, decreta: Command) -> None
     assert kept.verb("calibrate", "shops", status=2)
     shutil.rmtree(kept.folder / "lake")
     assert "lake" in kept.verb("calibrate", "shop", status=2)
+
+
+@pytest.mark.long
+def test_the_regret_of_bad_thresholds_is_given_back() -> None:
+    """Of the code graph; `python benchmarks/calibrate.py` asks the same of both packs, in twenty minutes."""
+    command = [sys.executable, str(ROOT / "benchmarks/calibrate.py"), "--quick", "--epochs", "12"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lookups = next(line for line in done.stdout.splitlines() if line.startswith("| code_graph | lookups |"))
+    assert lookups.endswith("% |"), "there was something to give back"
