@@ -25,13 +25,16 @@ class DataFusion(Postgres):
     def generator(self, **opts: Any) -> Generator:
         """Return the Postgres generator without its rewriting of SELECT, which drops QUALIFY and ANTI JOIN.
 
-        The compiled generator classes cannot be subclassed, so the one instance forgets that rewriting.
+        The compiled generator classes cannot be subclassed, so the one instance forgets that rewriting. STRING_AGG is
+        printed from a copy, because its printer takes the argument out of the tree.
         """
         found = super().generator(**opts)
+        list_of_texts = found._dispatch[exp.GroupConcat]
         found._dispatch = {
             **found._dispatch,
             exp.Select: lambda generator, node: generator.select_sql(node),
             exp.Identifier: _identifier,
+            exp.GroupConcat: lambda generator, node: list_of_texts(generator, node.copy()),
         }
         return found
 
