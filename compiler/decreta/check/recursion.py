@@ -47,6 +47,8 @@ def plan_recursive(statement: Statement, engine: Engine, planned: list[PlannedCo
     if clause is None or len(clause.expressions) != 1 or not clause.args.get("recursive"):
         return planned
     cte = clause.expressions[0]
+    if not isinstance(cte.this, exp.SetOperation):
+        return planned  # called recursive, and is not
     names = [column.name for column in cte.args["alias"].args.get("columns") or []]
     found = _columns(engine.plan(print_query(cte.this.left)), names)
     for _ in range(len(found) + 1):
