@@ -239,7 +239,8 @@ ORDER BY
   s.s_acctbal DESC,
   n.n_name,
   s.s_name,
-  p.p_partkey
+  p.p_partkey,
+  s.s_suppkey
 LIMIT 100
 """,
     "open_orders": """

@@ -2,9 +2,9 @@
 """customer_history 1.0.0: How each customer was, period by period; the open period has no end.
 
 Inputs    customer_seen (c_address, c_custkey, c_mktsegment, c_nationkey, seen_on)
-Key       c_custkey, valid_from (checked)
+Key       c_custkey, valid_from (proven)
 Local to  c_custkey
-Joins     p 1:n (proven)
+Joins     p n:1 (proven)
 Lineage   c_custkey from customer_seen.c_custkey; c_address from customer_seen.c_address; c_nationkey from customer_seen.c_nationkey; c_mktsegment from customer_seen.c_mktsegment; valid_from from customer_seen.seen_on; valid_to from customer_seen.c_custkey, customer_seen.seen_on
 """
 
@@ -46,7 +46,7 @@ WITH numbered AS (
     c.seen_at
   FROM numbered AS c
   LEFT JOIN numbered AS p
-    ON c.c_custkey = p.c_custkey AND p.n + 1 = c.n
+    ON c.c_custkey = p.c_custkey AND p.n = c.n - 1
   WHERE
     p.n IS NULL
     OR NOT (

@@ -21,11 +21,6 @@ def test_refreshes() -> None:
     TEST.refreshes()
 
 
-def test_check_of_key() -> None:
-    """Rows that keep the promise pass, rows that break it are found."""
-    TEST.check("key")
-
-
 def test_a_changed_segment_begins_a_period_and_a_changed_balance_does_not() -> None:
     """Example: a changed segment begins a period and a changed balance does not."""
     TEST.example(
