@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from sqlglot import exp
 
-from decreta.check import assertions, calls, cardinality, contract, cuts, functions
+from decreta.check import assertions, calls, cardinality, contract, cuts, functions, order
 from decreta.check.asks import asks
 from decreta.check.comparisons import check_comparisons
 from decreta.check.conditions import check_conditions
@@ -63,6 +63,8 @@ class _Checker:
         self.group_columns = group_columns(bound.resolved.objects)
         self.by_groups = groups_asked_for(bound.resolved.objects)
         self.callable = {*self.engine.functions(), *self.volatilities}
+        self.scopes: dict[int, Scoped] = {}
+        """By the `id` of its tree, each statement with its names resolved."""
 
     def pack(self) -> Checked | None:
         resolved = self.bound.resolved
@@ -103,6 +105,7 @@ class _Checker:
         shapes = {name: replace(q, steps=steps(q, relations, self.engine)) for name, q in shapes.items()}
         program = Checked(resolved, checked_objects, relations, shapes, self.bound.order)
         apply_rules(program, self.bound, self.report)
+        order.check(program, self.scopes, self.volatilities, self.engine, self.report)
         return None if self.report.failed else program
 
     def _functions(self) -> None:
@@ -150,6 +153,7 @@ class _Checker:
             return None
         try:
             sql = print_query(statement.tree)
+            self.scopes[id(statement.tree)] = scoped
             return scoped, plan_recursive(statement, self.engine, self.engine.plan(sql)), sql
         except PlanRefused as refusal:
             self._refused(statement, str(refusal))

@@ -16,12 +16,13 @@ from decreta.check.rows import Flow, JoinFound, Qualified, SelectScope
 def proven_keys(select: SelectScope, outputs: list[tuple[str, Flow, exp.Expr]]) -> frozenset[frozenset[str]]:
     """Return sets of output columns that are unique together, whatever the inputs hold within their own keys."""
     equal = Equalities(select)
+    select.keys = frozenset(_candidates(select, equal))
     names: dict[Qualified, str] = {}
     for name, _, node in outputs:
         if isinstance(node, exp.Column):
             for same in equal.all_equal(qualified(select, node)):
                 names.setdefault(same, name)
-    keys = {frozenset(names[c] for c in key) for key in _candidates(select, equal) if key <= names.keys()}
+    keys = {frozenset(names[c] for c in key) for key in select.keys if key <= names.keys()}
     group = select.node.args.get("group")
     windows = [(n, node) for n, _, node in outputs if isinstance(node, exp.Window)]
     if group is not None:

@@ -73,3 +73,7 @@ class SelectScope:
     """Columns of USING, which are one column of both sides."""
     outer: SelectScope | None = None
     joins: list[JoinFound] = field(default_factory=list)
+    keys: frozenset[frozenset[Qualified]] = frozenset()
+    """Sets of columns, constants left out, that are unique together in the joined rows, before any grouping."""
+    outputs: tuple[tuple[str, exp.Expr], ...] = ()
+    """What it selects, stars written out: names, and what they are made of."""

@@ -42,6 +42,10 @@ class Scoped:
     comparisons: list[Comparison]
     filters: bool
     joins: list[JoinFound]
+    selects: Mapping[int, SelectScope]
+    """By the `id` of its node, each SELECT with the tables in its sight."""
+    queries: Mapping[int, Rows]
+    """By the `id` of its node, what is known of the rows of each query."""
 
 
 Declared = Callable[[str], tuple[Span, ...]]
@@ -62,7 +66,9 @@ def scope(
     """
     walker = _Walker(statement, known, report, local, declared)
     rows = walker.query(statement.tree, {}, None)
-    return Scoped(rows, walker.required, walker.comparisons, walker.filters, walker.joins)
+    return Scoped(
+        rows, walker.required, walker.comparisons, walker.filters, walker.joins, walker.selects, walker.queries
+    )
 
 
 class _Walker:
@@ -75,11 +81,17 @@ class _Walker:
         self.comparisons: list[Comparison] = []
         self.filters = False
         self.joins: list[JoinFound] = []
+        self.selects: dict[int, SelectScope] = {}
+        self.queries: dict[int, Rows] = {}
         self._domains: dict[int, frozenset[str]] = {}
 
     # -- queries
 
     def query(self, node: exp.Expr, ctes: Mapping[str, Rows], outer: SelectScope | None) -> Rows:
+        self.queries[id(node)] = rows = self._query(node, ctes, outer)
+        return rows
+
+    def _query(self, node: exp.Expr, ctes: Mapping[str, Rows], outer: SelectScope | None) -> Rows:
         if isinstance(node, exp.Subquery):
             rows = self.query(node.this, self._with(node, ctes, outer), outer)
             return replace(rows, local=NOT_LOCAL) if _is_cut(node) else rows
@@ -145,6 +157,8 @@ class _Walker:
         self._expressions(select, ctes)
         outputs = self._outputs(select, ctes)
         keys = proven_keys(select, outputs)
+        select.outputs = tuple((name, node) for name, _, node in outputs)
+        self.selects[id(select.node)] = select
         self.joins += select.joins
         local = local_columns(select, outputs) if self.local else NOT_LOCAL
         read = {table.name for table in node.find_all(exp.Table)} & self.known.keys()
