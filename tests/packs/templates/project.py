@@ -19,6 +19,8 @@ reads = "whole"
 [workloads.interactive_query]
 reads = "selective"
 """
+KEYS = {"scd2": ["k", "at"]}
+"""What the rows given to a template are one for each of, where the relation is not total without it."""
 ENVIRONMENT = """
 lake = "lake"
 engine = "datafusion-55.0.0+deltalake-1.6.6"
@@ -107,6 +109,7 @@ class _Case:
                     "version": "1.0.0",
                     "summary": "Made from an example.",
                     "columns": columns,
+                    **({"key": key} if (key := KEYS.get(self.template["template"])) else {}),
                     "source": {"table": True},
                 },
             )
