@@ -29,6 +29,7 @@ _PATTERNS = {
     r"^[a-z][a-z0-9_]*/[a-z][a-z0-9_]*@\d+$": ("D203", "a reference such as `std/equi_join@1`"),
     r"^[1-9]\d*[KMG]$": ("D203", "a size such as `256M`"),
     r"^[a-z][a-z0-9_]*@\d+$": ("D203", "a library and its major version, such as `std@1`"),
+    r"^(any|0\.[0-9]*[1-9])$": ("D203", 'a share in quotes, such as "0.000001", or `any`'),
     r"^(0\.\d\d|1\.00)$": ("D203", 'a confidence in quotes, such as "0.60"'),
 }
 

@@ -444,7 +444,7 @@ class RelationArgument(Spec):
     """Local name → column, where roles do not fit."""
 
 
-Tolerance = Literal["any"] | Annotated[str, StringConstraints(pattern=r"^0\.\d*[1-9]$")]
+Tolerance = Annotated[str, StringConstraints(pattern=r"^(any|0\.[0-9]*[1-9])$")]
 
 
 class RelationSpec(Spec):
