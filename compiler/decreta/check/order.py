@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from decreta.check.scope import Scoped
+from decreta.check.sensitivity import called
 from decreta.check.unsettled import Unsettled
 from decreta.check.varying import Cause, Varies, varying
 from decreta.diagnostics import Report
 from decreta.engine import Engine
 from decreta.model.program import Checked, CheckedRelation, Statement
+from decreta.source import Span
 from decreta.sql import asked_for
 from decreta_runtime.contract.capabilities import Volatility
 
@@ -49,7 +51,7 @@ def check(
         for cause in varying(statement.tree, scopes[id(statement.tree)], {}, volatilities, engine).all():
             if isinstance(cause, Unsettled) and cause.by_order:
                 related = asked_for(statement.text, statement.origin)
-                report.warning("D604", cause.words, statement.span(cause.node), help=cause.help, related=related)
+                report.warning("D604", cause.words, _place(statement, cause), help=cause.help, related=related)
 
 
 def _read_as(name: str, columns: Iterable[str], rows: bool) -> Varies:
@@ -107,9 +109,8 @@ class _Undeclared:
 
     def _made_from(self, column: str, cause: str) -> None:
         words = f"`{self.name}.{column}` is made from {cause}, which varies from run to run"
-        self.report.error(
-            "D604", words, self.written.place("relation"), help=self._declare("declare it too:", [column])
-        )
+        help = self._declare("make that certain", "declare it too:", [column])
+        self.report.error("D604", words, self.written.place("relation"), help=help)
 
     def _unsettled(self, cause: Unsettled, columns: list[str] | None) -> None:
         statement = self.relation.bound.statement
@@ -117,12 +118,20 @@ class _Undeclared:
         if columns is None:
             words, help = f"{cause.words}, and rows come and go by it", f"{cause.help}; this cannot be declared"
         else:
-            words, help = cause.words, self._declare(f"{cause.help}; or declare", columns)
+            words, help = cause.words, self._declare(cause.help, "declare", columns, rounds=cause.rounds)
         related = asked_for(statement.text, statement.origin)
-        self.report.error("D604", words, statement.span(cause.node), help=help, related=related)
+        self.report.error("D604", words, _place(statement, cause), help=help, related=related)
 
-    def _declare(self, before: str, columns: list[str]) -> str:
-        """Return the help to declare columns, unless one of them is of the key."""
+    def _declare(self, mend: str, declare: str, columns: list[str], *, rounds: bool = False) -> str:
+        """Return the help to mend what varies or to declare it, which a column of the key cannot be."""
         if of_key := [column for column in columns if column in self.key]:
-            return f"{before.partition('; or ')[0]}; `{of_key[0]}` is of the key, which may not vary"
-        return f"{before} `varies: {{{', '.join(f'{column}: any' for column in columns)}}}`"
+            return f"{mend}; `{of_key[0]}` is of the key, which may not vary"
+        floats = {c.name for c in self.relation.columns if rounds and c.type.startswith("float")}
+        declared = ", ".join(f'{c}: "0.000001"' if c in floats else f"{c}: any" for c in columns)
+        return f"{mend}; or {declare} `varies: {{{declared}}}`"
+
+
+def _place(statement: Statement, cause: Unsettled) -> Span:
+    """Return where a cause stands; what is called without an argument has no place in the tree."""
+    found = statement.span(cause.node)
+    return statement.call_span(called(cause.node)) if found == statement.origin and called(cause.node) else found

@@ -23,6 +23,8 @@ class Unsettled:
     help: str
     by_order: bool = True
     """Whether it is the order of rows that leaves it open, rather than the clock or chance."""
+    rounds: bool = False
+    """Whether it leaves open only the last digits of a float."""
 
 
 def of_aggregate(call: exp.Expr, stream: Stream, groups: list[exp.Expr], engine: Engine) -> Unsettled | None:
@@ -101,12 +103,13 @@ def key_help(stream: Stream) -> str:
 def _rounded(call: exp.Expr, kind: Sensitivity, engine: Engine) -> Unsettled | None:
     if kind == "rounds":
         words = f"`{called(call)}` adds floats, which differs with the order of its rows"
-        return Unsettled(call, words, "compute it from sums of decimals")
+        return Unsettled(call, words, "compute it from sums of decimals", rounds=True)
     if kind not in ("sum", "mean") or not adds_floats(call, kind, engine):
         return None
     if kind == "sum":
-        return Unsettled(call, "a sum of floats differs with the order of its rows", _DECIMALS)
-    return Unsettled(call, "a mean of floats or of int64 differs with the order of its rows", "CAST to decimal inside")
+        return Unsettled(call, "a sum of floats differs with the order of its rows", _DECIMALS, rounds=True)
+    words = "a mean of floats or of int64 differs with the order of its rows"
+    return Unsettled(call, words, "CAST to decimal inside", rounds=True)
 
 
 def _inner(window: exp.Window) -> exp.Expr:

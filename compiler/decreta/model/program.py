@@ -363,7 +363,8 @@ class Statement:
 
     def call_span(self, name: str) -> Span:
         """Return the place of a function's name, which the syntax tree does not keep, where it is first called."""
-        return self._first(rf"\b{re.escape(name)}(?=\s*\()")
+        bare = r"(?=\s*\()" if not name.startswith("current_") else r"\b"  # SQL calls these without parentheses too
+        return self._first(rf"(?i)\b{re.escape(name)}{bare}")
 
     def _first(self, pattern: str) -> Span:
         found = re.search(pattern, self.text.text)
