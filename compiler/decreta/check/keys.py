@@ -30,7 +30,7 @@ def proven_keys(select: SelectScope, outputs: list[tuple[str, Flow, exp.Expr]]) 
     elif any(aggregates(node) for _, _, node in outputs):
         keys = {frozenset()}
     if any(node.find(exp.Explode, exp.Unnest) for _, _, node in outputs):
-        keys = set()
+        keys, select.keys = set(), frozenset()
     for name, window in windows:
         if isinstance(window.this, exp.RowNumber):
             parts = window.args.get("partition_by") or []

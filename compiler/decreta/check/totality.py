@@ -51,7 +51,14 @@ class Stream:
         pin = self._pin(value)
         if pin in pins:
             return True
-        opaque = (exp.Query, exp.AggFunc, exp.Window, *((exp.Anonymous,) if self._grouped else ()))
+        opaque = (
+            exp.Query,
+            exp.AggFunc,
+            exp.Window,
+            exp.Explode,
+            exp.Unnest,
+            *((exp.Anonymous,) if self._grouped else ()),
+        )
         if value.find(*opaque) is not None:
             return False
         known = self._closed(pins)

@@ -132,6 +132,8 @@ class _Walker:
             using = [exp.column(column.name) for column in join.args.get("using") or []]
             here.rows |= self._of(join.args.get("on"), here) | self._of_all(using, here)
         found = Varies({name: self._of(value, here) for name, value in here.scope.outputs}, self._groups(here))
+        lists = [name for name, value in here.scope.outputs if value.find(exp.Explode, exp.Unnest)]
+        found = found.with_rows(_NONE.union(*(found.columns[name] for name in lists)))
         return self._cut(here, self._distinct(here, self._qualified(here, found)))
 
     def _sources(self, here: _Here) -> None:
