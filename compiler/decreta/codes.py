@@ -163,9 +163,9 @@ CODES: dict[str, Code] = {
     "D602": Code("an unused parameter", "Callers give it, and it changes nothing.", "Use or remove it."),
     "D603": Code("an unused column", "It is computed in every run, for nobody.", "Leave it out, or store it."),
     "D604": Code(
-        "a result that depends on the order of rows",
+        "a result that another run need not repeat",
         "Engines meet rows in any order: ties are broken, floats summed and limits cut differently each time.",
-        "Order by a key, sum decimals, or declare in the relation what `varies`.",
+        "Order by a key, sum decimals, or declare which columns vary; rows that come and go must be made certain.",
     ),
     "D605": Code("a check that can never fail", "It proves nothing, and looks as if it did.", "Remove it."),
     "D606": Code(
