@@ -197,7 +197,7 @@ def decoded(data: bytes | str) -> CalibrationLock:
     except msgspec.ValidationError as error:
         try:
             form = msgspec.json.decode(data, type=_Formed).format
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             form = CALIBRATION_FORMAT
         if form == CALIBRATION_FORMAT:
             raise ValueError(f"no calibration lock: {error}") from None
