@@ -29,12 +29,13 @@ from tests.conftest import ROOT, Command, compiled, edit_policy, sales, shop_tab
 from tests.packs.retail.conftest import generate
 
 import decreta_runtime
+from decreta_runtime.archive import sealed
 from decreta_runtime.contract.errors import DigestMismatch, InputInvalid, LakeUnusable, PackageInvalid
 from decreta_runtime.contract.policy import DOMAINS
 from decreta_runtime.kept import drop
 from decreta_runtime.lake import Lake
 from decreta_runtime.load import digest_of
-from decreta_runtime.package import Package, archived, make_package, read_package, sealed
+from decreta_runtime.package import Package, archived, make_package, read_package
 from decreta_runtime.packages import keep
 from decreta_runtime.replay import replay
 from decreta_runtime.rowdigest import loose_values, quick_digest, rows_digest
@@ -84,6 +85,9 @@ def with_more(packed: Path, bad: Path, name: str, mode: int = stat.S_IFREG) -> P
         archive.writestr(info, b"x")
     bad.write_bytes(sealed(bad.read_bytes()))
     return bad
+
+
+CONCURRENCY = "datafusion.execution.planning_concurrency"
 
 
 def with_index(package: Package, **fields: Any) -> Package:
@@ -239,13 +243,13 @@ def test_links_twins_and_strangers_are_refused(packed: Path, tmp_path: Path) -> 
 def test_a_package_of_another_format_says_so(packed: Path, tmp_path: Path) -> None:
     package = read_package(packed)
     other = tmp_path / "other.package"
-    other.write_bytes(archived(structs.replace(package.index, format=1), package.members))
+    other.write_bytes(archived(structs.replace(package.index, format=1), dict(package.whole)))
     with pytest.raises(PackageInvalid, match="has format 1"):
         read_package(other)
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("decreta_runtime.package._BYTES", 1000)
+    monkeypatch.setattr("decreta_runtime.archive._BYTES", 1000)
     with pytest.raises(PackageInvalid, match="unpack to more"):
         read_package(packed)
 
@@ -265,8 +269,13 @@ def test_each_cause_of_another_result_is_named(shop: Path, packed: Path, tmp_pat
     )
     engine = package.index.engine | {"datafusion": "1.0"}
     assert replay(with_index(package, results=other, engine=engine), {}).kind == "engine"
-    settings = package.index.settings | {"datafusion.execution.batch_size": "7"}
+    settings = package.index.settings | {"datafusion.execution.target_partitions": "7"}
     assert replay(with_index(package, results=other, settings=settings), {}).kind == "settings"
+    # What the engine takes from the number of cores and no policy sets is told, and explains nothing.
+    cores = package.index.settings | {CONCURRENCY: "64"}
+    elsewhere = replay(with_index(package, results=other, settings=cores), {})
+    assert elsewhere.kind == "nondeterminism"
+    assert [d.subject for d in elsewhere.differences if d.what == "setting"] == [CONCURRENCY]
     plans = {n: structs.replace(p, logical="sha256:0") for n, p in package.index.plans.items()}
     assert replay(with_index(package, results=other, plans=plans), {}).kind == "builder"
     assert replay(with_index(package, results=other), {}).kind == "nondeterminism"
@@ -452,8 +461,9 @@ def varied(package: Package, choose: random.Random) -> Package:
     digest = digest_of(body)
     more = {name: data, "pack/manifest.json": body, "pack/manifest.sha256": digest.encode() + b"\n"}
     members = {**package.members, **more}
-    digests = {name: digest_of(members[name]) for name in package.index.members}
-    return Package(structs.replace(package.index, manifest_digest=digest, members=digests), members)
+    digests = package.index.members | {name: digest_of(body) for name, body in more.items()}
+    index = structs.replace(package.index, manifest_digest=digest, policy_digest=digest_of(data), members=digests)
+    return Package(index, members, package.whole)
 
 
 REPLAY = """
@@ -477,7 +487,7 @@ def parity(package: Package, times: int, seed: int, folder: Path, pythons: Seque
         other = varied(package, choose)
         if turn % here < len(pythons):
             path = folder / f"{seed}-{turn}.package"
-            path.write_bytes(archived(other.index, other.members))
+            path.write_bytes(archived(other.index, {**other.whole, **other.members}))
             others[turn % here].append(path)
         else:
             found = replay(other, {})
