@@ -65,6 +65,11 @@ def plain(name: str) -> str:
     return os.fsdecode(unquote_to_bytes(name))
 
 
+def brief(name: str) -> str:
+    """Return a name as messages have it: hostile ones may be long."""
+    return name if len(name) <= 100 else f"{name[:60]}…{name[-30:]}"
+
+
 def archived(members: Mapping[str, bytes]) -> bytes:
     """Return the file of a package: the same bytes for the same members."""
     stream = io.BytesIO()
@@ -104,7 +109,7 @@ class Archive(Mapping[str, bytes]):
     def __getitem__(self, name: str) -> bytes:
         """Return the bytes of a member. Raises KeyError, PackageInvalid."""
         entry = self._entries[name]
-        with suspecting(f"the member `{name}` of {self.where} cannot be read"):
+        with suspecting(f"the member `{brief(name)}` of {self.where} cannot be read"):
             return self._zip.read(entry)
 
     def __iter__(self) -> Iterator[str]:
@@ -119,7 +124,7 @@ class Archive(Mapping[str, bytes]):
         Raises PackageInvalid.
         """
         found = hashlib.sha256()
-        with suspecting(f"the member `{name}` of {self.where} cannot be unpacked"):
+        with suspecting(f"the member `{brief(name)}` of {self.where} cannot be unpacked"):
             place.parent.mkdir(parents=True, exist_ok=True)
             with self._zip.open(self._entries[name]) as source, place.open("xb") as target:
                 while part := source.read(_CHUNK):
@@ -130,7 +135,7 @@ class Archive(Mapping[str, bytes]):
     def require(self, name: str, found: str | None, wanted: str | None) -> None:
         """Raise PackageInvalid unless a member has the digest that the index names."""
         if found is None or wanted is None or not hmac.compare_digest(found.encode(), wanted.encode(errors="replace")):
-            raise PackageInvalid(f"the member `{name}` of {self.where} is not as it was written", help=ANEW)
+            raise PackageInvalid(f"the member `{brief(name)}` of {self.where} is not as it was written", help=ANEW)
 
 
 def _require_sealed(stream: IO[bytes], where: str) -> None:
@@ -153,7 +158,7 @@ def _require_sound(where: str, entries: Sequence[zipfile.ZipInfo]) -> None:
     names = [entry.filename for entry in entries]
     wrong = next((name for name in names if _escapes(name)), None)
     if wrong is not None:
-        raise PackageInvalid(f"the member `{wrong}` of {where} would leave its folder", help=ANEW)
+        raise PackageInvalid(f"the member `{brief(wrong)}` of {where} would leave its folder", help=ANEW)
     once = {name if name.startswith(DATA) else name.casefold() for name in names}
     if len(once) < len(names):
         raise PackageInvalid(f"{where} has two members of one name", help=ANEW)
@@ -161,7 +166,7 @@ def _require_sound(where: str, entries: Sequence[zipfile.ZipInfo]) -> None:
         raise PackageInvalid(f"{where} has members that are no files", help=ANEW)
     strange = next((entry.filename for entry in entries if _is_strange(entry)), None)
     if strange is not None:
-        raise PackageInvalid(f"the member `{strange}` of {where} is none that packages have", help=ANEW)
+        raise PackageInvalid(f"the member `{brief(strange)}` of {where} is none that packages have", help=ANEW)
     if entries and min(entry.header_offset for entry in entries):
         raise PackageInvalid(f"{where} has bytes before its archive", help=ANEW)
     _require_small(where, entries)

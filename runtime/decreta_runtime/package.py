@@ -24,7 +24,7 @@ import pyarrow as pa
 from msgspec import structs
 
 from decreta_runtime import archive
-from decreta_runtime.archive import ANEW, DATA, INDEX, Archive, escaped, plain, suspecting
+from decreta_runtime.archive import ANEW, DATA, INDEX, Archive, brief, escaped, plain, suspecting
 from decreta_runtime.contract.errors import DigestMismatch, InputInvalid, PackageInvalid
 from decreta_runtime.contract.manifest import ANY, RUN_WORKLOAD
 from decreta_runtime.contract.package import PACKAGE_FORMAT, PackageIndex, Parts, PlanPrints, Rows, TableInput
@@ -70,7 +70,7 @@ class Package:
         for name, data in self.members.items():
             if name.startswith(prefix):
                 path = folder / plain(name.removeprefix(prefix))
-                with suspecting(f"the member `{name}` of the package cannot be unpacked"):
+                with suspecting(f"the member `{brief(name)}` of the package cannot be unpacked"):
                     path.parent.mkdir(parents=True, exist_ok=True)
                     with path.open("xb") as target:
                         target.write(data)
