@@ -32,6 +32,7 @@ from decreta_runtime.contract.records import RunRecord
 from decreta_runtime.digests import data_files, log_files, part_of
 from decreta_runtime.digests import digest_of as digest_of_file
 from decreta_runtime.load import digest_of
+from decreta_runtime.locations import Location
 from decreta_runtime.pack import Pack
 from decreta_runtime.pin import tables_of
 from decreta_runtime.record import runs_of_pack
@@ -291,23 +292,23 @@ def _tables(pack: Pack, record: RunRecord, with_data: bool) -> tuple[dict[str, T
     for pinned in tables_of(pack.manifest, pack.lake, record):
         if _bound(pack, pinned.name):
             tables[pinned.name] = table_input(pinned)
-            names = [*data_files(pinned.table), *log_of(folder_of(pinned), pinned.version)] if with_data else ()
-            for name in names:
-                data[f"{DATA}{pinned.name}/main/{escaped(name)}"] = (folder_of(pinned) / name).read_bytes()
+            folder = folder_of(pinned.name, pinned.path)
+            for name in [*data_files(pinned.table), *log_of(folder, pinned.version)] if with_data else ():
+                data[f"{DATA}{pinned.name}/main/{escaped(name)}"] = (folder / name).read_bytes()
     return tables, data
 
 
-def folder_of(pinned: Pinned) -> Path:
+def folder_of(name: str, path: Location) -> Path:
     """Return the folder of a table. Raises InputInvalid if it lies in an object store."""
-    if not isinstance(pinned.path, Path):
-        words = f"the table `{pinned.name}` lies in an object store, and packages hold files of folders"
+    if not isinstance(path, Path):
+        words = f"the table `{name}` lies in an object store, at {path}, and packages are of files in folders"
         raise InputInvalid(words, help="copy the table into a folder, and bind that")
-    return pinned.path
+    return path
 
 
 def table_input(pinned: Pinned) -> TableInput:
     """Return what a version of a table holds, whatever became of its log. Raises InputInvalid, LakeUnusable."""
-    folder = folder_of(pinned)
+    folder = folder_of(pinned.name, pinned.path)
     pinned.require_files()
     files = {name: f"sha256:{digest_of_file(folder / name)}" for name in data_files(pinned.table)}
     parts = {name: values.to_pylist() for name, values in pinned.partitions.items()}

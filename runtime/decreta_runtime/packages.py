@@ -67,7 +67,7 @@ def copy_input(lake: Lake, index: PackageIndex, name: str, folder: Path) -> Path
     Its log ends there, so that whoever opens the copy has that version. Raises InputInvalid if it is gone, or another.
     """
     packed, (pinned, log) = index.tables[name], _at_hand(lake, index, name)
-    for start, names in ((folder_of(pinned), data_files(pinned.table)), (log, log_of(log, packed.version))):
+    for start, names in ((folder_of(name, pinned.path), data_files(pinned.table)), (log, log_of(log, packed.version))):
         for at in names:
             _copy(start, at, folder)
     table = open_table(folder, packed.version)
@@ -117,4 +117,4 @@ def _found(lake: Lake, index: PackageIndex, name: str) -> tuple[Pinned, Path]:
     except LakeUnusable as error:
         words = f"version {packed.version} of the table `{name}` at {path} is gone: {error.message}"
         raise LakeUnusable(words, help="keep a package before its tables go") from None
-    return pinned, log if isinstance(log, Path) else folder_of(pinned)
+    return pinned, log if isinstance(log, Path) else folder_of(name, path)

@@ -24,6 +24,7 @@ from decreta_runtime.package import (
     Package,
     Results,
     Values,
+    folder_of,
     installed,
     packed_values,
     plans_of,
@@ -141,7 +142,7 @@ def _of_tables(index: PackageIndex, places: Mapping[str, Sequence[str]]) -> Iter
                 f"say where it is: --source {name}=PATH, or the lake that has it: --lake DIR; or package it --with-data"
             )
             raise InputInvalid(words, help=help)
-        path = located(places[name][-1], Path.cwd())
+        path = folder_of(name, located(places[name][-1], Path.cwd()))
         table = open_table(path)
         if table is None:
             raise InputInvalid(

@@ -23,6 +23,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import DeltaError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
@@ -136,6 +137,68 @@ def test_replays_are_noted(shop: Path, packed: Path, decreta: Command, tmp_path:
     assert told.returncode == 0, told.stderr
     replays = json.loads(told.stdout)["artifact_replay_success_rate"]
     assert (replays["count"], replays["of"], replays["by_outcome"]) == (1, 1, {"equal": 1})
+
+
+def test_a_replay_that_cannot_be_noted_says_so(shop: Path, packed: Path, decreta: Command, tmp_path: Path) -> None:
+    """A lake that is none is an error before anything runs; one that is not written to tells so, beside the outcome."""
+    for lake in (tmp_path / "none", tmp_path):
+        done = decreta("replay", str(packed), "--lake", str(lake), cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "") and "error[R106]" in done.stderr
+    lake = Path(shutil.copytree(shop / "lake", tmp_path / "lake"))
+    shutil.rmtree(lake / "_decreta/ledger")
+    (lake / "_decreta/ledger").write_text("in the way")  # who may do everything can write to any folder
+    done = decreta("replay", str(packed), "--lake", str(lake), cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.startswith("equal:")
+    assert "the replay is not in the ledger: " in done.stderr
+
+
+def test_a_table_in_a_store_is_not_looked_for_in_a_folder(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "somewhere")
+    with pytest.raises(InputInvalid, match="lies in an object store, at s3://bucket/sale"):
+        replay(read_package(packed), {"sale": ["s3://bucket/sale"]})
+
+
+def test_a_package_is_the_same_after_a_checkpoint_and_kept_beyond_its_log(shop: Path, tmp_path: Path) -> None:
+    """Its owner's writer may clean the log: what the kept version is read from stands in the lake, until it is dropped."""
+    project = Path(shutil.copytree(shop, tmp_path / "shop", ignore=shutil.ignore_patterns("lake")))
+    table, lake, path = str(project / "tables/sale"), Lake(str(project / "lake")), tmp_path / "a.package"
+    write_deltalake(table, sales([(4, 3, 8, 2)]), mode="append")
+    at_once = {f"delta.{what}RetentionDuration": "interval 0 seconds" for what in ("log", "deletedFile")}
+    DeltaTable(table).alter.set_table_properties(at_once, raise_if_not_exists=False)
+    edit_policy(project / "generated/shop", vacuum_at_once)
+    with decreta_runtime.open(str(project / "generated/shop")) as pack:
+        pack.run()
+        before = [make_package(pack, {}), make_package(pack, {}, with_data=True)]
+        DeltaTable(table).create_checkpoint()
+        assert [make_package(pack, {}), make_package(pack, {}, with_data=True)] == before
+    path.write_bytes(before[0])
+    package = read_package(path)
+    keep(lake, package)
+    write_deltalake(table, sales([(9, 3, 8, 2)]), mode="overwrite")
+    DeltaTable(table).create_checkpoint()
+    time.sleep(1.1)
+    DeltaTable(table).cleanup_metadata()
+    with pytest.raises(DeltaError):
+        DeltaTable(table, version=package.index.tables["sale"].version)
+    with decreta_runtime.open(str(project / "generated/shop")) as pack:
+        pack.run()
+
+        def maintained() -> str | None:
+            found = {done.table: done.found for done in pack.maintain()}["sale"]
+            assert found is not None
+            return found.detail.why
+
+        assert maintained() is None
+        assert replay(package, {}, lake).equal
+        keep(lake, package)
+        logs = lake.own / "packages/logs"
+        assert isinstance(logs, Path)
+        moved = logs.rename(logs.with_name("elsewhere"))
+        assert "is in its log no more" in str(maintained())
+        moved.rename(logs)
+        drop(lake, package.fingerprint)
+        assert not list(logs.glob("*/*"))
 
 
 def test_a_kept_package_outlives_every_vacuum(shop: Path, decreta: Command, tmp_path: Path) -> None:
@@ -279,6 +342,22 @@ def packed_by(method: int) -> Hostile:
     return write
 
 
+def with_share(share: str) -> Hostile:
+    """Let the pack itself say by what share a column may vary."""
+
+    def write(package: Package, path: Path) -> None:
+        manifest = json.loads(package.members["pack/manifest.json"])
+        manifest["relations"]["weighed"]["varies"]["weight"] = share
+        body = json.dumps(manifest).encode()
+        more = {"pack/manifest.json": body, "pack/manifest.sha256": digest_of(body).encode() + b"\n"}
+        digests = package.index.members | {name: digest_of(data) for name, data in more.items()}
+        varies = package.index.varies | {"weighed": {"weight": share}}
+        index = structs.replace(package.index, manifest_digest=digest_of(body), members=digests, varies=varies)
+        path.write_bytes(archived(index, {**package.whole, **more}))
+
+    return write
+
+
 HOSTILE: dict[str, Hostile] = {
     "an index without end": deep,
     "encrypted": resealed(flagged),
@@ -302,7 +381,9 @@ HOSTILE: dict[str, Hostile] = {
     "a source of no pack": indexed(lambda index: index["sources"].update(zz="sha256:1")),
     "another pack": indexed(lambda index: index.update(pack="other")),
     "results of nothing": indexed(lambda index: index["results"].update(zz={"count": 1, "digest": "x"})),
-    "a share that is none": indexed(lambda index: index["varies"]["weighed"].update(weight="abc")),
+    "a share that is none": with_share("abc"),
+    "a share of all": with_share("inf"),
+    "another share than the pack's": indexed(lambda index: index["varies"]["weighed"].update(weight="1")),
     "values without end": with_members(**{"results__weighed.json": b"[" * 200_000}),
 }
 
