@@ -39,7 +39,7 @@ def kept_packages(lake: Lake) -> list[KeptPackage]:
             found.append(msgspec.json.decode(path.read_bytes(), type=KeptPackage))
         except FileNotFoundError:
             continue  # it has just been dropped
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, msgspec.DecodeError, RecursionError) as error:
             words = f"{path}, which names what a kept package needs, cannot be read: {error}"
             raise LakeUnusable(words, help="restore the file, or remove it and keep the package anew") from None
     return sorted(found, key=lambda kept: (kept.run.pack, kept.run.run_seq, kept.fingerprint))
