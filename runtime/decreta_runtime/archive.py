@@ -41,10 +41,11 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The time that every member has: zip knows none before."""
 _CHUNK = 1 << 20
 ANEW = "take another copy of the file, or make the package anew"
+ROOM = f"is there room where temporary files lie? Else {ANEW}"
 
 
 @contextmanager
-def suspecting(what: str) -> Iterator[None]:
+def suspecting(what: str, help: str = ANEW) -> Iterator[None]:
     """Turn whatever a file of others makes its readers raise into PackageInvalid: nobody can list all of it."""
     try:
         yield
@@ -52,7 +53,7 @@ def suspecting(what: str) -> Iterator[None]:
         raise
     except Exception as error:  # noqa: BLE001 - zip, its compressors, decoders and the system raise many kinds
         said = getattr(error, "strerror", None) or f"{type(error).__name__} {error}".rstrip()
-        raise PackageInvalid(f"{what}: {said}", help=ANEW) from None
+        raise PackageInvalid(f"{what}: {said}", help=help) from None
 
 
 def escaped(path: str) -> str:
@@ -124,7 +125,7 @@ class Archive(Mapping[str, bytes]):
         Raises PackageInvalid.
         """
         found = hashlib.sha256()
-        with suspecting(f"the member `{brief(name)}` of {self.where} cannot be unpacked"):
+        with suspecting(f"the member `{brief(name)}` of {self.where} cannot be unpacked", help=ROOM):
             place.parent.mkdir(parents=True, exist_ok=True)
             with self._zip.open(self._entries[name]) as source, place.open("xb") as target:
                 while part := source.read(_CHUNK):

@@ -94,14 +94,13 @@ def _files(chores: Chores, versions: Collection[int]) -> set[str]:
     """Return the files of some versions. Raises LakeUnusable if one cannot be read: then nothing may be deleted."""
     found: set[str] = set()
     for version in sorted(versions):
-        table = open_table(chores.logs.get(version, chores.path), version)
-        if table is None:
-            words = (
-                f"version {version} of `{chores.name}`, which a run, a package or a reader has, is in its log no more"
-            )
+        logs = (chores.path, *([chores.logs[version]] if version in chores.logs else ()))
+        tables = [table for log in logs if (table := open_table(log, version)) is not None]
+        if not tables:
+            words = f"version {version} of `{chores.name}`, held by a run, a package or a reader, is in its log no more"
             help = "run again; let go of the package that names it (`packages list`, `packages drop`)"
             raise LakeUnusable(f"{words}: nobody knows which files that needs", help=help)
-        found |= {str(chores.path / name) for name in _names(table)}
+        found |= {str(chores.path / name) for table in tables for name in _names(table)}
     return found
 
 

@@ -24,7 +24,7 @@ import pyarrow as pa
 from msgspec import structs
 
 from decreta_runtime import archive
-from decreta_runtime.archive import ANEW, DATA, INDEX, Archive, brief, escaped, plain, suspecting
+from decreta_runtime.archive import ANEW, DATA, INDEX, ROOM, Archive, brief, escaped, plain, suspecting
 from decreta_runtime.contract.errors import DigestMismatch, InputInvalid, PackageInvalid
 from decreta_runtime.contract.manifest import ANY, RUN_WORKLOAD
 from decreta_runtime.contract.package import PACKAGE_FORMAT, PackageIndex, Parts, PlanPrints, Rows, TableInput
@@ -71,7 +71,7 @@ class Package:
         for name, data in self.members.items():
             if name.startswith(prefix):
                 path = folder / plain(name.removeprefix(prefix))
-                with suspecting(f"the member `{brief(name)}` of the package cannot be unpacked"):
+                with suspecting(f"the member `{brief(name)}` of the package cannot be unpacked", help=ROOM):
                     path.parent.mkdir(parents=True, exist_ok=True)
                     with path.open("xb") as target:
                         target.write(data)
@@ -375,15 +375,13 @@ def _index_of(whole: Archive) -> PackageIndex:
 
 
 def _require_roots(whole: Archive, index: PackageIndex) -> None:
-    """Refuse an index that names roots without data, none for some, or one twice."""
+    """Refuse an index that names roots without data, none for some or one twice, and data of no root."""
     places = [f"{DATA}{name}/{root}" for name, roots in index.roots.items() for root in roots]
-    found = dict.fromkeys(places, 0)
-    for member in filter(lambda name: name.startswith(DATA), index.members):
-        parts = member.split("/")
-        for place in {"/".join(parts[:3]), "/".join(parts[:4])} & found.keys():
-            found[place] += 1
-    if len(found) < len(places) or not all(found.values()) or not all(index.roots.values()):
-        raise PackageInvalid(f"the index of {whole.where} names roots of inputs that it does not hold", help=ANEW)
+    parts = [member.split("/") for member in index.members if member.startswith(DATA)]
+    found = [{"/".join(part[:3]), "/".join(part[:4])}.intersection(places) for part in parts]
+    if len(set().union(*found)) < len(places) or not all(found) or not all(index.roots.values()):
+        words = f"the index of {whole.where} does not name the roots of the inputs that it holds"
+        raise PackageInvalid(words, help=ANEW)
 
 
 class _Made(msgspec.Struct):

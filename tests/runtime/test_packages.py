@@ -375,6 +375,7 @@ HOSTILE: dict[str, Hostile] = {
     "a place that no package has": with_members(etc__x=b"x"),
     "no place": with_members(**{".": b"x"}),
     "a root of no files": indexed(lambda index: index["roots"].update(sale=["elsewhere"])),
+    "inputs of no root": with_members(data__sale__other__x=b"x"),
     "a root twice": indexed(lambda index: index["roots"].update(sale=["main", "main"])),
     "no roots": indexed(lambda index: index["roots"].update(sale=[])),
     "a root outside": indexed(lambda index: index["roots"].update(sale=["../../../etc"])),
