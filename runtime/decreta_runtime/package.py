@@ -378,7 +378,8 @@ def _require_roots(whole: Archive, index: PackageIndex) -> None:
     """Refuse an index that names roots without data, none for some or one twice, and data of no root."""
     places = [f"{DATA}{name}/{root}" for name, roots in index.roots.items() for root in roots]
     parts = [member.split("/") for member in index.members if member.startswith(DATA)]
-    found = [{"/".join(part[:3]), "/".join(part[:4])}.intersection(places) for part in parts]
+    known = set(places)
+    found = [known & {"/".join(part[:3]), "/".join(part[:4])} for part in parts]
     if len(set().union(*found)) < len(places) or not all(found) or not all(index.roots.values()):
         words = f"the index of {whole.where} does not name the roots of the inputs that it holds"
         raise PackageInvalid(words, help=ANEW)
