@@ -249,9 +249,9 @@ def _decisions(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
         for found in differences:
             if not found.pointer.startswith(("/bindings", "/capabilities")):
                 parts = moved(found.before, found.after)
-                told = {name: pair for name, pair in parts.items() if not name.startswith(_WHY)}
-                parts = told or parts
-                change = ", ".join(f"{name} {brief(x)} → {brief(y)}".strip() for name, (x, y) in parts.items())
+                told = {name: pair for name, pair in parts.items() if not name.startswith(_WHY)} or parts
+                first = sorted(told.items(), key=lambda part: not part[0].startswith("value"))
+                change = ", ".join(f"{name} {brief(x)} → {brief(y)}".strip() for name, (x, y) in first)
                 yield f"{words}: {found.pointer} {change}"
 
 
