@@ -382,7 +382,8 @@ def _effect_lines(args: argparse.Namespace, found: Effects) -> Iterator[str]:
     from decreta.blame.each import FIGURES, UNITS
 
     certain = min(interval.certainty for interval in found.whole.values())
-    yield f"{args.a} → {args.b}: median effect of {found.rounds} rounds in turn [bounds that hold it by {certain:.2f}]"
+    bounds = f"bounds that hold it by {certain:.2f}" if certain else "no bounds of one round"
+    yield f"{args.a} → {args.b}: median effect of {_numbered(found.rounds, 'round')} in turn [{bounds}]"
     rows = [(effect.name, effect.figures) for effect in found.each]
     rows += [("no single decision", found.residual), ("A → B", found.whole)]
     for name, figures in rows:
