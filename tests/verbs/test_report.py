@@ -77,6 +77,12 @@ def test_without_a_place_it_says_so(shop: Path, decreta: Command) -> None:
     assert done.returncode == 2 and "-o FILE" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("place", ["", ".", "/", "specs"])
+def test_a_folder_is_no_place_for_a_page(shop: Path, decreta: Command, place: str) -> None:
+    done = decreta("report", "shop", "-o", place, cwd=shop)
+    assert (done.returncode, "error[R101]" in done.stderr) == (2, True), done.stderr
+
+
 @pytest.mark.parametrize(
     ("bound", "status", "words"),
     [
