@@ -75,12 +75,33 @@ def test_its_data_is_what_kpi_says(shop: Path, decreta: Command) -> None:
 def test_without_a_place_it_says_so(shop: Path, decreta: Command) -> None:
     done = decreta("report", "shop", cwd=shop)
     assert done.returncode == 2 and "-o FILE" in done.stderr and "Traceback" not in done.stderr
+    both = decreta("report", "shop", "--json", "-o", "page.html", cwd=shop)
+    assert both.returncode == 2 and not both.stdout and not (shop / "page.html").exists()
 
 
 @pytest.mark.parametrize("place", ["", ".", "/", "specs"])
 def test_a_folder_is_no_place_for_a_page(shop: Path, decreta: Command, place: str) -> None:
     done = decreta("report", "shop", "-o", place, cwd=shop)
     assert (done.returncode, "error[R101]" in done.stderr) == (2, True), done.stderr
+
+
+def test_overrides_are_those_of_the_packs_own_specs(shop: Path, decreta: Command, tmp_path: Path) -> None:
+    """However the pack is named, and nothing is said of them where its specs are not to be seen."""
+
+    def told(verb: str, pack: str | Path, cwd: Path) -> Any:
+        done = decreta(verb, str(pack), "--lake", str(shop / "lake"), "--json", cwd=cwd)
+        found = json.loads(done.stdout)
+        return found.get("kpi", found)["overrides"]
+
+    alone = Path(shutil.copytree(shop / "generated/shop", tmp_path / "shop"))
+    for verb in ("kpi", "report"):
+        for pack, cwd in (("shop", shop), ("generated/shop", shop), (shop / "generated/shop", tmp_path), (alone, shop)):
+            assert told(verb, pack, cwd) == {"alive": 0, "expired": 0}, "there is no lock, and so no override"
+        assert told(verb, alone, tmp_path) is None
+    bounds = ("--fail-over", "overrides.expired=0")
+    assert decreta("kpi", "shop", *bounds, cwd=shop).returncode == 0
+    done = decreta("kpi", str(alone), "--lake", str(shop / "lake"), *bounds, cwd=tmp_path)
+    assert done.returncode == 1 and "overrides.expired is unknown: locks stand in the specs" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import argparse
 import difflib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -16,10 +16,16 @@ from decreta_runtime.cli.arguments import add_pack, open_pack
 from decreta_runtime.contract.errors import EXIT_DONE, EXIT_FINDINGS, InputInvalid
 from decreta_runtime.contract.kpi import Confidence, Kpi, Outcomes, Overrides, Pruning, Replays
 
+if TYPE_CHECKING:
+    from decreta_runtime.pack import Pack
+
 HELP = "count what a policy and its runs show: fallbacks, derivations, decisions with confidence"
 _SHOWN = 20
 _FIGURE_OF = ("share", "score", "change")
 """The figure that stands for a group of figures in which it is."""
+_UNTOLD = "nothing in this lake tells it under this policy"
+_UNSEEN = {"overrides": "locks stand in the specs, and no project is to be seen here that has this pack"}
+"""Why a group of figures is unknown that no lake tells."""
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
@@ -37,13 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def main(args: argparse.Namespace, overrides: Overrides | None = None) -> int:
-    """Print the figures; exit 1 if one of them is not what was asked for. `overrides` are known where specs are."""
+def main(args: argparse.Namespace, counted: Callable[[Pack], Overrides | None] | None = None) -> int:
+    """Print the figures; exit 1 if one of them is not what was asked for. Overrides are `counted` where specs are."""
     bounds = [(*_bound(text), True) for text in args.fail_under] + [(*_bound(text), False) for text in args.fail_over]
     pack = open_pack(args)
     from decreta_runtime.kpi import key_figures
 
-    found = key_figures(pack.manifest.pack, pack.policy, pack.lake, overrides)
+    found = key_figures(pack.manifest.pack, pack.policy, pack.lake, counted(pack) if counted else None)
     print(msgspec.json.format(msgspec.json.encode(found)).decode() if args.json else "\n".join(_lines(found)))
     failed = list(_failures(msgspec.to_builtins(found), bounds))
     print(*(f"fail: {words}" for words in failed), sep="\n", end="\n" if failed else "", file=sys.stderr)
@@ -65,7 +71,7 @@ def _failures(found: dict[str, Any], bounds: list[tuple[str, Decimal, bool]]) ->
     for name, bound, least in bounds:
         figure = _named(found, name)
         if figure is None:
-            yield f"{name} is unknown: nothing in this lake tells it under this policy"
+            yield f"{name} is unknown: {_UNSEEN.get(name.partition('.')[0], _UNTOLD)}"
         elif (figure < bound) if least else (figure > bound):
             yield f"{name} is {figure}, {'below' if least else 'above'} {bound}"
 
