@@ -119,6 +119,31 @@ def test_a_figure_below_its_bound_fails(shop: Path, decreta: Command, bound: str
     assert (done.returncode, words in done.stderr) == (status, True), done.stderr
 
 
+def test_what_was_not_met_counts_as_none(shop: Path, decreta: Command) -> None:
+    """A gate may be about a mode, a reason or a guard that nothing has yet; a word that is none of them is no figure."""
+    absent = (
+        "decisions.by_mode.warn",
+        "decisions.by_origin.declared",
+        "decisions.by_confidence.0.5",
+        "decisions.by_fallback_reason.low_confidence",
+        "fallbacks.by_reason.low_confidence",
+        "fallbacks.by_guard.index_readable.failed",
+        "confidence.by_band.0.5.wrong",
+        "confidence.by_evidence.shadow",
+    )
+    figures = json.loads(decreta("kpi", "shop", "--json", cwd=shop).stdout)
+    assert not {"warn", "declared"} & {*figures["decisions"]["by_mode"], *figures["decisions"]["by_origin"]}
+    bounds = [word for name in absent for word in ("--fail-over", f"{name}=0")]
+    done = decreta("kpi", "shop", *bounds, cwd=shop)
+    assert done.returncode == 0, done.stderr
+    failed = decreta("kpi", "shop", *[word.replace("over", "under").replace("=0", "=1") for word in bounds], cwd=shop)
+    assert failed.returncode == 1 and failed.stderr.count("is 0, below 1") == len(absent), failed.stderr
+    assert (
+        "did you mean `decisions.by_mode.warn`"
+        in decreta("kpi", "shop", "--fail-over", "decisions.by_mode.warm=0", cwd=shop).stderr
+    )
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
