@@ -11,11 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import msgspec
 import pytest
 from deltalake import write_deltalake
+from msgspec.structs import replace
 
 import decreta_runtime
-from tests.conftest import ROOT, Command, compiled, sales, shop_tables
+from decreta.page import page as drawn
+from decreta_runtime.contract.profile import Advice, Limit, ShapeProfile, TableProfile
+from decreta_runtime.contract.report import Report
+from tests.conftest import ROOT, Command, compiled, run_command, sales, shop_tables
 
 HOSTILE = "<script>document.title='gone'</script>&\"'"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -44,8 +49,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.conftest import run_command
-
     target = tmp_path_factory.mktemp("page") / "report.html"
     done = run_command("report", "shop", "-o", str(target), cwd=shop)
     assert done.returncode == 0, done.stderr
@@ -59,6 +62,13 @@ def test_the_page_is_small_and_self_contained(page: Path) -> None:
     (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]+)"', text)
     assert "default-src &#39;none&#39;" in policy and "unsafe" not in policy
     assert "<script>document" not in text and "on" + "click=" not in text
+
+
+@pytest.fixture(scope="module")
+def told(shop: Path) -> Report:
+    """What the shop's page is made from."""
+    done = run_command("report", "shop", "--json", cwd=shop)
+    return msgspec.json.decode(done.stdout, type=Report)
 
 
 def test_its_data_is_what_kpi_says(shop: Path, decreta: Command) -> None:
@@ -199,3 +209,22 @@ def test_anybody_can_read_it(browser: Any, page: Path, scheme: str) -> None:
     found = Axe().run(view)
     assert found.violations_count == 0, found.generate_report()
     assert noise == []
+
+
+@BROWSER
+def test_long_words_do_not_widen_it(browser: Any, told: Report, tmp_path: Path) -> None:
+    """Names and paths that nothing breaks: a phone scrolls the page one way only."""
+    word = "specs/" + "very_long_" * 30
+    path = Advice(edit=word, says=word, files_now=None, files_then=None, bytes_now=None, bytes_then=None)
+    limit = Limit(kind="no_condition", column=None, says=word)
+    (first, *_) = told.profile.shapes[0].tables
+    table = TableProfile(dataset=word, ladder=first.ladder, limits=(limit,), advice=(path,))
+    fields = msgspec.structs.asdict(told.profile.shapes[0]) | {"shape": word, "workload": word, "tables": (table,)}
+    decisions = [replace(each, subject=word, rule=word, because=word) for each in told.decisions[:3]]
+    profile = replace(told.profile, shapes=(ShapeProfile(**fields),))
+    target = tmp_path / "long.html"
+    target.write_text(drawn(replace(told, pack=word, profile=profile, decisions=tuple(decisions))))
+    view, _ = opened(browser, target, viewport={"width": 360, "height": 740})
+    for each in view.query_selector_all("details"):
+        each.evaluate("node => { node.open = true }")
+    assert view.evaluate("document.documentElement.scrollWidth") <= 360
