@@ -18,8 +18,10 @@ from msgspec.structs import replace
 
 import decreta_runtime
 from decreta.page import page as drawn
+from decreta_runtime.contract.kpi import PruningPoint, PruningTrend
+from decreta_runtime.contract.policy import Evidence
 from decreta_runtime.contract.profile import Advice, Limit, ShapeProfile, TableProfile
-from decreta_runtime.contract.report import Report
+from decreta_runtime.contract.report import LineageNode, Report, ReportedMaintenance
 from tests.conftest import ROOT, Command, compiled, run_command, sales, shop_tables
 
 HOSTILE = "<script>document.title='gone'</script>&\"'"
@@ -71,10 +73,58 @@ def told(shop: Path) -> Report:
     return msgspec.json.decode(done.stdout, type=Report)
 
 
+def often(times: int, tables: int) -> list[ReportedMaintenance]:
+    """Return what a lake tells whose tables were often due."""
+    first = ReportedMaintenance(
+        run_seq=1, at="2026-01-01T00:00:00Z", dataset="", cause=("small_files",), done=("compact",), why=None,
+        files_before=9, files_after=1, bytes_written=1000, seconds=0.1,
+    )  # fmt: skip
+    return [replace(first, dataset=f"table_{i % tables}", files_after=1 + i % tables) for i in range(times)]
+
+
+def test_it_stays_small_whatever_the_lake_has_seen(told: Report) -> None:
+    fact = Evidence(fact="a_long_name_of_a_fact", value="x" * 60, source="statistics", confidence="0.90")
+    decision, shape = replace(told.decisions[0], evidence=(fact,) * 400), told.profile.shapes[0]
+    shapes = (replace(shape, tables=shape.tables * 300),) * 40
+    names = [f"node_{i}" for i in range(400)]
+    crowded = replace(
+        told,
+        decisions=(decision,) * 1000,
+        profile=replace(told.profile, shapes=shapes),
+        maintenance=tuple(often(40_000, 500)),
+        lineage=tuple(
+            LineageNode(name=name, kind="relation", stored=True, summary="", inputs=tuple(names[:i]))
+            for i, name in enumerate(names)
+        ),
+    )
+    text = drawn(crowded)
+    assert len(text.encode()) < 500 * 1024
+    for shown, what in (("data-decision=", "decisions"), ("<h3>revenue_of", "shapes"), ("data-node=", "tables and")):
+        more = re.search(rf"and [\d,]+ more {what}", text)
+        assert text.count(shown) > 1 and more is not None, what
+    assert re.search(r"and \d+ more</span></dd>", text), "evidence that was cut is counted"
+    assert drawn(told) == drawn(replace(told)) and "more decisions" not in drawn(told), "nothing is cut for nothing"
+
+
+def test_each_table_has_a_line_of_its_own(told: Report) -> None:
+    text = drawn(replace(told, maintenance=tuple(often(6, 2))))
+    lines = re.findall(r'aria-label="files of (\w+) over time"><polyline points="([^"]+)"', text)
+    assert [(name, line.count(",")) for name, line in lines] == [("table_0", 3), ("table_1", 3)]
+    assert "no table was due twice" in drawn(replace(told, maintenance=tuple(often(2, 2))))
+
+
+def test_a_trend_without_scores_says_of_how_many_runs(told: Report) -> None:
+    blank = {"policy_digest": told.policy_digest, "queries": 1, "known": 0, "bytes_avoided": 0, "bytes_avoidable": 0}
+    points = tuple(PruningPoint(run_seq=run, score=None, **blank) for run in range(11))
+    trend = {"interactive_query": PruningTrend(points=points, change=None)}
+    text = drawn(replace(told, kpi=replace(told.kpi, pruning_effectiveness_trend=trend)))
+    assert "known over 0 of 11 runs looked up in" in text
+
+
 def test_its_data_is_what_kpi_says(shop: Path, decreta: Command) -> None:
-    told = decreta("report", "shop", "--json", cwd=shop)
+    done = decreta("report", "shop", "--json", cwd=shop)
     figures = decreta("kpi", "shop", "--json", cwd=shop)
-    report: dict[str, Any] = json.loads(told.stdout)
+    report: dict[str, Any] = json.loads(done.stdout)
     assert report["kpi"] == json.loads(figures.stdout)
     jsonschema.validate(report, json.loads((ROOT / "generated/schemas/report.schema.json").read_text()))
     jsonschema.validate(report["kpi"], json.loads((ROOT / "generated/schemas/kpi.schema.json").read_text()))
@@ -189,8 +239,12 @@ def test_it_is_read_and_clicked_through(browser: Any, page: Path, tmp_path: Path
     assert 0 < some < every and view.inner_text("#found") == f"{some} of {every} shown"
     view.locator("[data-decision]:visible summary").first.click()
     assert view.locator("details[open] dl").count() == 1
+    for node in view.query_selector_all("[data-node]"):
+        (said,) = re.findall(r"(\d+) decisions$", node.get_attribute("aria-label"))
+        node.click()
+        assert view.inner_text("#found") == f"{said} of {every} shown"
     view.click('[data-node="revenue"]')
-    assert view.input_value("#words") == "revenue"
+    assert view.input_value("#subject") == "revenue" and view.input_value("#words") == ""
     view.screenshot(path=str(tmp_path / "report.png"), full_page=True)
     assert (tmp_path / "report.png").stat().st_size > 10_000
     assert noise == []
