@@ -860,5 +860,5 @@ def test_many_replays_of_both_packs(code: Package, pythons: list[Path], tmp_path
     if name == "code_graph":
         parity(code, times, 4, tmp_path, pythons)
     else:
-        load = generate(tmp_path / "load", "0.01")  # in less its keys are not unique
+        load = generate(tmp_path / "load", "0.01")
         parity(of_pack(tmp_path, name, {"tpch": [f"main:{load}"]}), times, 3, tmp_path, pythons)

@@ -172,12 +172,11 @@ class _Epoch(NamedTuple):
         return replace(state, why=f"{vote.verdict}: {vote.why}")
 
     def _kept(self, knob: Knob, state: KnobState) -> KnobState:
-        before, after = self.samples[str(state.before)], self.sample
+        before = self.samples[str(state.before)]
         assert state.trial is not None
         votes = tuple(v for v in state.votes if v.verdict == "better")[-self.bounds.votes :]
-        proof = Proof(
-            before=state.value, after=state.trial, runs_before=before.runs, runs_after=after.runs, votes=votes
-        )
+        runs = tuple(sorted({run for vote in votes for run in vote.runs}))
+        proof = Proof(before=state.value, after=state.trial, runs_before=before.runs, runs_after=runs, votes=votes)
         features = {name: self.features[name] for name in sorted(knob.features) if name in self.features}
         return replace(
             state, value=state.trial, trial=None, before=None, votes=(), proof=proof, kept=self.number,

@@ -98,6 +98,8 @@ class Vote(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     high: str
     classes: dict[str, str]
     """Workload class → its own ratio."""
+    runs: tuple[int, ...]
+    """The runs of that epoch, which it rests on."""
     why: str
 
 
