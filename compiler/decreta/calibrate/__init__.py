@@ -107,9 +107,10 @@ def _carried(lock: CalibrationLock, knob: Knob, pack_version: str, epoch: int) -
 def _expired(state: KnobState, knob: Knob, epoch: int, why: str) -> KnobState:
     """Return a state without its override and trial; what it has learnt of reversals it keeps."""
     gone = state.gone if state.value == state.declared else Gone(value=state.value, epoch=epoch, why=why)
+    ended = f"expired: {why}" if state.value != state.declared or state.trial is not None else f"begins anew: {why}"
     return replace(
         state, value=state.declared, trial=None, back=False, before=None, anchor=None, votes=(), tried={}, proof=None,
-        kept=None, expires=None, features={}, rests_until=epoch + knob.cool_down, gone=gone, why=f"expired: {why}",
+        kept=None, expires=None, features={}, rests_until=epoch + knob.cool_down, gone=gone, why=ended,
     )  # fmt: skip
 
 
