@@ -104,7 +104,7 @@ bench-writes: $(VENV)/.test
 # BASE and SOURCES (`--source NAME=PATH …`) say what is compared: `make gate PACK=retail SOURCES="--source tpch=load"`.
 BASE ?= main
 gate: $(VENV)/.run
-	$(BIN)/decreta compare $(BASE) . --pack $(PACK) $(SOURCES) --gate
+	$(BIN)/decreta compare $(BASE) . $(if $(PACK),--pack $(PACK)) $(SOURCES) --gate
 
 clean:
 	rm -rf $(VENV) .decreta

@@ -104,6 +104,8 @@ def write(folder: Path, files: dict[str, bytes]) -> list[str]:
 
 def replace_file(path: Path, data: bytes) -> None:
     """Put a whole file in the place of the old one at once. Raises InputInvalid if it cannot stand there."""
+    if not path.name:
+        raise InputInvalid(f"`{path}` is a folder", help="name a file in it")
     fresh = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

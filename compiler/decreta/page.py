@@ -9,29 +9,35 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from importlib.resources import files
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import msgspec
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 
 from decreta_runtime.contract.records import Ladder
-from decreta_runtime.contract.report import LineageNode, Report, ReportedDecision
+from decreta_runtime.contract.report import LineageNode, Report, ReportedDecision, ReportedMaintenance
 
-T = TypeVar("T")
+Caps = dict[str, dict[str, int]]
+"""Section → what → the most of it that are shown."""
+LIMIT = 500 * 1024
+"""Bytes of a page."""
 SHOWN = {
-    "decisions": 300,
-    "guards": 40,
-    "maintenance": 60,
-    "runs": 12,
-    "parts": 40,
-    "shapes": 25,
-    "points": 60,
-    "nodes": 90,
+    "figures": {"workloads": 12},
+    "decisions": {"decisions": 300, "evidence": 30},
+    "fallbacks": {"guards": 40},
+    "pruning": {"shapes": 25, "tables": 20, "limits": 10, "advice": 3},
+    "maintenance": {"maintenance": 60, "lines": 12},
+    "runs": {"runs": 12, "parts": 40},
+    "lineage": {"nodes": 90, "edges": 400},
 }
-"""How many of each a page shows, so that it stays below 500 KiB whatever the lake has seen."""
+"""How many of each a section of a page shows at most; fewer, where the page would be too large."""
+_POINTS = 60
+"""Of a line."""
 _WIDE, _HIGH, _GAP = 176, 40, 56
 """A node of the lineage picture, and what stands between two columns, in pixels."""
 
@@ -54,10 +60,52 @@ class Node(NamedTuple):
 
 
 def page(report: Report) -> str:
-    """Return the page of a report as HTML."""
+    """Return the page of a report as HTML: of the heaviest sections half and half again, until it is small enough."""
+    caps = SHOWN
+    while len((text := _drawn(report, caps)).encode()) >= LIMIT and (heavy := _heaviest(text, caps)):
+        caps = caps | {heavy: {what: max(1, most // 2) for what, most in caps[heavy].items()}}
+    return text
+
+
+def _heaviest(text: str, caps: Caps) -> str | None:
+    """Return the largest section of which something can still be cut; None if that is none."""
+    sizes = {name: len(body.encode()) for name, body in re.findall(r'<section id="(\w+)"(.*?)</section>', text, re.S)}
+    uncut = (name for name, found in caps.items() if any(most > 1 for most in found.values()))
+    return max(uncut, key=sizes.__getitem__, default=None)
+
+
+def _drawn(report: Report, caps: Caps) -> str:
+    """Return the page with at most so many of each; what differs from its baseline is cut last."""
+    some = partial(_some, {what: most for section in caps.values() for what, most in section.items()})
     texts = {
         name: (files("decreta") / "pages" / name).read_text("utf-8") for name in ("page.css", "page.js", "page.html.j2")
     }
+    decisions = some(sorted(report.decisions, key=lambda each: each.outcome == "as_baseline"), "decisions")
+    picture = lineage(some(report.lineage, "nodes").shown, report.decisions)
+    names = {*map(table_of, decisions.shown), *(node.name for node in picture.nodes)} - {""}
+    return _template(texts, some).render(
+        r=report,
+        style=texts["page.css"],
+        script=texts["page.js"],
+        policy=_policy(texts["page.css"], texts["page.js"]),
+        decisions=decisions,
+        table=table_of,
+        names=sorted(names),
+        guards=[guard for guard in report.guards if guard.failed],
+        parts=_compared(report),
+        rungs=rungs,
+        domains=_matrix(report.decisions),
+        trends=_trends(report),
+        runs_line=_line([run.seconds for run in report.runs[-_POINTS:]]),
+        files_lines=_files(report.maintenance),
+        picture=picture,
+        edges_in_all=_edges(report.lineage),
+        wide=_WIDE,
+        high=_HIGH,
+    )
+
+
+def _template(texts: dict[str, str], some: Callable[[Sequence[Any], str], Some]) -> Template:
     environment = Environment(
         loader=FunctionLoader(texts.__getitem__), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
@@ -66,33 +114,13 @@ def page(report: Report) -> str:
         "bytes": in_bytes,
         "number": lambda n: "unknown" if n is None else f"{n:,}",
         "plain": _plain,
+        "some": some,
     }
-    nodes, edges, size = lineage(report.lineage, report.decisions)
-    return environment.get_template("page.html.j2").render(
-        r=report,
-        style=texts["page.css"],
-        script=texts["page.js"],
-        policy=_policy(texts["page.css"], texts["page.js"]),
-        decisions=_some(report.decisions, "decisions"),
-        guards=_some([guard for guard in report.guards if guard.failed], "guards"),
-        maintenance=_some(report.maintenance[::-1], "maintenance"),
-        runs=_some(report.runs[::-1], "runs"),
-        parts=_some(_compared(report), "parts"),
-        shapes=_some(report.profile.shapes, "shapes"),
-        rungs=rungs,
-        domains=_matrix(report.decisions),
-        trends=_trends(report),
-        runs_line=_line([run.seconds for run in report.runs[-SHOWN["points"] :]]),
-        files_line=_line(
-            [float(m.files_after if m.files_after is not None else m.files_before) for m in report.maintenance]
-        ),
-        nodes=nodes,
-        edges=edges,
-        size=size,
-        wide=_WIDE,
-        high=_HIGH,
-        nodes_more=max(0, len(report.lineage) - SHOWN["nodes"]),
-    )
+    return environment.get_template("page.html.j2")
+
+
+def _some(most: dict[str, int], found: Sequence[Any], what: str) -> Some:
+    return Some(found[: most[what]], max(0, len(found) - most[what]))
 
 
 def _policy(style: str, script: str) -> str:
@@ -100,10 +128,6 @@ def _policy(style: str, script: str) -> str:
     digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
     rules = ["default-src 'none'", f"style-src 'sha256-{digests[0]}'", f"script-src 'sha256-{digests[1]}'"]
     return "; ".join([*rules, "img-src data:", "base-uri 'none'", "form-action 'none'"])
-
-
-def _some(found: Sequence[T], what: str) -> Some:
-    return Some(found[: SHOWN[what]], max(0, len(found) - SHOWN[what]))
 
 
 def _plain(value: Any) -> str:
@@ -152,13 +176,37 @@ def band(confidence: str) -> str:
     return "high" if worth >= 0.9 else "middle" if worth >= 0.6 else "low"
 
 
-def _trends(report: Report) -> list[tuple[str, str | None, str]]:
-    """Return of each workload class its pruning score over runs: the newest, and a line."""
+class Trend(NamedTuple):
+    """A figure over runs or over time: its newest value, of what, how many values are known and of how many, a line."""
+
+    newest: Any
+    of: str
+    known: int
+    points: int
+    line: str
+
+
+def _trends(report: Report) -> list[Trend]:
+    """Return the pruning score of each workload class from run to run."""
     found = []
     for workload, trend in (report.kpi.pruning_effectiveness_trend or {}).items():
-        known = [float(p.score) for p in trend.points[-SHOWN["points"] :] if p.score is not None]
-        found.append((workload, next((p.score for p in trend.points[::-1] if p.score is not None), None), _line(known)))
+        known = [point.score for point in trend.points if point.score is not None]
+        line = _line([float(score) for score in known[-_POINTS:]])
+        found.append(Trend(known[-1] if known else None, workload, len(known), len(trend.points), line))
     return found
+
+
+def _files(told: Sequence[ReportedMaintenance]) -> list[Trend]:
+    """Return the files of each table that was due twice or more, those that were most often first."""
+    of: dict[str, list[int]] = {}
+    for each in told:
+        of.setdefault(each.dataset, []).append(each.files_before if each.files_after is None else each.files_after)
+    found = [
+        Trend(files[-1], dataset, len(files), len(files), _line(files[-_POINTS:]))
+        for dataset, files in of.items()
+        if len(files) > 1
+    ]
+    return sorted(found, key=lambda trend: -trend.points)
 
 
 def _line(values: Sequence[float]) -> str:
@@ -186,32 +234,43 @@ def _compared(report: Report) -> list[Compared]:
     return sorted(found, key=lambda c: -max(p.seconds or 0.0 for p in (c.before, c.after) if p is not None))
 
 
-def lineage(
-    told: Sequence[LineageNode], decisions: Sequence[ReportedDecision]
-) -> tuple[list[Node], list[str], tuple[int, int]]:
-    """Place nodes in columns, each right of its inputs; return them, the paths of the edges, and the picture's size."""
-    chosen = {node.name: node for node in told[: SHOWN["nodes"]]}
+class Picture(NamedTuple):
+    """Tables, relations and shapes as they stand in the picture, the paths between them, and its size in pixels."""
+
+    nodes: Sequence[Node]
+    edges: Sequence[str]
+    width: int
+    height: int
+
+
+def lineage(told: Sequence[LineageNode], decisions: Sequence[ReportedDecision]) -> Picture:
+    """Place nodes in columns, each right of its inputs."""
     of: dict[str, list[ReportedDecision]] = {}
     for each in decisions:
-        of.setdefault(each.subject.partition(".")[0], []).append(each)
+        of.setdefault(table_of(each), []).append(each)
     depth: dict[str, int] = {}
-    for name, node in chosen.items():
-        depth[name] = 1 + max((depth[i] for i in node.inputs if i in depth), default=-1)
     rows: Counter[int] = Counter()
     placed: dict[str, Node] = {}
-    for name, node in chosen.items():
-        column = depth[name]
+    for node in told:
+        column = depth[node.name] = 1 + max((depth[i] for i in node.inputs if i in depth), default=-1)
         x, y = 8 + column * (_WIDE + _GAP), 8 + rows[column] * (_HIGH + 16)
         rows[column] += 1
-        placed[name] = Node(name, node.kind, x, y, of.get(name, ()))
+        placed[node.name] = Node(node.name, node.kind, x, y, of.get(node.name, ()))
     edges = [
-        _edge(placed[i], placed[name])
-        for name, node in chosen.items()
-        for i in node.inputs
-        if i in placed and i != name
+        _edge(placed[i], placed[node.name]) for node in told for i in node.inputs if i in placed and i != node.name
     ]
     width = 16 + (max(depth.values(), default=0) + 1) * (_WIDE + _GAP) - _GAP
-    return list(placed.values()), edges, (width, 16 + max(rows.values(), default=1) * (_HIGH + 16))
+    return Picture(list(placed.values()), edges, width, 16 + max(rows.values(), default=1) * (_HIGH + 16))
+
+
+def table_of(decision: ReportedDecision) -> str:
+    """Return the table or relation that a decision is about: an index's is the one it is of, a session has none."""
+    return "" if decision.domain == "session" else decision.subject.partition(".")[0]
+
+
+def _edges(told: Sequence[LineageNode]) -> int:
+    names = {node.name for node in told}
+    return sum(i in names and i != node.name for node in told for i in node.inputs)
 
 
 def _edge(a: Node, b: Node) -> str:

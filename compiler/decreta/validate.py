@@ -31,6 +31,8 @@ _PATTERNS = {
     r"^[a-z][a-z0-9_]*@\d+$": ("D203", "a library and its major version, such as `std@1`"),
     r"^(any|0\.[0-9]*[1-9])$": ("D203", 'a share in quotes, such as "0.000001", or `any`'),
     r"^(0\.\d\d|1\.00)$": ("D203", 'a confidence in quotes, such as "0.60"'),
+    r"^\d+(\.\d\d)?$": ("D203", 'a whole number or two places in quotes, such as "0" or "0.10"'),
+    r"^\d+\.\d\d$": ("D203", 'a share of two places in quotes, such as "0.20"'),
 }
 
 
@@ -76,18 +78,18 @@ def _unknown_key(doc: Document, path: Path, error: Any, missing: dict[Path, list
     if isinstance(hint, Hint):
         wanted.remove(hint.near)
     else:
-        hint = did_you_mean(name, _known_keys(doc, around))
+        hint = did_you_mean(name, _known_keys(doc, around, name))
     report.error("D201", f"unknown key `{name}`", doc.key(*path), help=hint)
 
 
-def _known_keys(doc: Document, around: Path) -> Iterable[str]:
-    """Return the keys of the model that most of the keys beside the unknown one belong to."""
+def _known_keys(doc: Document, around: Path, unknown: str) -> Iterable[str]:
+    """Return the keys of the model that most of the keys beside the unknown one belong to, and that one does not."""
     given = doc.data
     for part in around:
         given = given[part]
     models = (m for m in vars(spec).values() if isinstance(m, type) and issubclass(m, spec.Spec))
     keys = [[f.alias or name for name, f in model.model_fields.items()] for model in models]
-    return max(keys, key=lambda names: len(set(names) & set(given)))
+    return max((names for names in keys if unknown not in names), key=lambda names: len(set(names) & set(given)))
 
 
 def _wrong_value(doc: Document, path: Path, error: Any, report: Report) -> None:

@@ -1,6 +1,7 @@
 """The interface of a source adapter, the one thing that a pack's own code offers the runtime.
 
-An adapter is a module `code/<name>.py` of a pack with two functions, `units` and `extract`. A source is cut into
+An adapter is a module `code/<name>.py` of a pack with two functions, `units` and `extract`, and a third if packages may
+hold its files, `file_of`. A source is cut into
 *units* (for files: one unit a file) that can be read apart from each other and in any order. The runtime lists them,
 compares their fingerprints with those of the last run, deals them out to worker processes and writes what comes back.
 So both functions are pure in what they are given: no state between calls, no dependence on the order or grouping of
@@ -51,5 +52,16 @@ class Adapter(Protocol):
         """Return one batch for each stream in `schemas`, in that schema, with the rows of all `units`.
 
         What cannot be understood in a unit is a row that says so, never an exception. Raises UnitChanged.
+        """
+        ...
+
+
+class Packable(Adapter, Protocol):
+    """What it offers too if `decreta package --with-data` is to hold its files."""
+
+    def file_of(self, unit: Unit) -> str | None:
+        """Return the file that a unit is read from, None if it is none.
+
+        `units` of a copy that has these files alone, each where it was below `path`, are the same but for `location`.
         """
         ...

@@ -5,7 +5,7 @@ Called in a process of its own.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +28,8 @@ class Chores:
     path: Path
     actions: tuple[str, ...]
     pinned: frozenset[int]
+    logs: Mapping[int, Path]
+    """Versions whose part of the log is kept elsewhere, and where."""
     retention_hours: int
 
 
@@ -77,7 +79,7 @@ def _vacuum(table: DeltaTable, chores: Chores) -> tuple[int, int]:
     listed = table.vacuum(
         retention_hours=chores.retention_hours, dry_run=True, enforce_retention_duration=True, full=True
     )
-    kept = _files(chores.path, chores.pinned | {table.version()})
+    kept = _files(chores, chores.pinned | {table.version()})
     dead = [path for path in _places(chores.path, listed) if str(path) not in kept]
     return len(dead), free_disk(dead)
 
@@ -88,13 +90,17 @@ def _places(folder: Path, listed: Iterable[str]) -> Iterator[Path]:
         yield from (path for path in dict.fromkeys((folder / name, folder / unquote(name))) if path.exists())
 
 
-def _files(path: Path, versions: Collection[int]) -> set[str]:
+def _files(chores: Chores, versions: Collection[int]) -> set[str]:
     """Return the files of some versions. Raises LakeUnusable if one cannot be read: then nothing may be deleted."""
     found: set[str] = set()
-    for version in versions:
-        table = open_table(path, version)
-        assert table is not None  # another version of it has just been read
-        found |= {str(path / name) for name in _names(table)}
+    for version in sorted(versions):
+        logs = (chores.path, *([chores.logs[version]] if version in chores.logs else ()))
+        tables = [table for log in logs if (table := open_table(log, version)) is not None]
+        if not tables:
+            words = f"version {version} of `{chores.name}`, held by a run, a package or a reader, is in its log no more"
+            help = "run again; let go of the package that names it (`packages list`, `packages drop`)"
+            raise LakeUnusable(f"{words}: nobody knows which files that needs", help=help)
+        found |= {str(chores.path / name) for table in tables for name in _names(table)}
     return found
 
 

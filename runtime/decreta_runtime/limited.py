@@ -74,7 +74,7 @@ def _work(answer: Connection, function: Callable[..., Any], args: tuple[Any, ...
     except DecretaError as error:
         found = _Failed(error)
     except Exception as error:  # noqa: BLE001 - engines raise several kinds
-        words = str(error).strip().split("\n")[0]
+        words = str(error).strip().split("\n")[0] or type(error).__name__
         found = _Failed(LakeUnusable(f"the Delta engine says: {words}", help="nothing was changed; run again"))
     answer.send(found)
     answer.close()

@@ -108,7 +108,7 @@ def decode(data: bytes, folder: Path) -> Manifest:
     """Return the manifest in `data`. Raises IncompatibleEngine if it has another form than this runtime reads."""
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise IncompatibleEngine(f"{folder / 'manifest.json'} has another form: {error}", help=_HELP) from None
     if manifest.format != FORMAT:
         raise IncompatibleEngine(

@@ -31,6 +31,7 @@ from decreta_runtime.digests import require_unchanged
 from decreta_runtime.guards import ask, words_of
 from decreta_runtime.history import said_by
 from decreta_runtime.housekeeping import Chores, Kept, keep_house
+from decreta_runtime.kept import kept_logs
 from decreta_runtime.lake import Lake, open_table
 from decreta_runtime.lease import Lease, leased
 from decreta_runtime.limited import within
@@ -159,7 +160,14 @@ class Maintainer:
             if chores := due.actions - _REWRITES:
                 # The version that the write made stays: until a run names the one that is read now, it may be needed.
                 keep = pinned_versions(self.lake, folder) | {pinned.version}
-                asked = Chores(pinned.name, folder, tuple(sorted(chores)), frozenset(keep), due.value.retention_hours)
+                asked = Chores(
+                    pinned.name,
+                    folder,
+                    tuple(sorted(chores)),
+                    frozenset(keep),
+                    kept_logs(self.lake, pinned.table_id),
+                    due.value.retention_hours,
+                )
                 kept: Kept = within(due.value.time_limit_seconds, keep_house, asked)
                 done.actions += kept.done
                 done.kept, done.why = kept, done.why or kept.why

@@ -79,6 +79,7 @@ def measure(
             seconds[f"query/{name}"] = answer.stats.seconds
             figures = {figure: getattr(answer.stats, figure) for figure in _STATS}
             figures["bytes_read"] = _first(answer.stats.bytes_scanned, answer.stats.bytes_eligible)
+            figures["rows"] = answer.rows.num_rows
             counters |= {f"query/{name}/{figure}": n for figure, n in figures.items() if n is not None}
             if digests:
                 found[f"query/{name}"] = _rounded_digest(answer.rows)
@@ -171,7 +172,7 @@ def recorded(lake: str, pack: str, run_seq: int | None) -> Recorded:
     found = [run for run in runs if run_seq in (None, run.run_seq)]
     if not found:
         known = ", ".join(str(run.run_seq) for run in runs[-5:]) or "none"
-        words = f"the lake at {lake} has no complete run {run_seq or ''} of `{pack}`"
+        words = f"the lake at {lake} has no complete run {'' if run_seq is None else run_seq} of `{pack}`"
         raise InputInvalid(" ".join(words.split()), help=f"the newest it has: {known}")
     record, seconds = found[-1], dict[str, float]()
     rows = [row for row in noted(place, pack, *_DONE) if row["attempt"] == record.attempt]

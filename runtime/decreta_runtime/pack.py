@@ -52,7 +52,7 @@ from decreta_runtime.scan import Pinned, quote
 from decreta_runtime.selection import needed
 from decreta_runtime.session import build_session
 from decreta_runtime.shadow import note_session
-from decreta_runtime.sources import list_units
+from decreta_runtime.sources import SourceUnits, list_units
 from decreta_runtime.tally import Tally
 from decreta_runtime.upkeep import Upkeep, maintain_tables
 from decreta_runtime.verify import entries, verify, verify_tables
@@ -137,9 +137,9 @@ class Pack:
         objects = self.manifest.objects.values()
         return {e.source.name: e.source.adapter for e in objects if e.source is not None}
 
-    def units(self, source: str, adapter: str, roots: Sequence[str]) -> str:
-        """Return the fingerprint of a source as it is now at these places. Raises SourceUnreadable, InputInvalid."""
-        return list_units(self._pack, source, adapter, roots, self.policy.source(source).value.options).fingerprint
+    def units(self, source: str, adapter: str, roots: Sequence[str]) -> SourceUnits:
+        """Return the units of a source as it is now at these places. Raises SourceUnreadable, InputInvalid."""
+        return list_units(self._pack, source, adapter, roots, self.policy.source(source).value.options)
 
     def settings(self, workload: str) -> dict[str, str | None]:
         """Return all settings of a session of a workload class, as the engine has them."""
@@ -147,6 +147,11 @@ class Pack:
         context = build_session(workload, profile, self._tally.anew(), ())
         rows = context.sql("SELECT name, value FROM information_schema.df_settings ORDER BY name").to_pylist()
         return {row["name"]: row["value"] for row in rows}
+
+    def decided(self, workload: str) -> set[str]:
+        """Return the settings of a workload class that the policy gives a value; all else is as the engine has it."""
+        choice = self.policy.session(workload)
+        return {name for value in (choice.value, choice.otherwise) if value is not None for name in value.settings}
 
     def plans(self) -> dict[str, tuple[str, str]]:
         """Return the logical plan of each relation's statement over the last complete run, as written and optimized.
@@ -166,8 +171,11 @@ class Pack:
         return found
 
     def note_replay(self, subject: str, action: str, seconds: float, detail: Mapping[str, Any]) -> None:
-        """Note in the ledger what a replay came to."""
+        """Note in the ledger what a replay came to. Raises LakeUnusable."""
+        self.lake.check_readable()
         self._ledger.add("replay", subject, action, None, seconds=seconds, detail=dict(detail))
+        with self.lake.failures():
+            self._ledger.write(self.lake)
 
     def verify(self) -> list[str]:
         """Check policy, manifest and builders against each other; return what was verified, in words."""

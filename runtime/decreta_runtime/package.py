@@ -1,52 +1,45 @@
 """Execution packages: one run written into a file that is the same each time, and read again with every byte checked.
 
-A package is a zip of stored and deflated members in order of their names, without times or owners. Its index names the
-digest of each member, and its fingerprint is a digest over the index's five parts: whoever asks for a fingerprint gets
-that very code and data, or an error. Nothing in it is executed before that, and nothing in it is ever unpickled.
+A package is an archive whose index names the digest of each member; its fingerprint is a digest over the index's five
+parts: whoever asks for a fingerprint gets that very code and data, or an error. Nothing in it is executed before that,
+and nothing in it is ever unpickled.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import io
 import json
+import os
 import platform
-import stat
-import zipfile
-import zlib
-from collections.abc import Collection, Mapping, Sequence
+import tempfile
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
 from msgspec import structs
 
+from decreta_runtime import archive
+from decreta_runtime.archive import ANEW, DATA, INDEX, ROOM, Archive, brief, escaped, plain, suspecting
 from decreta_runtime.contract.errors import DigestMismatch, InputInvalid, PackageInvalid
 from decreta_runtime.contract.manifest import ANY, RUN_WORKLOAD
 from decreta_runtime.contract.package import PACKAGE_FORMAT, PackageIndex, Parts, PlanPrints, Rows, TableInput
 from decreta_runtime.contract.records import RunRecord
 from decreta_runtime.digests import data_files, log_files, part_of
+from decreta_runtime.digests import digest_of as digest_of_file
 from decreta_runtime.load import digest_of
+from decreta_runtime.locations import Location
 from decreta_runtime.pack import Pack
 from decreta_runtime.pin import tables_of
 from decreta_runtime.record import runs_of_pack
 from decreta_runtime.rowdigest import loose_values, rows_digest
 from decreta_runtime.scan import Pinned
-from decreta_runtime.sources import split_root
+from decreta_runtime.sources import files_of, split_root
 
-_INDEX = "index.json"
-_MEMBERS = 200_000
-"""Members that a package may have at most: a run of a large source tree has some ten thousand."""
-_BYTES = 16 << 30
-"""Bytes that they may have at most when unpacked."""
-_SEAL = len(digest_of(b""))
-"""Bytes at the end of a package: the digest of all before them."""
-_EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The time that every member has: zip knows none before."""
 Values = dict[str, list[float | None]]
 """Column → its values, in an order that follows from the rows."""
 _ENGINES = ("datafusion", "deltalake", "pyarrow")
@@ -55,10 +48,13 @@ _ENGINES = ("datafusion", "deltalake", "pyarrow")
 
 @dataclass(frozen=True)
 class Package:
-    """A package whose every byte is the one that its index names."""
+    """A package whose every member is the one that its index names."""
 
     index: PackageIndex
     members: Mapping[str, bytes]
+    """All but the inputs."""
+    whole: Archive
+    """The file that it was read from, which the inputs are taken from."""
 
     @property
     def parts(self) -> Parts:
@@ -71,33 +67,39 @@ class Package:
         return fingerprint_of(self.index)
 
     def unpack(self, prefix: str, folder: Path) -> Path:
-        """Write the members below `prefix` into a folder, and return it."""
+        """Write the members below `prefix` into a folder, and return it. Raises PackageInvalid."""
         for name, data in self.members.items():
             if name.startswith(prefix):
-                path = folder / name.removeprefix(prefix)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(data)
+                path = folder / plain(name.removeprefix(prefix))
+                with suspecting(f"the member `{brief(name)}` of the package cannot be unpacked", help=ROOM):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    with path.open("xb") as target:
+                        target.write(data)
         return folder
 
     def inputs(self, folder: Path, known: Collection[str] = ()) -> dict[str, list[str]]:
-        """Write the inputs whose data it holds into a folder, but for those `known`, and return their places."""
-        places = {}
-        for name, roots in self.index.roots.items():
-            if name in known:
-                continue
-            for root in roots:
-                self.unpack(f"data/{name}/{root}/", folder / name / root)
-            bound = name in self.index.tables
-            places[name] = [str(folder / name / root) if bound else f"{root}:{folder / name / root}" for root in roots]
-        return places
+        """Write the inputs whose data it holds into a folder, but for those `known`, and return their places.
+
+        Raises PackageInvalid if one is not as it was written.
+        """
+        for member, digest in self.index.members.items():
+            name = member.removeprefix(DATA).partition("/")[0]
+            if member.startswith(DATA) and name not in known:
+                self.whole.unpack(member, folder / plain(member.removeprefix(DATA)), digest)
+        return {name: list(self._places(name, folder)) for name in self.index.roots if name not in known}
+
+    def _places(self, name: str, folder: Path) -> Iterable[str]:
+        for root in self.index.roots[name]:
+            path = folder / name / plain(root)
+            yield str(path) if name in self.index.tables else f"{root.partition('/')[0]}:{path}"
 
 
 def parts_of(index: PackageIndex) -> Parts:
     """Return the digests of the five parts of a package."""
-    apart = ("pack/policy/", "data/", "results/")
+    apart = ("pack/policy/", DATA, "results/")
     code = {name: digest for name, digest in index.members.items() if not name.startswith(apart)}
     inputs = [index.sources, msgspec.to_builtins(index.tables), msgspec.to_builtins(index.roots)]
-    data = {name: digest for name, digest in index.members.items() if name.startswith(("data/", "results/"))}
+    data = {name: digest for name, digest in index.members.items() if name.startswith((DATA, "results/"))}
     results = [msgspec.to_builtins(index.results), index.varies]
     return Parts(
         semantic_manifest=_digest([index.format, index.pack, index.version, index.manifest_digest, code]),
@@ -122,16 +124,14 @@ def make_package(
     what they were; LakeUnusable if its tables are gone.
     """
     record = _run_of(pack, run_seq)
-    places = pack.places(given)
-    sources, data, roots = _sources(pack, record, places, with_data)
+    sources, data, roots = _sources(pack, record, pack.places(given), with_data)
     tables, more = _tables(pack, record, with_data)
-    roots |= dict.fromkeys(more, ("main",))
-    members = {f"pack/{path}": body for path, body in pack.files().items()} | data
-    for name, files in more.items():
-        members |= {f"data/{name}/main/{path}": body for path, body in files.items()}
+    data |= more
+    roots |= dict.fromkeys(tables if with_data else (), ("main",))
+    members = {f"pack/{escaped(path)}": body for path, body in pack.files().items()} | data
     results = results_of(pack, record)
     members |= {_values_member(name): json.dumps(found).encode() for name, found in results.values.items()}
-    members |= {f"locks/{path.name}": path.read_bytes() for path in _locks(pack)}
+    members |= {f"locks/{escaped(path.name)}": path.read_bytes() for path in _locks(pack)}
     index = PackageIndex(
         format=PACKAGE_FORMAT,
         pack=record.pack,
@@ -151,7 +151,19 @@ def make_package(
         varies={name: dict(pack.manifest.relations[name].varies) for name in results.values},
         members={name: digest_of(members[name]) for name in sorted(members)},
     )
-    return archived(index, members)
+    made = archived(index, members)
+    _require_inputs(pack, record, _opened(made))
+    return made
+
+
+def _require_inputs(pack: Pack, record: RunRecord, package: Package) -> None:
+    """Refuse a package whose sources, once unpacked, are not what the run read: it would never replay to the same."""
+    with tempfile.TemporaryDirectory(prefix="decreta-package-") as scratch:
+        places, adapters = package.inputs(Path(scratch), package.index.tables), pack.adapters()
+        for name, found in places.items():
+            if pack.units(name, adapters[name], found).fingerprint != record.sources[name]:
+                words = f"what is packed of the source `{name}` is not what run {record.run_seq} read of it"
+                raise InputInvalid(words + ", as its adapter finds other units in a copy of its files", help=_WITHOUT)
 
 
 def installed() -> dict[str, str]:
@@ -197,11 +209,8 @@ def results_of(pack: Pack, record: RunRecord) -> Results:
 
 def packed_values(package: Package, name: str) -> Values:
     """Return the values of a dataset's varying columns as a package has them. Raises PackageInvalid."""
-    try:
+    with suspecting(f"the package's values of `{name}` cannot be read"):
         return msgspec.convert(json.loads(package.members[_values_member(name)]), type=Values)
-    except (KeyError, ValueError) as error:
-        words = f"the package's values of `{name}` cannot be read: {type(error).__name__} {error}"
-        raise PackageInvalid(words, help=_ANEW) from None
 
 
 def _values_member(name: str) -> str:
@@ -234,7 +243,7 @@ def _run_of(pack: Pack, run_seq: int | None) -> RunRecord:
 def _sources(
     pack: Pack, record: RunRecord, places: Mapping[str, Sequence[str]], with_data: bool
 ) -> tuple[dict[str, str], dict[str, bytes], dict[str, tuple[str, ...]]]:
-    """Return the fingerprint of each source; with data its files and roots too, checked against the run's."""
+    """Return the fingerprint of each source; with data its roots and the members of its files too."""
     sources, data, roots = {}, dict[str, bytes](), dict[str, tuple[str, ...]]()
     for name, adapter in pack.adapters().items():
         sources[name] = record.sources[name]
@@ -242,52 +251,79 @@ def _sources(
             continue
         at = list(places.get(name) or pack.policy.source(name).value.roots)
         found = pack.units(name, adapter, at)
-        if found != record.sources[name]:
+        if found.fingerprint != record.sources[name]:
             words = f"the source `{name}` at {', '.join(at)} is not what run {record.run_seq} read"
             raise InputInvalid(words, help="put it back, name its place by --source, or package without data")
-        named = [split_root(place) for place in at]
-        roots[name] = tuple(root for root, _ in named)
-        for root, path in named:
-            data |= {f"data/{name}/{root}/{at}": body for at, body in _files(Path(path)).items()}
+        files = files_of(found)
+        for root, path in map(split_root, at):
+            place, bodies = _below(name, Path(path).expanduser().absolute(), files[root])
+            whole = f"{root}/{escaped(place)}"
+            roots[name] = (*roots.get(name, ()), whole)
+            data |= {f"{DATA}{name}/{whole}{escaped(below)}": body for below, body in bodies.items()}
     return sources, data, roots
 
 
-def _files(root: Path) -> dict[str, bytes]:
-    if root.is_file():
-        return {root.name: root.read_bytes()}
-    return {p.relative_to(root).as_posix(): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+def _below(name: str, top: Path, files: Iterable[Path]) -> tuple[str, dict[str, bytes]]:
+    """Return the last part of a root's path, and the bytes of the files that its units are read from.
+
+    Each file is named by what comes behind that path, with the slash. What is given may be no path but a word that the
+    adapter knows a place for, as the name of an installed package: then it is the folder that all files are below.
+    """
+    wanted = sorted({file.absolute() for file in files})
+    top = top if top.exists() else Path(os.path.commonpath([file.parent for file in wanted]))
+    outside = next((file for file in wanted if not file.is_relative_to(top)), None)
+    if outside is not None:
+        words = f"the source `{name}` reads {str(outside)!r}, which is not below its place {str(top)!r}"
+        raise InputInvalid(words, help=_WITHOUT)
+    try:
+        bodies = {"" if file == top else f"/{file.relative_to(top)}": file.read_bytes() for file in wanted}
+    except OSError as error:
+        words = f"the file {error.filename!r} of the source `{name}` cannot be read: {error.strerror}"
+        raise InputInvalid(words, help="let it be read, or package without data") from None
+    return top.name if top.name not in ("", "..") else top.resolve().name or "root", bodies
 
 
-def _tables(
-    pack: Pack, record: RunRecord, with_data: bool
-) -> tuple[dict[str, TableInput], dict[str, dict[str, bytes]]]:
-    """Return what the run read of the tables of others; with data their files too."""
+_WITHOUT = "package without data, and keep the source where a replay finds it: --source NAME=[ROOT:]PATH"
+
+
+def _tables(pack: Pack, record: RunRecord, with_data: bool) -> tuple[dict[str, TableInput], dict[str, bytes]]:
+    """Return what the run read of the tables of others; with data the members of their files too."""
     tables, data = {}, {}
     for pinned in tables_of(pack.manifest, pack.lake, record):
-        if not _bound(pack, pinned.name):
-            continue
-        names = table_files(pinned)
-        assert isinstance(pinned.path, Path)  # a table in an object store has just been refused
-        files = {name: (pinned.path / name).read_bytes() for name in names}
-        digests = {name: digest_of(body) for name, body in files.items()}
-        identity = str(pinned.table.metadata().id)
-        tables[pinned.name] = TableInput(table_id=identity, version=pinned.version, files=digests)
-        if with_data:
-            data[pinned.name] = files
+        if _bound(pack, pinned.name):
+            tables[pinned.name] = table_input(pinned)
+            folder = folder_of(pinned.name, pinned.path)
+            for name in [*data_files(pinned.table), *log_of(folder, pinned.version)] if with_data else ():
+                data[f"{DATA}{pinned.name}/main/{escaped(name)}"] = (folder / name).read_bytes()
     return tables, data
 
 
-def table_files(pinned: Pinned) -> list[str]:
-    """Return the files that a version of a table is read from, its log's among them, relative to its folder."""
-    if not isinstance(pinned.path, Path):
-        words = f"the table `{pinned.name}` lies in an object store, and packages hold files of folders"
+def folder_of(name: str, path: Location) -> Path:
+    """Return the folder of a table. Raises InputInvalid if it lies in an object store."""
+    if not isinstance(path, Path):
+        words = f"the table `{name}` lies in an object store, at {path}, and packages are of files in folders"
         raise InputInvalid(words, help="copy the table into a folder, and bind that")
+    return path
+
+
+def table_input(pinned: Pinned) -> TableInput:
+    """Return what a version of a table holds, whatever became of its log. Raises InputInvalid, LakeUnusable."""
+    folder = folder_of(pinned.name, pinned.path)
     pinned.require_files()
-    log = [name for name in log_files(pinned.path) if part_of(pinned.version, name) and name.endswith(".json")]
-    checkpoints = sorted(p.name for p in (pinned.path / "_delta_log").glob("*.checkpoint*.parquet"))
-    names = [*data_files(pinned.table), *(n for n in log if not n.endswith("_last_checkpoint"))]
-    names += [f"_delta_log/{name}" for name in checkpoints if int(name.partition(".")[0]) <= pinned.version]
-    return sorted(names)
+    files = {name: f"sha256:{digest_of_file(folder / name)}" for name in data_files(pinned.table)}
+    parts = {name: values.to_pylist() for name, values in pinned.partitions.items()}
+    rows = sorted(zip(data_files(pinned.table), *([str(v) for v in found] for found in parts.values()), strict=True))
+    told = [json.loads(pinned.table.schema().to_json()), sorted(parts), rows]
+    return TableInput(
+        table_id=pinned.table_id, version=pinned.version, contents=_digest(told), files=dict(sorted(files.items()))
+    )
+
+
+def log_of(folder: Path, version: int) -> list[str]:
+    """Return the files of a table's log that a version is read from: commits, and checkpoints where some have gone."""
+    parts = sorted(n for n in log_files(folder) if part_of(version, n) and n.endswith((".json", ".parquet")))
+    commits = [name for name in parts if name.endswith(".json")]
+    return commits if len(commits) == version + 1 else parts
 
 
 def _locks(pack: Pack) -> list[Path]:
@@ -298,95 +334,61 @@ def _locks(pack: Pack) -> list[Path]:
 
 def archived(index: PackageIndex, members: Mapping[str, bytes]) -> bytes:
     """Return the file of a package: the same bytes for the same index and members."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        everything = {_INDEX: msgspec.json.format(msgspec.json.encode(index, order="sorted")), **members}
-        for name in sorted(everything):
-            info = zipfile.ZipInfo(name, _EPOCH)
-            info.compress_type, info.create_system = zipfile.ZIP_DEFLATED, 3
-            info.external_attr = (stat.S_IFREG | stat.S_IRUSR | stat.S_IWUSR) << 16
-            archive.writestr(info, everything[name])
-        archive.comment = bytes(_SEAL)
-    return sealed(stream.getvalue())
-
-
-def sealed(data: bytes) -> bytes:
-    """Return an archive with the digest of its bytes in the place of its comment: no bit is without a meaning."""
-    return data[:-_SEAL] + digest_of(data[:-_SEAL]).encode()
+    text = msgspec.json.format(msgspec.json.encode(index, order="sorted"))
+    return archive.archived({INDEX: text, **members})
 
 
 def read_package(path: Path, expect: str | None = None) -> Package:
-    """Return the package in a file, every byte of it checked; `expect` is the fingerprint that is asked for.
+    """Return the package in a file; `expect` is the fingerprint that is asked for, before the rest of it is read.
 
-    Raises PackageInvalid if it is none, or not as it was written, and DigestMismatch if it is another.
+    Raises InputInvalid if there is no file, PackageInvalid if it is no package, or not as it was written, and
+    DigestMismatch if it is another.
     """
-    try:
-        data = path.read_bytes()
-        if not hmac.compare_digest(sealed(data), data):
-            raise PackageInvalid(f"{path} is no execution package, or not as it was written", help=_ANEW)
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            entries = archive.infolist()
-            _require_sound(path, entries)
-            members = {entry.filename: archive.read(entry) for entry in entries}
-        text = members.pop(_INDEX)
-        made = msgspec.json.decode(text, type=_Made).format
-        if made != PACKAGE_FORMAT:
-            words = f"{path} has format {made}, this runtime reads {PACKAGE_FORMAT}"
-            raise PackageInvalid(words, help="replay it with the decreta that made it")
-        index = msgspec.json.decode(text, type=PackageIndex)
-    except FileNotFoundError:
-        raise InputInvalid(f"there is no file {path}", help="make a package with `decreta package`") from None
-    except KeyError:
-        raise PackageInvalid(f"{path} has no index", help=_ANEW) from None
-    except (
-        zipfile.BadZipFile,
-        msgspec.DecodeError,
-        NotImplementedError,
-        EOFError,
-        OSError,
-        ValueError,
-        *_ZLIB,
-    ) as error:
-        raise PackageInvalid(f"{path} is no execution package, or not as it was written: {error}", help=_ANEW) from None
-    for name in sorted(index.members.keys() | members.keys()):
-        found = digest_of(members[name]) if name in members else None
-        if found is None or not hmac.compare_digest(found, index.members.get(name, "")):
-            raise PackageInvalid(f"the member `{name}` of {path} is not as it was written", help=_ANEW)
-    package = Package(index, members)
-    if expect is not None and not hmac.compare_digest(package.fingerprint.encode(), expect.encode(errors="replace")):
-        words = f"{path} is the package {package.fingerprint}, {expect} was asked for"
+    return _opened(path, expect)
+
+
+def _opened(file: Path | bytes, expect: str | None = None) -> Package:
+    whole = Archive(file)
+    index = _index_of(whole)
+    found = fingerprint_of(index)
+    if expect is not None and not hmac.compare_digest(found.encode(), expect.encode(errors="replace")):
+        words = f"{whole.where} is the package {found}, {expect} was asked for"
         raise DigestMismatch(words, help="take the package that was meant: it holds code that would run")
-    return package
+    for name in sorted(index.members.keys() ^ whole.keys()):
+        whole.require(name, None, None)
+    members = {name: whole[name] for name in sorted(whole) if not name.startswith(DATA)}
+    for name, data in members.items():
+        whole.require(name, digest_of(data), index.members[name])
+    _require_roots(whole, index)
+    return Package(index, members, whole)
+
+
+def _index_of(whole: Archive) -> PackageIndex:
+    if whole.index is None:
+        raise PackageInvalid(f"{whole.where} has no index", help=ANEW)
+    with suspecting(f"{whole.where} is no execution package, or not as it was written"):
+        made = msgspec.json.decode(whole.index, type=_Made).format
+        if made != PACKAGE_FORMAT:
+            words = f"{whole.where} has format {made}, this runtime reads {PACKAGE_FORMAT}"
+            raise PackageInvalid(words, help="replay it with the decreta that made it")
+        return msgspec.json.decode(whole.index, type=PackageIndex)
+
+
+def _require_roots(whole: Archive, index: PackageIndex) -> None:
+    """Refuse an index that names roots without data, none for some or one twice, and data of no root."""
+    places = [f"{DATA}{name}/{root}" for name, roots in index.roots.items() for root in roots]
+    parts = [member.split("/") for member in index.members if member.startswith(DATA)]
+    known = set(places)
+    found = [known & {"/".join(part[:3]), "/".join(part[:4])} for part in parts]
+    if len(set().union(*found)) < len(places) or not all(found) or not all(index.roots.values()):
+        words = f"the index of {whole.where} does not name the roots of the inputs that it holds"
+        raise PackageInvalid(words, help=ANEW)
 
 
 class _Made(msgspec.Struct):
     """What an index of any format has."""
 
     format: int
-
-
-_ANEW = "take another copy of the file, or make the package anew"
-_ZLIB = (zlib.error,)
-
-
-def _require_sound(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
-    """Refuse an archive whose members would leave their folder, stand twice, or are too many or too large."""
-    names = [entry.filename for entry in entries]
-    wrong = next((name for name in names if _escapes(name)), None)
-    if wrong is not None:
-        raise PackageInvalid(f"the member `{wrong}` of {path} would leave its folder", help=_ANEW)
-    if len({name.casefold() for name in names}) < len(names):
-        raise PackageInvalid(f"{path} has two members of one name", help=_ANEW)
-    if any(stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG) for entry in entries):
-        raise PackageInvalid(f"{path} has members that are no files", help=_ANEW)
-    if len(names) > _MEMBERS or sum(entry.file_size for entry in entries) > _BYTES:
-        words = f"{path} would unpack to more than {_MEMBERS:,} files or {_BYTES:,} bytes"
-        raise PackageInvalid(words, help="package a run of smaller inputs, or without data")
-
-
-def _escapes(name: str) -> bool:
-    path = PurePosixPath(name)
-    return path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or name != path.as_posix()
 
 
 def _digest(part: Any) -> str:

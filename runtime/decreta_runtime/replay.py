@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,22 +12,24 @@ from pathlib import Path
 
 import msgspec
 
-from decreta_runtime.contract.errors import InputInvalid
+from decreta_runtime.archive import ANEW
+from decreta_runtime.contract.errors import InputInvalid, PackageInvalid
 from decreta_runtime.contract.manifest import ANY
 from decreta_runtime.contract.package import Difference, Divergence, PackageIndex, Replayed
 from decreta_runtime.contract.records import REPLAYED_EQUAL, RunRecord
 from decreta_runtime.lake import Lake, open_table
-from decreta_runtime.load import digest_of
+from decreta_runtime.locations import located
 from decreta_runtime.pack import Pack
 from decreta_runtime.package import (
     Package,
     Results,
     Values,
+    folder_of,
     installed,
     packed_values,
     plans_of,
     results_of,
-    table_files,
+    table_input,
 )
 from decreta_runtime.packages import copy_input
 from decreta_runtime.record import last_run
@@ -45,7 +48,8 @@ def replay(package: Package, given: Mapping[str, Sequence[str]], lake: Lake | No
         with Pack(
             folder, lake=str(Path(scratch) / "lake"), env=index.environment, expect=index.manifest_digest
         ) as pack:
-            tables = list(_of_tables(index, places))
+            _require_fit(pack, index)
+            tables, decided = list(_of_tables(index, places)), pack.decided(index.workload)
             settings = list(_of_settings(index, pack.settings(index.workload)))
             pack.run(places, workload=index.workload)
             record = last_run(pack.lake, pack.manifest.pack)
@@ -54,7 +58,9 @@ def replay(package: Package, given: Mapping[str, Sequence[str]], lake: Lake | No
             plans, rows = list(_of_plans(pack, index)), list(_of_rows(pack, package, results_of(pack, record)))
     engines = list(_of_engines(index))
     found = [*inputs, *engines, *settings, *plans, *rows]
-    kind = _kind(inputs, engines, settings, plans) if rows else None
+    # What the policy leaves to the engine follows from the machine, its cores for one, where the engine is the same.
+    told = [setting for setting in settings if setting.subject in decided]
+    kind = _kind(inputs, engines, told, plans) if rows else None
     first = rows[0] if rows else found[0] if found else None
     seconds = round(time.perf_counter() - start, 6)
     return Replayed(
@@ -65,6 +71,33 @@ def replay(package: Package, given: Mapping[str, Sequence[str]], lake: Lake | No
         differences=tuple(found),
         seconds=seconds,
     )
+
+
+def _require_fit(pack: Pack, index: PackageIndex) -> None:
+    """Refuse an index that says of its pack what that does not say itself. Raises PackageInvalid."""
+    manifest = pack.manifest
+    bound = {name for name, entry in manifest.objects.items() if entry.table is not None}
+    read, datasets = {*pack.adapters()}, {*manifest.objects, *manifest.order}
+    varies = {name: entry.varies for name in index.results if (entry := manifest.relations.get(name)) and entry.varies}
+    for what, said, fits in (
+        ("name", index.pack, index.pack == manifest.pack),
+        ("version", index.version, index.version == manifest.version),
+        ("policy", index.policy_digest, index.policy_digest == pack.policy.digest),
+        ("sources", ", ".join(index.sources), index.sources.keys() == read),
+        ("tables of others", ", ".join(index.tables), index.tables.keys() <= bound),
+        ("inputs inside", ", ".join(index.roots), index.roots.keys() <= read | bound),
+        ("results", ", ".join(index.results), index.results.keys() <= datasets),
+        ("columns that vary", str(index.varies), index.varies == varies and _are_shares(varies)),
+    ):
+        if not fits:
+            words = f"the package's index says of its pack what the pack itself does not say, as its {what}: {said}"
+            raise PackageInvalid(words, help=ANEW)
+
+
+def _are_shares(varies: Mapping[str, Mapping[str, str]]) -> bool:
+    """Whether all that is said of how far values may differ can be compared by."""
+    shares = {share for columns in varies.values() for share in columns.values()} - {ANY}
+    return all(re.fullmatch(r"\d+(\.\d+)?", share) for share in shares)
 
 
 def _kind(
@@ -109,19 +142,19 @@ def _of_tables(index: PackageIndex, places: Mapping[str, Sequence[str]]) -> Iter
                 f"say where it is: --source {name}=PATH, or the lake that has it: --lake DIR; or package it --with-data"
             )
             raise InputInvalid(words, help=help)
-        path = Path(places[name][-1])
+        path = folder_of(name, located(places[name][-1], Path.cwd()))
         table = open_table(path)
         if table is None:
             raise InputInvalid(
                 f"there is no Delta table at {path} for `{name}`", help=f"say where: --source {name}=PATH"
             )
         pinned = Pinned(name, path, table.version(), table)
-        if changed := packed.differing({at: digest_of((path / at).read_bytes()) for at in table_files(pinned)}):
+        if changed := packed.differing(table_input(pinned)):
             yield Difference(
                 what="table",
                 subject=name,
                 packed=f"version {packed.version}",
-                found=f"version {pinned.version}, other files: {', '.join(changed[:3])}",
+                found=f"version {pinned.version}, others are: {', '.join(changed[:3])}",
             )
 
 

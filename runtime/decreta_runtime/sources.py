@@ -21,6 +21,7 @@ from importlib import import_module
 from itertools import islice
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnContext, SpawnProcess
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -75,6 +76,26 @@ def list_units(
     return SourceUnits(
         name, module, tuple(units), "sha256:" + hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
     )
+
+
+def files_of(source: SourceUnits) -> dict[str, set[Path]]:
+    """Return for each root the files that its units are read from, as the adapter's `file_of` has them.
+
+    Raises InputInvalid if it does not say, or if a unit is of no file.
+    """
+    file_of, found = getattr(import_module(source.module), "file_of", None), dict[str, set[Path]]()
+    for unit in source.units:
+        try:
+            file = None if file_of is None else file_of(unit)
+        except Exception as error:
+            words = f"the adapter of `{source.name}` failed: {type(error).__name__}: {error}"
+            raise SourceUnreadable(words, help="mend the pack's code; DECRETA_TRACEBACK=1 shows where") from error
+        if file is None:
+            words = f"the adapter of `{source.name}` does not say which file {unit.key!r} is read from"
+            help = "package without data, or give the adapter `file_of` (docs/adapters.md) and run again"
+            raise InputInvalid(words, help=help)
+        found.setdefault(unit.key.partition(":")[0], set()).add(Path(file))
+    return found
 
 
 def split_root(given: str) -> tuple[str, str]:

@@ -23,6 +23,7 @@ from decreta_runtime.contract.calibration import (
     Seen,
     Timed,
     Vote,
+    decoded,
     encoded,
     in_force,
     overrides,
@@ -310,3 +311,11 @@ def test_a_wrong_rule_is_found(broken: str, monkeypatch: pytest.MonkeyPatch) -> 
         for seed in range(200):
             for drawn in (*(surface(kind, seed) for kind in KINDS), hostile(seed)):
                 check(drawn, simulate(drawn, 60, seed), seed)
+
+
+@pytest.mark.parametrize(
+    "text", ["{", '{"more": 1}', '{"more": ' + "[" * 100_000, '{"format": 1, "more": ' + "[" * 100_000]
+)
+def test_a_broken_lock_is_told_in_words(text: str) -> None:
+    with pytest.raises(ValueError, match="no calibration lock"):
+        decoded(text)

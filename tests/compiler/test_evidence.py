@@ -352,6 +352,7 @@ GOOD = {"format": 1, "datasets": {}, "views": {"paired": {"rows": {"value": 3, "
     ("lock", "code", "words"),
     [
         ("{", "D203", "no evidence lock"),
+        ('{"more": ' + "[" * 100_000, "D203", "no evidence lock"),
         ({**GOOD, "clock": "12:30"}, "D203", "unknown field `clock`"),
         ({**GOOD, "format": 2}, "D203", "has format 2"),
         ({**GOOD, "views": {"paired": {"row": {"value": 3, "version": 1}}}}, "D402", "did you mean `rows`"),

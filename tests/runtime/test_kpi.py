@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -77,7 +78,7 @@ def test_a_run_that_obeys_its_policy_has_nothing_to_count(ran: Path) -> None:
 def test_the_printed_form_has_a_schema_and_needs_no_compiler(ran: Path) -> None:
     found = printed(ran, "decreta_runtime")
     jsonschema.validate(found, SCHEMA, cls=jsonschema.Draft202012Validator)
-    assert found == printed(ran, "decreta")
+    assert found | {"overrides": {"alive": 0, "expired": 0}} == printed(ran, "decreta"), "the specs have no lock"
     assert found == json.loads(msgspec.json.encode(figures(ran)))
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(found | {"pruning": 1}, SCHEMA, cls=jsonschema.Draft202012Validator)
@@ -134,7 +135,10 @@ def test_another_policy_counts_its_own_runs(ran: Path) -> None:
     assert found["compile_context_fallback_callsites"] is None
     assert found["runtime_policy_derivation_points"] is None
     words = run_command("kpi", "shop", "--lake", "lake", cwd=ran).stdout
-    assert "runtime_policy_derivation_points     unknown: no run under this policy" in words
+    assert "runtime_policy_derivation_points       unknown: no run under this policy" in words
+    figures_in_words = [line for line in words.split("\n\n")[1].splitlines() if not line.startswith(" ")]
+    names = [re.match(r"\w+ +", line) for line in figures_in_words]
+    assert len({name.end() for name in names if name}) == 1 and all(names), "figures stand in one column"
 
 
 def test_decisions_without_evidence_are_missed_and_declared_ones_are_not(ran: Path) -> None:

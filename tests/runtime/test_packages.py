@@ -13,28 +13,32 @@ import sys
 import time
 import tomllib
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import DeltaError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
-from tests.conftest import ROOT, Command, compiled, edit_policy, sales, shop_tables
+from tests.conftest import ROOT, Command, compiled, edit_policy, reseal, sales, shop_tables
 from tests.packs.retail.conftest import generate
 
 import decreta_runtime
-from decreta_runtime.contract.errors import DigestMismatch, InputInvalid, LakeUnusable, PackageInvalid
+from decreta_runtime import archive
+from decreta_runtime.archive import sealed
+from decreta_runtime.contract.errors import DecretaError, DigestMismatch, InputInvalid, LakeUnusable, PackageInvalid
 from decreta_runtime.contract.policy import DOMAINS
 from decreta_runtime.kept import drop
 from decreta_runtime.lake import Lake
 from decreta_runtime.load import digest_of
-from decreta_runtime.package import Package, archived, make_package, read_package, sealed
+from decreta_runtime.package import Package, archived, make_package, read_package
 from decreta_runtime.packages import keep
 from decreta_runtime.replay import replay
 from decreta_runtime.rowdigest import loose_values, quick_digest, rows_digest
@@ -86,6 +90,9 @@ def with_more(packed: Path, bad: Path, name: str, mode: int = stat.S_IFREG) -> P
     return bad
 
 
+CONCURRENCY = "datafusion.execution.planning_concurrency"
+
+
 def with_index(package: Package, **fields: Any) -> Package:
     return dataclasses.replace(package, index=structs.replace(package.index, **fields))
 
@@ -130,6 +137,68 @@ def test_replays_are_noted(shop: Path, packed: Path, decreta: Command, tmp_path:
     assert told.returncode == 0, told.stderr
     replays = json.loads(told.stdout)["artifact_replay_success_rate"]
     assert (replays["count"], replays["of"], replays["by_outcome"]) == (1, 1, {"equal": 1})
+
+
+def test_a_replay_that_cannot_be_noted_says_so(shop: Path, packed: Path, decreta: Command, tmp_path: Path) -> None:
+    """A lake that is none is an error before anything runs; one that is not written to tells so, beside the outcome."""
+    for lake in (tmp_path / "none", tmp_path):
+        done = decreta("replay", str(packed), "--lake", str(lake), cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "") and "error[R106]" in done.stderr
+    lake = Path(shutil.copytree(shop / "lake", tmp_path / "lake"))
+    shutil.rmtree(lake / "_decreta/ledger")
+    (lake / "_decreta/ledger").write_text("in the way")  # who may do everything can write to any folder
+    done = decreta("replay", str(packed), "--lake", str(lake), cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.startswith("equal:")
+    assert "the replay is not in the ledger: " in done.stderr
+
+
+def test_a_table_in_a_store_is_not_looked_for_in_a_folder(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "somewhere")
+    with pytest.raises(InputInvalid, match="lies in an object store, at s3://bucket/sale"):
+        replay(read_package(packed), {"sale": ["s3://bucket/sale"]})
+
+
+def test_a_package_is_the_same_after_a_checkpoint_and_kept_beyond_its_log(shop: Path, tmp_path: Path) -> None:
+    """Its owner's writer may clean the log: what the kept version is read from stands in the lake, until it is dropped."""
+    project = Path(shutil.copytree(shop, tmp_path / "shop", ignore=shutil.ignore_patterns("lake")))
+    table, lake, path = str(project / "tables/sale"), Lake(str(project / "lake")), tmp_path / "a.package"
+    write_deltalake(table, sales([(4, 3, 8, 2)]), mode="append")
+    at_once = {f"delta.{what}RetentionDuration": "interval 0 seconds" for what in ("log", "deletedFile")}
+    DeltaTable(table).alter.set_table_properties(at_once, raise_if_not_exists=False)
+    edit_policy(project / "generated/shop", vacuum_at_once)
+    with decreta_runtime.open(str(project / "generated/shop")) as pack:
+        pack.run()
+        before = [make_package(pack, {}), make_package(pack, {}, with_data=True)]
+        DeltaTable(table).create_checkpoint()
+        assert [make_package(pack, {}), make_package(pack, {}, with_data=True)] == before
+    path.write_bytes(before[0])
+    package = read_package(path)
+    keep(lake, package)
+    write_deltalake(table, sales([(9, 3, 8, 2)]), mode="overwrite")
+    DeltaTable(table).create_checkpoint()
+    time.sleep(1.1)
+    DeltaTable(table).cleanup_metadata()
+    with pytest.raises(DeltaError):
+        DeltaTable(table, version=package.index.tables["sale"].version)
+    with decreta_runtime.open(str(project / "generated/shop")) as pack:
+        pack.run()
+
+        def maintained() -> str | None:
+            found = {done.table: done.found for done in pack.maintain()}["sale"]
+            assert found is not None
+            return found.detail.why
+
+        assert maintained() is None
+        assert replay(package, {}, lake).equal
+        keep(lake, package)
+        logs = lake.own / "packages/logs"
+        assert isinstance(logs, Path)
+        moved = logs.rename(logs.with_name("elsewhere"))
+        assert "is in its log no more" in str(maintained())
+        moved.rename(logs)
+        drop(lake, package.fingerprint)
+        assert not list(logs.glob("*/*"))
 
 
 def test_a_kept_package_outlives_every_vacuum(shop: Path, decreta: Command, tmp_path: Path) -> None:
@@ -214,6 +283,120 @@ def test_a_table_is_taken_from_a_lake_as_it_was(shop: Path, tmp_path: Path) -> N
         replay(other, {}, lake)
 
 
+Hostile = Callable[[Package, Path], None]
+"""Writes such a package as a hostile one."""
+
+
+def resealed(change: Callable[[bytearray], object]) -> Hostile:
+    """Change bytes of the archive itself."""
+
+    def write(package: Package, path: Path) -> None:
+        data = bytearray(archived(package.index, package.whole))
+        change(data)
+        path.write_bytes(sealed(bytes(data)))
+
+    return write
+
+
+def indexed(change: Callable[[dict[str, Any]], object]) -> Hostile:
+    """Say something else in the index."""
+
+    def write(package: Package, path: Path) -> None:
+        index = msgspec.to_builtins(package.index)
+        change(index)
+        path.write_bytes(archive.archived({"index.json": json.dumps(index).encode(), **package.whole}))
+
+    return write
+
+
+def deep(package: Package, path: Path) -> None:
+    path.write_bytes(archive.archived({"index.json": b'{"format":3,"x":' + b"[" * 100_000, **package.whole}))
+
+
+def with_members(**bodies: bytes) -> Hostile:
+    """Put other members in, and name them in the index; `__` is a slash."""
+
+    def write(package: Package, path: Path) -> None:
+        more = {name.replace("__", "/"): body for name, body in bodies.items()}
+        digests = package.index.members | {name: digest_of(body) for name, body in more.items()}
+        path.write_bytes(archived(structs.replace(package.index, members=digests), {**package.whole, **more}))
+
+    return write
+
+
+def flagged(data: bytearray) -> None:
+    """Say that the first member is encrypted."""
+    data[data.find(b"PK\x01\x02") + 8] |= 1
+    data[data.find(b"PK\x03\x04") + 6] |= 1
+
+
+def packed_by(method: int) -> Hostile:
+    def write(package: Package, path: Path) -> None:
+        with zipfile.ZipFile(path, "w", method) as whole:
+            whole.writestr("index.json", msgspec.json.encode(package.index))
+            for name, body in package.whole.items():
+                whole.writestr(name, body)
+            whole.comment = bytes(len(digest_of(b"")))
+        path.write_bytes(sealed(path.read_bytes()))
+
+    return write
+
+
+def with_share(share: str) -> Hostile:
+    """Let the pack itself say by what share a column may vary."""
+
+    def write(package: Package, path: Path) -> None:
+        manifest = json.loads(package.members["pack/manifest.json"])
+        manifest["relations"]["weighed"]["varies"]["weight"] = share
+        body = json.dumps(manifest).encode()
+        more = {"pack/manifest.json": body, "pack/manifest.sha256": digest_of(body).encode() + b"\n"}
+        digests = package.index.members | {name: digest_of(data) for name, data in more.items()}
+        varies = package.index.varies | {"weighed": {"weight": share}}
+        index = structs.replace(package.index, manifest_digest=digest_of(body), members=digests, varies=varies)
+        path.write_bytes(archived(index, {**package.whole, **more}))
+
+    return write
+
+
+HOSTILE: dict[str, Hostile] = {
+    "an index without end": deep,
+    "encrypted": resealed(flagged),
+    "packed by LZMA": packed_by(zipfile.ZIP_LZMA),
+    "packed by bzip2": packed_by(zipfile.ZIP_BZIP2),
+    "bytes before": resealed(lambda data: data.__setitem__(slice(0, 0), b"#!/bin/sh\n")),
+    "bytes behind": resealed(lambda data: data.extend(bytes(71))),
+    "a digest of other letters": indexed(lambda index: index["members"].update({"pack/manifest.json": "sha256:é"})),
+    "a file that is a folder too": with_members(pack__zz=b"x", pack__zz__b=b"y"),
+    "input that is a folder too": with_members(data__sale__main__zz=b"x", data__sale__main__zz__b=b"y"),
+    "a long name": with_members(**{"pack__" + "a" * 300: b"x"}),
+    "a deep name": with_members(**{"data__sale__main__" + "a__" * 3000 + "b": b"x"}),
+    "a name that ends early": with_members(**{"data__sale__main__a%00b": b"x"}),
+    "a name that hides": with_members(**{"data__sale__main__%2E%2E": b"x"}),
+    "a place that no package has": with_members(etc__x=b"x"),
+    "no place": with_members(**{".": b"x"}),
+    "a root of no files": indexed(lambda index: index["roots"].update(sale=["elsewhere"])),
+    "inputs of no root": with_members(data__sale__other__x=b"x"),
+    "a root twice": indexed(lambda index: index["roots"].update(sale=["main", "main"])),
+    "no roots": indexed(lambda index: index["roots"].update(sale=[])),
+    "a root outside": indexed(lambda index: index["roots"].update(sale=["../../../etc"])),
+    "a source of no pack": indexed(lambda index: index["sources"].update(zz="sha256:1")),
+    "another pack": indexed(lambda index: index.update(pack="other")),
+    "results of nothing": indexed(lambda index: index["results"].update(zz={"count": 1, "digest": "x"})),
+    "a share that is none": with_share("abc"),
+    "a share of all": with_share("inf"),
+    "another share than the pack's": indexed(lambda index: index["varies"]["weighed"].update(weight="1")),
+    "values without end": with_members(**{"results__weighed.json": b"[" * 200_000}),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_whatever_a_hostile_file_says_is_refused_in_words(packed: Path, tmp_path: Path, kind: str) -> None:
+    bad = tmp_path / "bad.package"
+    HOSTILE[kind](read_package(packed), bad)
+    with pytest.raises(PackageInvalid, match="package"):
+        replay(read_package(bad), {})
+
+
 @pytest.mark.parametrize("name", ["../out", "/etc/out", "a\\b", "C:/out", "a//b"])
 def test_no_member_leaves_its_folder(packed: Path, tmp_path: Path, name: str) -> None:
     with pytest.raises(PackageInvalid, match="leave its folder"):
@@ -239,15 +422,48 @@ def test_links_twins_and_strangers_are_refused(packed: Path, tmp_path: Path) -> 
 def test_a_package_of_another_format_says_so(packed: Path, tmp_path: Path) -> None:
     package = read_package(packed)
     other = tmp_path / "other.package"
-    other.write_bytes(archived(structs.replace(package.index, format=1), package.members))
+    other.write_bytes(archived(structs.replace(package.index, format=1), dict(package.whole)))
     with pytest.raises(PackageInvalid, match="has format 1"):
         read_package(other)
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("decreta_runtime.package._BYTES", 1000)
-    with pytest.raises(PackageInvalid, match="unpack to more"):
-        read_package(packed)
+    for limit in ("_BYTES", "_HELD", "_INDEXED"):
+        with monkeypatch.context() as patch, pytest.raises(PackageInvalid, match=r"(unpack to|take) more"):
+            patch.setattr(f"decreta_runtime.archive.{limit}", 1000)
+            read_package(packed)
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from decreta_runtime.contract.errors import DigestMismatch
+from decreta_runtime.package import read_package
+
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (64 << 20),) * 2)
+try:
+    read_package(Path(sys.argv[1]), "sha256:0")
+except DigestMismatch:
+    print(read_package(Path(sys.argv[1])).inputs(Path(sys.argv[2]))["sale"])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for the memory of a process")
+def test_inputs_never_stand_in_memory_whole(packed: Path, tmp_path: Path) -> None:
+    """A small file may unpack to much: it is written a part at a time, and only if it is the one that was asked for."""
+    big, script = tmp_path / "big.package", tmp_path / "limited.py"
+    with_members(data__sale__main__zero=bytes(200 << 20))(read_package(packed), big)
+    script.write_text(LIMITED)
+    told = subprocess.run(
+        [sys.executable, script, big, tmp_path / "inputs"],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "runtime")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.stdout.strip() == str([str(tmp_path / "inputs/sale/main")]), told.stderr
+    assert (tmp_path / "inputs/sale/main/zero").stat().st_size == 200 << 20
 
 
 def test_each_cause_of_another_result_is_named(shop: Path, packed: Path, tmp_path: Path) -> None:
@@ -265,8 +481,13 @@ def test_each_cause_of_another_result_is_named(shop: Path, packed: Path, tmp_pat
     )
     engine = package.index.engine | {"datafusion": "1.0"}
     assert replay(with_index(package, results=other, engine=engine), {}).kind == "engine"
-    settings = package.index.settings | {"datafusion.execution.batch_size": "7"}
+    settings = package.index.settings | {"datafusion.execution.target_partitions": "7"}
     assert replay(with_index(package, results=other, settings=settings), {}).kind == "settings"
+    # What the engine takes from the number of cores and no policy sets is told, and explains nothing.
+    cores = package.index.settings | {CONCURRENCY: "64"}
+    elsewhere = replay(with_index(package, results=other, settings=cores), {})
+    assert elsewhere.kind == "nondeterminism"
+    assert [d.subject for d in elsewhere.differences if d.what == "setting"] == [CONCURRENCY]
     plans = {n: structs.replace(p, logical="sha256:0") for n, p in package.index.plans.items()}
     assert replay(with_index(package, results=other, plans=plans), {}).kind == "builder"
     assert replay(with_index(package, results=other), {}).kind == "nondeterminism"
@@ -320,6 +541,102 @@ def test_a_run_of_another_policy_or_source_is_no_package(shop: Path, tmp_path: P
     assert {d.what for d in found.differences} <= {"plan"}
     changed = replay(read_package(path), places)
     assert changed.kind == "input"
+
+
+def tree(folder: Path, *names: str) -> Path:
+    """Write small Python files, each with another text."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"name = {name!r}\n")
+    return folder
+
+
+def a_package(folder: Path) -> str:
+    return f"main:{tree(folder / 'own', '__init__.py', 'sub/b.py')}"
+
+
+def an_installed_one(folder: Path) -> str:
+    return "main:json"
+
+
+def one_file(folder: Path) -> str:
+    return f"main:{tree(folder, 'only.py') / 'only.py'}"
+
+
+def odd_names(folder: Path) -> str:
+    """Names that another system, zip or an encoding takes for something else."""
+    top = tree(folder / "my %dir", "b:c.py", "b\\c.py", "b.py", "B.py", "%2e.py", "é.py", "a b/c.py")
+    (top / os.fsdecode(b"caf\xe9.py")).write_text("x = 1\n")
+    return f"main:{top}"
+
+
+def links(folder: Path) -> str:
+    """A link to a file is read as its content; one to a folder is not followed."""
+    top = tree(folder / "linked", "a.py")
+    (top / "b.py").symlink_to(tree(folder / "elsewhere", "real.py") / "real.py")
+    (top / "more").symlink_to(folder / "elsewhere")
+    return f"main:{top}"
+
+
+@pytest.mark.parametrize("place", [a_package, an_installed_one, one_file, odd_names, links])
+def test_a_packed_source_is_read_as_the_run_read_it(tmp_path: Path, place: Callable[[Path], str]) -> None:
+    places = {"python": [place(tmp_path), f"more:{tree(tmp_path / 'more', 'm.py')}"]}
+    with decreta_runtime.open(str(ROOT / "generated/code_graph"), lake=str(tmp_path / "lake")) as pack:
+        pack.run(places)
+        data = make_package(pack, places, with_data=True)
+    shutil.rmtree(tmp_path / "lake")
+    path = tmp_path / "code.package"
+    path.write_bytes(data)
+    found = replay(read_package(path), {})
+    assert found.equal and {d.what for d in found.differences} <= {"plan"}, found.differences
+
+
+def test_only_what_a_run_reads_is_packed(tmp_path: Path, decreta: Command) -> None:
+    """No secrets that lie beside it; and a file that stood at the package's place stays until the new one is whole."""
+    top = tree(tmp_path / "source", "a.py", "sub/b.py")
+    for name in (".env", ".git/config", "__pycache__/a.cpython-311.pyc", "sub/notes.txt"):
+        (top / name).parent.mkdir(exist_ok=True)
+        (top / name).write_text("secret")
+    words = [str(ROOT / "generated/code_graph"), "--lake", "lake", "--source", f"python={top}"]
+    assert decreta("run", *words, cwd=tmp_path).returncode == 0
+    file = tmp_path / "a.package"
+    file.write_text("older")
+    link = tmp_path / "link.package"
+    link.symlink_to(file)
+    (top / "more.py").write_text("x = 2\n")
+    refused = decreta("package", *words, "--with-data", "-o", str(link), cwd=tmp_path)
+    assert refused.returncode == 2 and file.read_text() == "older" and "is not what run 1 read" in refused.stderr
+    (top / "more.py").unlink()
+    made = decreta("package", *words, "--with-data", "-o", str(link), cwd=tmp_path)
+    assert made.returncode == 0 and link.is_symlink(), made.stderr
+    inside = {name for name in read_package(file).index.members if name.startswith("data/")}
+    assert inside == {"data/python/main/source/a.py", "data/python/main/source/sub/b.py"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.package", "lake", "link.package", "source"]
+    pipe = decreta("package", *words, "-o", "/dev/stdout", cwd=tmp_path)
+    assert pipe.returncode == 2 and "is no file that a package can be written to" in pipe.stderr
+
+
+def test_what_cannot_be_packed_is_said(tmp_path: Path) -> None:
+    """An adapter that does not name its files, or whose units are others in a copy of them."""
+    pack = Path(shutil.copytree(ROOT / "generated/code_graph", tmp_path / "generated/code_graph"))
+    adapter, places = pack / "code/python_source.py", {"python": [str(tree(tmp_path / "source", "a.py"))]}
+    whole = adapter.read_text()
+    for at, (old, new, words) in enumerate(
+        (
+            ("def file_of", "def no_file_of", "does not say which file"),
+            ("_plain(relative)", "_plain(str(file))", "is not what run 1 read of it"),
+            ('unit.location.rpartition("\\n")[0]', '"/etc/hosts"', "which is not below its place"),
+            ('unit.location.rpartition("\\n")[0]', "unit.nothing", "AttributeError"),
+        )
+    ):
+        assert old in whole
+        adapter.write_text(whole.replace(old, new, 1))
+        reseal(pack)
+        with decreta_runtime.open(str(pack), lake=str(tmp_path / f"lake{at}")) as opened:
+            opened.run(places)
+            with pytest.raises(DecretaError, match=words):
+                make_package(opened, places, with_data=True)
+            assert make_package(opened, places), "without data it is"
 
 
 COLUMNS = {
@@ -452,8 +769,9 @@ def varied(package: Package, choose: random.Random) -> Package:
     digest = digest_of(body)
     more = {name: data, "pack/manifest.json": body, "pack/manifest.sha256": digest.encode() + b"\n"}
     members = {**package.members, **more}
-    digests = {name: digest_of(members[name]) for name in package.index.members}
-    return Package(structs.replace(package.index, manifest_digest=digest, members=digests), members)
+    digests = package.index.members | {name: digest_of(body) for name, body in more.items()}
+    index = structs.replace(package.index, manifest_digest=digest, policy_digest=digest_of(data), members=digests)
+    return Package(index, members, package.whole)
 
 
 REPLAY = """
@@ -477,7 +795,7 @@ def parity(package: Package, times: int, seed: int, folder: Path, pythons: Seque
         other = varied(package, choose)
         if turn % here < len(pythons):
             path = folder / f"{seed}-{turn}.package"
-            path.write_bytes(archived(other.index, other.members))
+            path.write_bytes(archived(other.index, {**other.whole, **other.members}))
             others[turn % here].append(path)
         else:
             found = replay(other, {})
@@ -542,5 +860,5 @@ def test_many_replays_of_both_packs(code: Package, pythons: list[Path], tmp_path
     if name == "code_graph":
         parity(code, times, 4, tmp_path, pythons)
     else:
-        load = generate(tmp_path / "load", "0.001")
+        load = generate(tmp_path / "load", "0.01")
         parity(of_pack(tmp_path, name, {"tpch": [f"main:{load}"]}), times, 3, tmp_path, pythons)

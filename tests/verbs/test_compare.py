@@ -280,13 +280,131 @@ def test_runs_of_a_ledger(sides: Path, tmp_path: Path) -> None:
     [
         (("nonesuch", "."), "git says"),
         (("lake:shop@1", "."), "lake does not exist"),
-        ((".", ".", "--pack", "shed"), "packs to compare"),
+        ((".", ".", "--pack", "shed"), "no pack `shed` in both"),
+        (("", "."), "A is empty"),
         ((".", ".", "--env", "moon"), "no environment `moon`"),
     ],
 )
 def test_what_cannot_be_compared(words: tuple[str, ...], said: str, sides: Path) -> None:
     done = compare(sides, *words)
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+
+
+Texts = tuple[tuple[str, str, str], ...]
+HARMLESS: Texts = (
+    ("relations/revenue.yaml", "summary: What each", "summary: All that each"),
+    ("relations/priced.yaml", "summary: Sales with", "summary: All sales with"),
+    ("queries/revenue_of.yaml", "summary: What one", "summary: All that one"),
+)
+PLANTED: dict[str, tuple[str, Texts, str, str]] = {
+    "rows that a shape gives": (
+        "rows",
+        (("queries/revenue_of.yaml", "WHERE r.customer_id = $customer", "WHERE r.customer_id = $customer AND r.sales < 0"),),
+        "specs/shop/queries/revenue_of.yaml:10",
+        "body",
+    ),
+    "the second line of two that changed": (
+        "digest",
+        (("relations/revenue.yaml", "AS sales\n", "AS sales -- so many\n"),
+         ("relations/revenue.yaml", "  GROUP BY", "  WHERE p.pieces > 1 GROUP BY")),
+        "specs/shop/relations/revenue.yaml:9",
+        "body",
+    ),
+}  # fmt: skip
+
+
+def edited(sides: Path, folder: Path, *changes: tuple[str, str, str]) -> Path:
+    shutil.copytree(sides / "a", folder)
+    for name, old, new in changes:
+        path = folder / "specs/shop" / name
+        assert old in path.read_text(), name
+        path.write_text(path.read_text().replace(old, new, 1))
+    return folder
+
+
+@pytest.mark.parametrize("name", sorted(PLANTED))
+def test_causes_among_harmless_edits(name: str, sides: Path, tmp_path: Path) -> None:
+    kind, changes, place, key = PLANTED[name]
+    b = edited(sides, tmp_path / "c", *HARMLESS, *changes)
+    done = compare(sides, ".", str(b), "--find-cause", kind, "--format", "json", *tables(sides))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert [(cause["place"], cause["key"]) for cause in json.loads(done.stdout)["causes"]] == [(place, key)]
+
+
+def test_the_order_of_columns_is_a_cause(sides: Path, tmp_path: Path) -> None:
+    stored = ("relations/priced.yaml", "key: [sale_id]", "key: [sale_id]\nstore: true")
+    moved = ("relations/priced.yaml", "[sale_id, customer_id, pieces]", "[pieces, sale_id, customer_id]")
+    a, b = edited(sides, tmp_path / "one", stored), edited(sides, tmp_path / "two", stored, moved, *HARMLESS)
+    done = compare(sides, str(a), str(b), "--find-cause", "digest", *tables(sides))
+    assert done.returncode == 1 and "relations/priced.yaml:8  carry.left: " in done.stdout, done.stdout + done.stderr
+    assert "A with this change is as B" in done.stdout
+
+
+def test_a_parameter_may_be_called_as_what_no_run_shows(sides: Path, tmp_path: Path) -> None:
+    """Names are left out at their own places alone: of a shape's parameters none is a version or a summary."""
+    named = (
+        ("queries/revenue_of.yaml", "{customer: int64}", "{version: int64}"),
+        ("queries/revenue_of.yaml", "$customer", "$version"),
+    )
+    one, other = (
+        edited(sides, tmp_path / str(n), *named, ("queries/revenue_of.yaml", "{customer: 1}", f"{{version: {n}}}"))
+        for n in (1, 2)
+    )
+    done = compare(sides, str(one), str(other), "--find-cause", "digest", *tables(sides))
+    assert done.returncode == 1 and "revenue_of.yaml:5  example.version: 1 → 2" in done.stdout, (
+        done.stdout + done.stderr
+    )
+
+
+def test_sides_that_act_as_one_need_no_clock(sides: Path, tmp_path: Path) -> None:
+    b = edited(sides, tmp_path / "c", *HARMLESS)
+    done = compare(sides, ".", str(b), "--find-cause", "latency", *tables(sides))
+    assert done.returncode == 0 and "no difference in latency" in done.stdout, done.stderr
+
+
+def test_a_side_that_does_not_compile_says_where(sides: Path, tmp_path: Path) -> None:
+    b = edited(sides, tmp_path / "c", ("relations/revenue.yaml", "p.pieces", "p.parts"))
+    done = compare(sides, ".", str(b))
+    assert done.returncode == 2
+    assert "B does not compile: specs/shop/relations/revenue.yaml:7:" in done.stderr and ": D303: " in done.stderr
+
+
+def test_a_compiled_pack_that_was_edited_is_refused(packs: tuple[Path, Path], tmp_path: Path) -> None:
+    shutil.copytree(packs[0], tmp_path / "edited")
+    builder = tmp_path / "edited/relations/revenue.py"
+    builder.write_text(builder.read_text() + "\n")
+    done = run_command("compare", str(packs[0]), str(tmp_path / "edited"), cwd=tmp_path)
+    assert done.returncode == 2 and "was changed after it was generated" in done.stderr
+
+
+def test_what_a_pack_promises_is_told(sides: Path, tmp_path: Path) -> None:
+    b = edited(sides, tmp_path / "c", ("pack.toml", 'version = "', 'version = "1'))
+    header = b / "specs/shop/pack.toml"
+    header.write_text(header.read_text() + GATE.format(margin="0"))
+    done = compare(sides, str(compiled(sides / "a", "shop")), str(compiled(b, "shop")))
+    assert (
+        done.returncode == 1
+        and "manifest version: " in done.stdout
+        and "manifest gates.scan.runs: none → 1" in done.stdout
+    )
+
+
+@pytest.mark.parametrize(("margin", "status", "answer"), [("0", 0, "pays"), ("0.01", 1, "does not pay")])
+def test_a_domain_that_decides_nothing_has_nothing_to_show(
+    margin: str, status: int, answer: str, sides: Path, tmp_path: Path
+) -> None:
+    header = edited(sides, tmp_path / "c") / "specs/shop/pack.toml"
+    header.write_text(header.read_text() + GATE.format(margin=margin).replace("gates.scan", "gates.index"))
+    done = compare(sides, ".", str(tmp_path / "c"), "--gate", *tables(sides))
+    assert done.returncode == status and "no decision is another than its baseline" in done.stdout, done.stdout
+    assert f"{answer:<12} domain index" in done.stdout
+
+
+def test_a_shape_without_an_example_cannot_pass(sides: Path, tmp_path: Path) -> None:
+    promised = 'payoff: {latency: {of: baseline, at_most: "9.00"}}'
+    b = edited(sides, tmp_path / "c", ("queries/revenue_of.yaml", "example: {customer: 1}", promised))
+    done = compare(sides, ".", str(b), "--gate", *tables(sides))
+    assert done.returncode == 1 and "it has no example" in done.stdout, done.stderr
 
 
 def test_compiled_packs_are_mixed_by_their_decisions(sides: Path, packs: tuple[Path, Path]) -> None:
@@ -354,6 +472,15 @@ def test_packages_are_compared_by_all_that_they_keep(packages: Path) -> None:
     assert compare_in(packages, "a.package", "a.package").returncode == 0
 
 
+def test_runs_of_two_packs_are_not_compared(packages: Path, sides: Path, tmp_path: Path) -> None:
+    known = {"python": [f"main:{Path(json.__file__).parent}"]}
+    with decreta_runtime.open(str(ROOT / "generated/code_graph"), lake=str(tmp_path / "lake")) as pack:
+        pack.run(known)
+    for other in (f"{sides / 'lake-a'}:shop@1", "a.package"):
+        done = compare_in(packages, f"{tmp_path / 'lake'}:code_graph@1", other)
+        assert done.returncode == 2 and "runs of two packs" in done.stderr, done.stderr
+
+
 def test_packages_bring_their_data(packages: Path) -> None:
     later = compare_in(packages, "a.package", "later.package", "--find-cause", "digest", "--format", "json")
     told = json.loads(later.stdout)
@@ -370,7 +497,8 @@ def test_a_package_stands_beside_any_side(sides: Path, packages: Path, packs: tu
     same = compare_in(packages, "a.package", f"{sides / 'lake-a'}:shop@1")
     assert same.returncode == 0 and "not known" in same.stdout, same.stderr
     differs = compare_in(packages, f"{sides / 'lake-later'}:shop@last", "a.package")
-    assert differs.returncode == 1 and "input sale: version 1 of " in differs.stdout
+    (later, before) = re.findall(r"(?:input sale: |→ )version (\d+) of ", differs.stdout)
+    assert differs.returncode == 1 and int(later) == int(before) + 1
 
 
 @pytest.mark.long

@@ -1,7 +1,8 @@
 """What two sets of spec files differ in, edit by edit, and the files with some of the edits made.
 
-An edit is a key whose value differs, or a whole file where it is text. Entries of lists that have a name (`id`,
-`name`, or domain and subject) are compared by that, so that a rule put in between moves no other.
+An edit is a key whose value differs, a stretch of lines of a text, or the order of the keys of a mapping. Entries of
+lists that have a name (`id`, `name`, or domain and subject) are compared by that, so that a rule put in between moves
+no other.
 """
 
 from __future__ import annotations
@@ -11,18 +12,27 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from difflib import SequenceMatcher
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from decreta.diagnostics import Report
 from decreta.read.toml import read_toml
 from decreta.read.yaml import read_yaml
-from decreta.source import Document, Path, SourceText, Span
+from decreta.source import Document, Embedded, Path, SourceText, Span
 
 Files = Mapping[str, bytes]
 """Name as messages have it, such as `specs/shop/pack.toml` → content."""
 ABSENT = None
 """The value of what is not written: no spec gives a key the value null."""
+
+
+class Lines(NamedTuple):
+    """A stretch of lines of A's text, and what stands there in B's."""
+
+    start: int
+    stop: int
+    new: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -34,11 +44,15 @@ class Edit:
     before: Any
     after: Any
     place: Span
+    lines: Lines | None = None
+    """Of a stretch of a text."""
+    order: bool = False
+    """Whether these are the keys that both sides have, in the order of each."""
 
     @property
     def key(self) -> str:
-        """The way to it in words: `threshold.cache.min_consumers.value`; empty of a whole file."""
-        return ".".join(map(str, self.path))
+        """The way to it in words: `threshold.cache.min_consumers.value`; empty of a file that is text."""
+        return ".".join(map(str, self.path)) + (" (order)" if self.order else "")
 
 
 class Named(dict[str, Any]):
@@ -68,34 +82,65 @@ def mixed(a: Files, b: Files, all_edits: Sequence[Edit], taken: frozenset[int]) 
             else:
                 found.pop(name, None)
         elif made:
-            found[name] = _made(name, a[name], [all_edits[i] for i in made])
+            found[name] = _made(name, a[name], b[name], [all_edits[i] for i in made])
     return found
 
 
 def _of_file(name: str, a: bytes | None, b: bytes | None) -> Iterator[Edit]:
-    before, after = (None if data is None else _read(name, data) for data in (a, b))
-    if before is None or after is None:
-        whole = SourceText(name, "").span(0, 0)
-        yield Edit(name, (), None if a is None else _text(a), None if b is None else _text(b), whole)
+    if a is None or b is None:
+        text, other = (None if data is None else _text(data) for data in (a, b))
+        yield Edit(name, (), text, other, SourceText(name, "").span(0, 0))
         return
-    changes = _differ(_named(before.data), _named(after.data), ())
-    for path, old, new in changes:
-        document = before if new is ABSENT else after
-        yield Edit(name, path, old, new, document.key(*_way(document.data, path)))
+    before, after = (_read(name, data) for data in (a, b))
+    if before is None or after is None:
+        yield from _of_text(name, (), _text(a), _text(b), SourceText(name, _text(b)))
+    else:
+        yield from _differ((before, after), _named(before.data), _named(after.data), ())
 
 
-def _differ(a: Any, b: Any, path: Path) -> Iterator[tuple[Path, Any, Any]]:
-    if a == b and type(a) is type(b):
+def _differ(sides: tuple[Document, Document], a: Any, b: Any, path: Path) -> Iterator[Edit]:
+    if _same(a, b):
         return
     if len(path) == 1 and (a is ABSENT or b is ABSENT):  # a section that came or went is told entry by entry
         given = b if a is ABSENT else a
         a, b = (type(given)() if isinstance(given, dict) and side is ABSENT else side for side in (a, b))
+    document = sides[b is not ABSENT]
+    way = _way(document.data, path)
     alike = isinstance(a, dict) and isinstance(b, dict) and isinstance(a, Named) == isinstance(b, Named)
-    if not alike or _observed(a, b):
-        yield path, a, b
-        return
-    for key in dict.fromkeys((*a, *b)):
-        yield from _differ(a.get(key, ABSENT), b.get(key, ABSENT), (*path, key))
+    if alike and not _observed(a, b):
+        for key in dict.fromkeys((*a, *b)):
+            yield from _differ(sides, a.get(key, ABSENT), b.get(key, ABSENT), (*path, key))
+        old, new = [key for key in a if key in b], [key for key in b if key in a]
+        if old != new and path:  # the order of a file's own keys means nothing
+            moved = next(key for key, was in zip(new, old, strict=True) if key != was)
+            yield Edit(document.name, path, old, new, document.key(*_way(document.data, (*path, moved))), order=True)
+    elif way in document.texts and isinstance(a, str) and "\n" in a.strip() + b.strip():
+        yield from _of_text(document.name, path, a, b, document.embedded(*way))
+    else:
+        yield Edit(document.name, path, a, b, document.key(*way))
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two values are written alike: in the same order, and of the same types."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return bool(a == b)
+
+
+def _of_text(name: str, path: Path, a: str, b: str, there: SourceText | Embedded) -> Iterator[Edit]:
+    """Yield the stretches of lines in which two texts differ, each with its place where B's stands."""
+    x, y = a.split("\n"), b.split("\n")
+    for kind, start, stop, at, end in SequenceMatcher(None, x, y, autojunk=False).get_opcodes():
+        if kind != "equal":
+            old, new = x[start:stop], y[at:end]
+            first = min(sum(len(line) + 1 for line in y[:at]), len(b))
+            place = there.span(first, first + len(new[0]) if new else first)
+            before, after = ("\n".join(lines) if lines else ABSENT for lines in (old, new))
+            yield Edit(name, path, before, after, place, lines=Lines(start, stop, tuple(new)))
 
 
 def _observed(a: dict[str, Any], b: dict[str, Any]) -> bool:
@@ -103,23 +148,70 @@ def _observed(a: dict[str, Any], b: dict[str, Any]) -> bool:
     return "value" in a and "value" in b and "ladder" not in a and isinstance(a.get("version", a.get("runs")), int)
 
 
-def _made(name: str, data: bytes, made: Sequence[Edit]) -> bytes:
-    document = _read(name, data)
-    assert document is not None  # a whole file is one edit, and those are not mixed
-    tree = copy.deepcopy(_named(document.data))
-    for edit in made:
-        _set(tree, edit.path, edit.after)
+def _made(name: str, a: bytes, b: bytes, made: Sequence[Edit]) -> bytes:
+    """Return a file of A's with some edits made; both sides have it."""
+    if all(not edit.path for edit in made):
+        return _with_lines(_text(a), made).encode()
+    before, after = _read(name, a), _read(name, b)
+    assert before is not None and after is not None  # else it is text, and edits have no path
+    tree, theirs = copy.deepcopy(_named(before.data)), _named(after.data)
+    for path in dict.fromkeys(edit.path for edit in made if edit.lines is not None):
+        text = _with_lines(_at(tree, path), [edit for edit in made if edit.path == path])
+        _set(tree, path, text, theirs)
+    for edit in [edit for edit in made if edit.order]:  # before others put new keys in between
+        _reorder(_at(tree, edit.path), edit.after)
+    for edit in [edit for edit in made if edit.lines is None and not edit.order]:
+        _set(tree, edit.path, edit.after, theirs)
     return _written(name, _listed(tree)).encode()
 
 
-def _set(tree: Any, path: Path, value: Any) -> None:
+def _with_lines(text: str, made: Sequence[Edit]) -> str:
+    lines = text.split("\n")
+    for edit in sorted(made, key=lambda edit: edit.lines or (), reverse=True):
+        assert edit.lines is not None
+        lines[edit.lines.start : edit.lines.stop] = edit.lines.new
+    return "\n".join(lines)
+
+
+def _at(tree: Any, path: Path) -> Any:
+    for key in path:
+        tree = tree[key]
+    return tree
+
+
+def _set(tree: Any, path: Path, value: Any, theirs: Any) -> None:
+    """Give the value at a path, with what is missing on the way to it, in the places that B's tree has for them."""
     *way, last = path
     for key in way:
-        tree = tree.setdefault(key, {})
+        above, theirs = theirs, theirs.get(key) if isinstance(theirs, dict) else None
+        if key not in tree:
+            _insert(tree, key, Named() if isinstance(theirs, Named) else {}, above)
+        tree = tree[key]
     if value is ABSENT:
         tree.pop(last, None)
-    else:
+    elif last in tree:
         tree[last] = value
+    else:
+        _insert(tree, last, value, theirs)
+
+
+def _insert(tree: dict[Any, Any], key: Any, value: Any, theirs: Any) -> None:
+    """Put an entry behind those that stand before it in B's tree: columns, among others, mean something by order."""
+    names = list(theirs) if isinstance(theirs, dict) else []
+    before = names[: names.index(key)] if key in names else names
+    entries = list(tree.items())
+    at = max((i for i, (name, _) in enumerate(entries) if name in before), default=-1) + 1
+    entries.insert(at, (key, value))
+    tree.clear()
+    tree.update(entries)
+
+
+def _reorder(tree: dict[Any, Any], order: Sequence[Any]) -> None:
+    """Bring those keys into an order, and leave all others where they are."""
+    moving = iter([key for key in order if key in tree])
+    entries = {key: tree[key] for key in [next(moving) if name in order else name for name in tree]}
+    tree.clear()
+    tree.update(entries)
 
 
 def _named(value: Any) -> Any:

@@ -86,6 +86,9 @@ class Gate:
 
     def _domain(self, domain: str, name: str, unit: str, margin: Decimal, packs: tuple[Files, Files]) -> Verdict:
         wanted = f"at least {_amount(margin, unit)} less than its baseline"
+        if acting(packs[0], self.environment) == acting(packs[1], self.environment):
+            answer: Answer = "does not pay" if margin else "pays"
+            return Verdict(f"domain {domain}", name, answer, "no decision is another than its baseline", wanted)
         if name == "latency":
             pairs = self._pairs(packs, None)
             gaps = [_saved(a, b, unit, 1) - float(margin) for a, b in pairs]
@@ -94,12 +97,15 @@ class Gate:
         figure = "bytes" if name == "bytes_scanned" else name
         a, b = (costs(self._measured(files))[figure] for files in packs)
         saved = _saved(a, b, unit, 1)
-        answer: Answer = "pays" if saved >= float(margin) else "does not pay"
+        answer = "pays" if saved >= float(margin) else "does not pay"
         return Verdict(f"domain {domain}", name, answer, f"{_amount(saved, unit)} less: {a:,.0f} → {b:,.0f}", wanted)
 
     def _shape(self, shape: str, name: str, of: str, most: Decimal, whole: Measured, plain: Files) -> Verdict:
         words = {"baseline": "its baselines", "full_scan": "reading its tables whole"}[of]
         wanted, subject = f"at most {most} of {words}", f"shape {shape}"
+        entry = self.manifest.queries[shape]
+        if entry.parameters.keys() != entry.example.keys():
+            return Verdict(subject, name, "does not pay", "not measured: it has no example", wanted)
         if name == "latency":
             pairs = self._pairs((plain, self.b), f"query/{shape}")
             gaps = [float(most) * a - b for a, b in pairs]
@@ -110,7 +116,7 @@ class Gate:
         figure = "bytes_eligible" if of == "full_scan" else "bytes_read"
         base = beside.counters.get(f"query/{shape}/{figure}")
         if found is None or base is None:
-            return Verdict(subject, name, "does not pay", "not measured: it has no example", wanted)
+            return Verdict(subject, name, "does not pay", "not measured: nothing counts what it reads", wanted)
         answer: Answer = "pays" if found <= most * base else "does not pay"
         share = f"{found / base:.2f}" if base else "nothing"
         return Verdict(subject, name, answer, f"{share}: {found:,} of {base:,} bytes", wanted)

@@ -47,6 +47,8 @@ class Mixer:
     lake: str | None = None
     """Where relative places of tables of others start; None for the environment's own lake."""
     progress: Callable[[str], None] = lambda _words: None
+    asked: str = "passed over: a mix"
+    """What messages call what is compiled here."""
     runs: int = 0
     refused: int = 0
     """Mixes that could not be measured."""
@@ -94,7 +96,9 @@ class Mixer:
         found = compile_pack(self._project(files), self.pack, report)
         if found is None:
             self.refused += 1
-            self.progress(f"does not compile: {next(iter(report.diagnostics())).message}")
+            first, *more = (found for found in report.diagnostics() if found.severity == "error")
+            also = f", and {len(more)} more" if more else ""
+            self.progress(f"{self.asked} does not compile: {first.span}: {first.code}: {first.message}{also}")
             return None
         return found.files
 
@@ -120,7 +124,7 @@ class Mixer:
             return measure(pack, self.environment, sources, digests=self.digests, tables_from=self.lake)
         except DecretaError as error:
             self.refused += 1
-            self.progress(f"does not run: {error.message}")
+            self.progress(f"{self.asked} does not run: {error.message}")
             return None
 
 
@@ -134,13 +138,26 @@ def between(
 
 def acting(files: Mapping[str, bytes], environment: str) -> str:
     """Return a digest of all of a compiled pack that a run under an environment can show."""
-    manifest = json.loads(files["manifest.json"])
-    parts: list[Any] = [_without(manifest, ("files", "summary", "gates", "toolchain", "version", "payoff"))]
+    parts: list[Any] = [_meant(json.loads(files["manifest.json"]))]
     for path, data in sorted(files.items()):
         if path.endswith(".py") and not path.startswith("tests/"):
-            parts.append((path, _code(data)))
+            parts.append((path, _code(data, generated=not path.startswith("code/"))))
     parts.append(effective(json.loads(files[f"policy/{environment}.json"])))
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _meant(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return a manifest without what a run does not show: texts, versions, gates, and the digests of files."""
+    found = {key: value for key, value in manifest.items() if key not in ("files", "gates", "toolchain", "version")}
+    for section in ("objects", "relations", "queries"):
+        found[section] = {name: _bare(entry) for name, entry in manifest[section].items()}
+    return found
+
+
+def _bare(entry: dict[str, Any]) -> dict[str, Any]:
+    found = {key: value for key, value in entry.items() if key not in ("summary", "version", "payoff")}
+    checks = [{key: value for key, value in check.items() if key != "summary"} for check in entry.get("checks", ())]
+    return found | {"checks": checks}
 
 
 def effective(policy: dict[str, Any]) -> dict[str, Any]:
@@ -166,20 +183,16 @@ def obeyed(decision: dict[str, Any]) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """Return a value without the reasons that settings carry."""
-    return _without(value, ("because",))
-
-
-def _without(value: Any, names: Sequence[str]) -> Any:
     if isinstance(value, dict):
-        return {key: _without(inner, names) for key, inner in value.items() if key not in names}
-    return [_without(item, names) for item in value] if isinstance(value, list) else value
+        return {key: _plain(inner) for key, inner in value.items() if key != "because"}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
 @lru_cache(maxsize=512)
-def _code(data: bytes) -> str:
-    """Return a module as its tree without the texts that explain it; mixes share most of them."""
+def _code(data: bytes, *, generated: bool) -> str:
+    """Return a module as its tree, a generated one without the texts that explain it; mixes share most of them."""
     tree = ast.parse(data)
-    for node in ast.walk(tree):
+    for node in ast.walk(tree) if generated else ():
         body = getattr(node, "body", None)
         if (
             isinstance(body, list)

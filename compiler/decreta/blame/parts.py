@@ -23,6 +23,8 @@ from decreta_runtime.package import Package
 
 PARTS = ("semantic_manifest", "execution_policy", "runtime_capability", "plan_bundle", "session_config")
 _SESSION = "session_profile_by_workload"
+_WHY = ("evidence_sources", "passed_over", "confidence_score")
+"""Of a decision what says why, told where nothing else of it has changed."""
 _NODES = 8
 """Nodes of a statement that are told of a side; more than these are another statement."""
 
@@ -187,10 +189,15 @@ def _statements(a: Files, b: Files) -> Iterator[str]:
         if not changed:
             yield f"{path}: its text or contract"
     one, other = (json.loads(files["manifest.json"]) for files in (a, b))
-    for section in ("objects", "relations", "queries", "functions"):
+    nested = ("objects", "relations", "queries", "functions", "gates", "workloads")
+    for name in sorted(one.keys() | other.keys()):
+        if name not in (*nested, "files", "toolchain") and one.get(name) != other.get(name):
+            yield f"manifest {name}: {brief(one.get(name))} → {brief(other.get(name))}"
+    for section in nested:
         yield from (
             f"manifest {section}.{n}: {brief(x)} → {brief(y)}"
             for n, (x, y) in moved(one[section], other[section]).items()
+            if n  # of a section that was empty
         )
     yield from (f"toolchain {n}: {x} → {y}" for n, (x, y) in moved(one["toolchain"], other["toolchain"]).items())
 
@@ -242,7 +249,9 @@ def _decisions(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
         for found in differences:
             if not found.pointer.startswith(("/bindings", "/capabilities")):
                 parts = moved(found.before, found.after)
-                change = ", ".join(f"{name} {brief(x)} → {brief(y)}".strip() for name, (x, y) in parts.items())
+                told = {name: pair for name, pair in parts.items() if not name.startswith(_WHY)} or parts
+                first = sorted(told.items(), key=lambda part: not part[0].startswith("value"))
+                change = ", ".join(f"{name} {brief(x)} → {brief(y)}".strip() for name, (x, y) in first)
                 yield f"{words}: {found.pointer} {change}"
 
 

@@ -15,11 +15,12 @@ from typing import TypeVar
 
 from decreta.blame.decisions import PackMixer, packs_between
 from decreta.blame.mixes import Mixer, between
-from decreta.output import existing
 from decreta.project import Project, find_project
 from decreta_runtime.contract.errors import InputInvalid
+from decreta_runtime.load import load
 from decreta_runtime.measure import Recorded, Sources, recorded
 from decreta_runtime.package import Package, read_package
+from decreta_runtime.tally import Tally
 
 _HELP = "name a git revision, a folder with `specs/`, a compiled pack's folder, a package, or LAKE:PACK@RUN"
 _RUN = re.compile(r"(?P<lake>.+):(?P<pack>[a-z][a-z0-9_]*)@(?P<run>\d+|last)")
@@ -57,9 +58,11 @@ class Side:
 def read_side(name: str, asked: str, expected: Collection[str] = ()) -> Side:
     """Return a side; if any are `expected`, a package must have one of these fingerprints.
 
-    Raises InputInvalid, PackageInvalid, DigestMismatch, LakeUnusable.
+    Raises InputInvalid, PackageInvalid, DigestMismatch, IncompatibleEngine, LakeUnusable.
     """
     path = Path(asked)
+    if not asked:
+        raise InputInvalid(f"{name} is empty", help=_HELP)
     if path.is_file():
         package = read_package(path)
         if expected and package.fingerprint not in expected:
@@ -67,7 +70,8 @@ def read_side(name: str, asked: str, expected: Collection[str] = ()) -> Side:
         files = {n.removeprefix(_PACKED): data for n, data in package.members.items() if n.startswith(_PACKED)}
         return Side(name, asked, files, compiled=True, package=package)
     if (path / "manifest.json").is_file():
-        return Side(name, asked, existing(path), compiled=True)
+        seal = {name: (path / name).read_bytes() for name in ("manifest.json", "manifest.sha256")}
+        return Side(name, asked, {**load(path, Tally()).files, **seal}, compiled=True)
     if (match := _RUN.fullmatch(asked)) is not None:
         number = None if match["run"] == "last" else int(match["run"])
         return Side(name, asked, {}, run=recorded(match["lake"], match["pack"], number))
@@ -149,6 +153,8 @@ class Sides:
         if self.compiled:
             return self.pack_mixer()
         mixer = self._ready(between(self.specs(), self.sources, self.pack, self.environment, self.folder))
+        if not mixer.edits:
+            return self.pack_mixer()  # what is written otherwise is no edit; if it acts all the same, that is told
         ends = (frozenset[int](), frozenset(range(len(mixer.edits))))
         mixer.compiled |= {end: dict(files) for end, files in zip(ends, self.packs, strict=True)}
         return mixer
@@ -160,9 +166,12 @@ class Sides:
     def _compiled(self, side: Side) -> Files:
         files = of_pack(side.files, self.pack)
         alone = self._ready(between((files, files), ({}, {}), self.pack, self.environment, self.folder))
+        alone.asked = side.name
         found = alone.generated(frozenset())
         if found is None:
-            raise InputInvalid(f"{side.name} does not compile", help="see what was said above, and mend it")
+            raise InputInvalid(
+                f"{side.name} does not compile", help="see what was said above; `decreta check` tells all of it"
+            )
         return found
 
     def _ready(self, mixer: _Made) -> _Made:
@@ -175,7 +184,9 @@ def both(a: Side, b: Side, asked: Asked, folder: Path, progress: Callable[[str],
     known = [name for name in a.packs() if name in b.packs()]
     chosen = [asked.pack] if asked.pack in known else known if asked.pack is None else []
     if len(chosen) != 1:
-        words = f"there are {len(chosen)} packs to compare"
+        words = f"there are {len(known)} packs to compare"
+        if asked.pack is not None:
+            words = f"there is no pack `{asked.pack}` in both"
         its = "; ".join(f"{side.name} has {', '.join(side.packs()) or 'none'}" for side in (a, b))
         help = f"name one by --pack: {', '.join(known)}" if known else f"the sides share none: {its}"
         raise InputInvalid(words, help=help)
@@ -219,7 +230,7 @@ def packs_of(files: Files) -> list[str]:
 
 
 def _on_disk(folder: Path) -> dict[str, bytes]:
-    specs = folder if folder.name == "specs" else folder / "specs"
+    specs = folder if folder.resolve().name == "specs" else folder / "specs"
     if not specs.is_dir():
         raise InputInvalid(f"{folder} has no specs", help=_HELP)
     return {f"specs/{path.relative_to(specs).as_posix()}": path.read_bytes() for path in _found(specs)}
@@ -245,7 +256,10 @@ def _committed(revision: str, project: Project) -> dict[str, bytes]:
         words = done.stderr.decode(errors="replace").strip().split("\n")[0].removeprefix("fatal: ")
         raise InputInvalid(f"`{revision}` is no folder, and git says: {words}", help=_HELP)
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
-        members = [member for member in archive.getmembers() if member.isfile()]
-        contents = {member.name: archive.extractfile(member) for member in members}
+        members = [member for member in archive.getmembers() if member.isfile() or member.issym()]
+        try:
+            contents = {member.name: archive.extractfile(member) for member in members}  # of a link what it leads to
+        except KeyError:
+            raise InputInvalid(f"a link in `{revision}` leads out of its specs", help=_HELP) from None
         files = {name: opened.read() for name, opened in contents.items() if opened is not None}
     return {name: data for name, data in files.items() if not _passed(tuple(name.split("/")))}

@@ -107,9 +107,10 @@ def _carried(lock: CalibrationLock, knob: Knob, pack_version: str, epoch: int) -
 def _expired(state: KnobState, knob: Knob, epoch: int, why: str) -> KnobState:
     """Return a state without its override and trial; what it has learnt of reversals it keeps."""
     gone = state.gone if state.value == state.declared else Gone(value=state.value, epoch=epoch, why=why)
+    ended = f"expired: {why}" if state.value != state.declared or state.trial is not None else f"begins anew: {why}"
     return replace(
         state, value=state.declared, trial=None, back=False, before=None, anchor=None, votes=(), tried={}, proof=None,
-        kept=None, expires=None, features={}, rests_until=epoch + knob.cool_down, gone=gone, why=f"expired: {why}",
+        kept=None, expires=None, features={}, rests_until=epoch + knob.cool_down, gone=gone, why=ended,
     )  # fmt: skip
 
 
@@ -172,12 +173,11 @@ class _Epoch(NamedTuple):
         return replace(state, why=f"{vote.verdict}: {vote.why}")
 
     def _kept(self, knob: Knob, state: KnobState) -> KnobState:
-        before, after = self.samples[str(state.before)], self.sample
+        before = self.samples[str(state.before)]
         assert state.trial is not None
         votes = tuple(v for v in state.votes if v.verdict == "better")[-self.bounds.votes :]
-        proof = Proof(
-            before=state.value, after=state.trial, runs_before=before.runs, runs_after=after.runs, votes=votes
-        )
+        runs = tuple(sorted({run for vote in votes for run in vote.runs}))
+        proof = Proof(before=state.value, after=state.trial, runs_before=before.runs, runs_after=runs, votes=votes)
         features = {name: self.features[name] for name in sorted(knob.features) if name in self.features}
         return replace(
             state, value=state.trial, trial=None, before=None, votes=(), proof=proof, kept=self.number,

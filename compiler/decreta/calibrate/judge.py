@@ -54,14 +54,16 @@ def judge(knob: Asked, before: Sample, seen: Seen, epoch: int, bounds: Bounds) -
     after = seen.sample
     whole = _ratio(before.figures, after.figures, knob.objective, None, bounds, knob.samples)
     if (why := _unlike(before, after)) is not None:
-        return _void(knob, epoch, why, "unseen" if whole is None else "unclear")
+        return _void(knob, seen, epoch, why, "unseen" if whole is None else "unclear")
     differ = sorted(n for n in before.digests.keys() & after.digests.keys() if before.digests[n] != after.digests[n])
     if differ:
-        return _void(knob, epoch, f"rows of {', '.join(differ)} are not what they were", "unclear", veto=True)
+        return _void(knob, seen, epoch, f"rows of {', '.join(differ)} are not what they were", "unclear", veto=True)
     if not after.digests or before.digests.keys() != after.digests.keys():
-        return _void(knob, epoch, "not all rows could be compared", "unseen" if whole is None else "unclear")
+        return _void(knob, seen, epoch, "not all rows could be compared", "unseen" if whole is None else "unclear")
     if whole is None:
-        return _void(knob, epoch, f"fewer than {knob.samples} batches of {knob.objective} on both sides", "unseen")
+        return _void(
+            knob, seen, epoch, f"fewer than {knob.samples} batches of {knob.objective} on both sides", "unseen"
+        )
     classes = dict(_classes(knob, before, after, bounds))
     verdict = _verdict(whole, knob.dead_band)
     by: str = knob.objective
@@ -83,6 +85,7 @@ def judge(knob: Asked, before: Sample, seen: Seen, epoch: int, bounds: Bounds) -
         low=_said(whole.low),
         high=_said(whole.high),
         classes={name: _said(ratio.value) for name, ratio in classes.items()},
+        runs=after.runs,
         why=why,
     )
 
@@ -94,10 +97,10 @@ def _unlike(before: Sample, after: Sample) -> str | None:
     return "decisions have changed that read no knob" if before.rest != after.rest else None
 
 
-def _void(knob: Asked, epoch: int, why: str, verdict: Verdict, veto: bool = False) -> Vote:
+def _void(knob: Asked, seen: Seen, epoch: int, why: str, verdict: Verdict, veto: bool = False) -> Vote:
     return Vote(
         epoch=epoch, verdict=verdict, veto=veto, by=knob.objective, before=0, after=0, ratio="1.0000", low="1.0000",
-        high="1.0000", classes={}, why=why,
+        high="1.0000", classes={}, runs=seen.sample.runs, why=why,
     )  # fmt: skip
 
 

@@ -112,6 +112,10 @@ def _compare_runs(args: argparse.Namespace, a: Side, b: Side) -> int:
     if args.find_cause or args.each or args.gate:
         words = "a ledger keeps what a run did, not the specs that it was compiled from"
         raise InputInvalid(words, help="name the revisions of the specs, or package the runs: `decreta package`")
+    packs = {side.name: pack for side in (a, b) if (pack := _pack_of(side)) is not None}
+    if len(set(packs.values())) > 1:
+        its = " and ".join(f"{name} is of `{pack}`" for name, pack in packs.items())
+        raise InputInvalid(f"these are runs of two packs: {its}", help="compare two runs of one pack")
     if a.run is None or b.run is None:
         run, package = a.run or b.run, a.package or b.package
         if run is None or package is None:
@@ -129,6 +133,12 @@ def _compare_runs(args: argparse.Namespace, a: Side, b: Side) -> int:
     return status
 
 
+def _pack_of(side: Side) -> str | None:
+    if side.run is not None:
+        return side.run.record.pack
+    return side.package.index.pack if side.package is not None else None
+
+
 def _print_parts(args: argparse.Namespace, parts: list[Part], edits: list[Edit], more: dict[str, Any]) -> int:
     differ = bool(edits) or any(part.differs for part in parts)
     if args.format == "json":
@@ -143,7 +153,7 @@ def _print_parts(args: argparse.Namespace, parts: list[Part], edits: list[Edit],
         for line in part.differences:
             print(f"  {_short(line)}")
     if edits:
-        print(f"\n{len(edits)} changes of the specs")
+        print(f"\n{_numbered(len(edits), 'change')} of the specs")
         for edit in edits:
             print(f"  {_place(edit)}: {_change(edit.before, edit.after)}")
     return EXIT_FINDINGS if differ else EXIT_DONE
@@ -215,7 +225,7 @@ def _json(args: argparse.Namespace, mixer: Mixer, answer: Answer) -> dict[str, A
 
 
 def _lines(args: argparse.Namespace, mixer: Mixer, answer: Answer) -> Iterator[str]:
-    yield f"{args.a} → {args.b}, {mixer.pack} in `{mixer.environment}`: {mixer.count} changes, {answer.runs} runs"
+    yield _head(args, mixer, answer.runs)
     if answer.finding is None:
         yield f"no difference in {args.find_cause}"
         return
@@ -229,6 +239,15 @@ def _lines(args: argparse.Namespace, mixer: Mixer, answer: Answer) -> Iterator[s
     count = len(answer.finding.changes)
     yield ""
     yield f"A with {_counted(count)} is as B in {args.find_cause}, by counters{_undone(answer.finding)}"
+
+
+def _head(args: argparse.Namespace, mixer: Mixer, runs: int) -> str:
+    counts = f"{_numbered(mixer.count, 'change')}, {_numbered(runs, 'run')}"
+    return f"{args.a} → {args.b}, {mixer.pack} in `{mixer.environment}`: {counts}"
+
+
+def _numbered(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _cause(cause: Mapping[str, Any]) -> str:
@@ -287,6 +306,11 @@ def _find_latency(args: argparse.Namespace, mixer: Mixer) -> int:
     from decreta.blame.latency import cause_of_latency
 
     timed = cause_of_latency(mixer, args.rounds or ROUNDS)
+    if timed is None:
+        whole = {"a": args.a, "b": args.b, "pack": mixer.pack, "environment": mixer.environment, "of": "latency"}
+        same = {**whole, "too_noisy": False, "causes": [], "changes": mixer.count, "runs": 0}
+        print(json.dumps(same, indent=2) if args.format == "json" else "no difference in latency: both act as one")
+        return EXIT_DONE
     if args.format == "json":
         found = [] if timed.finding is None else [{**c, "explains": n} for c, n in causes(mixer, timed.finding)]
         counted = timed.by_counters.finding
@@ -303,7 +327,7 @@ def _find_latency(args: argparse.Namespace, mixer: Mixer) -> int:
 
 
 def _timed_lines(args: argparse.Namespace, mixer: Mixer, timed: Timed) -> Iterator[str]:
-    yield f"{args.a} → {args.b}, {mixer.pack} in `{mixer.environment}`: {mixer.count} changes, {timed.runs} runs"
+    yield _head(args, mixer, timed.runs)
     if timed.finding is None:
         yield f"too noisy: {timed.rounds} repetitions in turn do not say which change made it, and nothing is guessed"
         counted = timed.by_counters.finding
@@ -358,7 +382,8 @@ def _effect_lines(args: argparse.Namespace, found: Effects) -> Iterator[str]:
     from decreta.blame.each import FIGURES, UNITS
 
     certain = min(interval.certainty for interval in found.whole.values())
-    yield f"{args.a} → {args.b}: median effect of {found.rounds} rounds in turn [bounds that hold it by {certain:.2f}]"
+    bounds = f"bounds that hold it by {certain:.2f}" if certain else "no bounds of one round"
+    yield f"{args.a} → {args.b}: median effect of {_numbered(found.rounds, 'round')} in turn [{bounds}]"
     rows = [(effect.name, effect.figures) for effect in found.each]
     rows += [("no single decision", found.residual), ("A → B", found.whole)]
     for name, figures in rows:

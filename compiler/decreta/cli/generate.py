@@ -86,6 +86,8 @@ def _put(
     if not args.diff:
         changed = write(folder, files)
         stamp.keep()
-        what = f"{len(changed)} of {len(files)} files written" if changed else "unchanged"
+        gone = len(set(changed) - files.keys())
+        written = f"{len(changed) - gone} of {len(files)} files written" + (f", {gone} removed" if gone else "")
+        what = written if changed else "unchanged"
         print(f"{name}: {what}", file=sys.stderr)
     return []

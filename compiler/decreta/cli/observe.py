@@ -64,7 +64,7 @@ def _read(path: Path) -> Observations:
         seen = msgspec.json.decode(path.read_bytes(), type=Observations)
     except OSError as error:
         raise InputInvalid(f"{path} cannot be read: {error.strerror}", help="name a file of observations") from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise InputInvalid(f"{path} holds no observations: {error}", help="make it by `decreta-run observe`") from None
     if seen.format != EVIDENCE_FORMAT:
         words = f"{path} has format {seen.format}, this decreta reads {EVIDENCE_FORMAT}"

@@ -122,7 +122,7 @@ def _shown(project: Project, revision: str, pack: str, environment: str) -> byte
 def _decoded(name: str, data: bytes) -> PolicyFile:
     try:
         return msgspec.json.decode(data, type=PolicyFile)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         words = f"{name} is no policy of format {FORMAT}: {error}"
         raise InputInvalid(words, help="compare policies that this decreta can read") from None
 

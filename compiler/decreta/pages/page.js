@@ -1,20 +1,25 @@
 "use strict";
 const rows = [...document.querySelectorAll("[data-decision]")];
 const said = document.getElementById("found");
-const fields = ["words", "domain", "mode", "outcome"].map((id) => document.getElementById(id));
+const exact = ["domain", "subject", "mode", "outcome"];
+const field = Object.fromEntries(["words", ...exact].map((id) => [id, document.getElementById(id)]));
 const show = () => {
-  const [words, domain, mode, outcome] = fields.map((field) => field.value.toLowerCase());
+  const words = field.words.value.toLowerCase();
   let count = 0;
   for (const row of rows) {
-    const fits = (!words || row.dataset.decision.includes(words)) && (!domain || row.dataset.domain === domain)
-      && (!mode || row.dataset.mode === mode) && (!outcome || row.dataset.outcome === outcome);
+    const fits = row.dataset.decision.includes(words)
+      && exact.every((id) => !field[id].value || row.dataset[id] === field[id].value);
     row.hidden = !fits;
     count += fits;
   }
   said.textContent = `${count} of ${rows.length} shown`;
 };
-for (const field of fields) field.addEventListener("input", show);
+for (const each of Object.values(field)) each.addEventListener("input", show);
 for (const node of document.querySelectorAll("[data-node]")) {
-  node.addEventListener("click", () => { fields[0].value = node.dataset.node; show(); });
+  node.addEventListener("click", () => {
+    for (const each of Object.values(field)) each.value = "";
+    field.subject.value = node.dataset.node;
+    show();
+  });
 }
 show();

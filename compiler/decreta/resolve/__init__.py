@@ -468,7 +468,7 @@ class _Resolver:
                 try:
                     name = path.removeprefix(folder).removesuffix(".json")
                     found[name] = msgspec.json.decode(text.text, type=CapabilityFile)
-                except msgspec.DecodeError as error:
+                except (msgspec.DecodeError, RecursionError) as error:
                     help = "`make probe` writes it; it is never edited by hand"
                     self.report.error("D203", f"no capability file: {error}", text.span(0, 0), help=help)
         return found

@@ -47,7 +47,7 @@ def _lock(text: SourceText, report: Report) -> EvidenceLock | None:
     nowhere = text.span(0, 0)
     try:
         lock = msgspec.json.decode(text.text, type=EvidenceLock)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         report.error("D203", f"no evidence lock: {error}", nowhere, help=_ANEW)
         return None
     if lock.format != EVIDENCE_FORMAT:

@@ -6,20 +6,32 @@ import argparse
 import difflib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
 from decreta_runtime.cli.arguments import add_pack, open_pack
 from decreta_runtime.contract.errors import EXIT_DONE, EXIT_FINDINGS, InputInvalid
 from decreta_runtime.contract.kpi import Confidence, Kpi, Outcomes, Overrides, Pruning, Replays
+from decreta_runtime.contract.package import Divergence
+from decreta_runtime.contract.policy import DOMAINS, FallbackReason, Guard, Mode, Origin
+from decreta_runtime.contract.records import REPLAYED_EQUAL
+
+if TYPE_CHECKING:
+    from decreta_runtime.pack import Pack
 
 HELP = "count what a policy and its runs show: fallbacks, derivations, decisions with confidence"
 _SHOWN = 20
 _FIGURE_OF = ("share", "score", "change")
 """The figure that stands for a group of figures in which it is."""
+_WIDE = len("writes_using_outcome_based_maintenance")
+_UNTOLD = "nothing in this lake tells it under this policy"
+_UNSEEN = {"overrides": "locks stand in the specs, and no project is to be seen here that has this pack"}
+"""Why a group of figures is unknown that no lake tells."""
+_NO_OUTCOMES = dict.fromkeys(Outcomes.__struct_fields__, 0) | {"coverage": None, "right_share": None}
+_REPLAYED = (REPLAYED_EQUAL, *get_args(Divergence))
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
@@ -37,15 +49,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def main(args: argparse.Namespace, overrides: Overrides | None = None) -> int:
-    """Print the figures; exit 1 if one of them is not what was asked for. `overrides` are known where specs are."""
+def main(args: argparse.Namespace, counted: Callable[[Pack], Overrides | None] | None = None) -> int:
+    """Print the figures; exit 1 if one of them is not what was asked for. Overrides are `counted` where specs are."""
     bounds = [(*_bound(text), True) for text in args.fail_under] + [(*_bound(text), False) for text in args.fail_over]
     pack = open_pack(args)
     from decreta_runtime.kpi import key_figures
 
-    found = key_figures(pack.manifest.pack, pack.policy, pack.lake, overrides)
+    found = key_figures(pack.manifest.pack, pack.policy, pack.lake, counted(pack) if counted else None)
     print(msgspec.json.format(msgspec.json.encode(found)).decode() if args.json else "\n".join(_lines(found)))
-    failed = list(_failures(msgspec.to_builtins(found), bounds))
+    failed = list(_failures(_with_zeros(found), bounds))
     print(*(f"fail: {words}" for words in failed), sep="\n", end="\n" if failed else "", file=sys.stderr)
     return EXIT_FINDINGS if failed else EXIT_DONE
 
@@ -61,11 +73,34 @@ def _bound(text: str) -> tuple[str, Decimal]:
     return name, bound
 
 
+def _with_zeros(found: Kpi) -> dict[str, Any]:
+    """Return the figures as data, with zeros for what might have been counted and was not: bounds are set for that."""
+    from decreta_runtime.confidence import Told
+
+    plain: dict[str, Any] = msgspec.to_builtins(found)
+    tenths = [f"{tenth / 10:.1f}" for tenth in range(11)]
+    for table, members, nothing in (
+        (plain["decisions"]["by_domain"], DOMAINS, 0),
+        (plain["decisions"]["by_origin"], get_args(Origin), 0),
+        (plain["decisions"]["by_mode"], get_args(Mode), 0),
+        (plain["decisions"]["by_confidence"], tenths, 0),
+        (plain["decisions"]["by_fallback_reason"], ("none", *get_args(FallbackReason)), 0),
+        (plain["fallbacks"]["by_reason"], get_args(FallbackReason), 0),
+        (plain["fallbacks"]["by_guard"], get_args(Guard), {"asked": 0, "failed": 0}),
+        (plain["confidence"]["by_band"], tenths, _NO_OUTCOMES),
+        (plain["confidence"]["by_domain"], DOMAINS, _NO_OUTCOMES),
+        (plain["confidence"]["by_evidence"], get_args(Told), 0),
+        ((plain["artifact_replay_success_rate"] or {}).get("by_outcome", {}), _REPLAYED, 0),
+    ):
+        table.update(dict.fromkeys(members, nothing) | table)
+    return plain
+
+
 def _failures(found: dict[str, Any], bounds: list[tuple[str, Decimal, bool]]) -> Iterator[str]:
     for name, bound, least in bounds:
         figure = _named(found, name)
         if figure is None:
-            yield f"{name} is unknown: nothing in this lake tells it under this policy"
+            yield f"{name} is unknown: {_UNSEEN.get(name.partition('.')[0], _UNTOLD)}"
         elif (figure < bound) if least else (figure > bound):
             yield f"{name} is {figure}, {'below' if least else 'above'} {bound}"
 
@@ -130,15 +165,15 @@ def _lines(found: Kpi) -> list[str]:
     }
     runs = f"{found.runs:,} run{'s' if found.runs != 1 else ''} and {found.actions:,} actions under this policy"
     lines = [f"{found.pack}, {found.environment}: {runs}", f"policy {found.policy_digest}", ""]
-    lines += [f"{name:<36} {figure}" for name, figure in figures.items()]
+    lines += [f"{name:<{_WIDE}} {figure}" for name, figure in figures.items()]
     for workload, pruning in (found.pruning_effectiveness_score or {}).items():
-        lines.append(f"{'pruning_effectiveness_score':<36} {_pruning(pruning)}, {workload}")
+        lines.append(f"{'pruning_effectiveness_score':<{_WIDE}} {_pruning(pruning)}, {workload}")
     for workload, trend in (found.pruning_effectiveness_trend or {}).items():
         words = f"{trend.change or 'unknown'} since the run before, over {len(trend.points):,} runs looked up in"
-        lines.append(f"{'pruning_effectiveness_trend':<36} {words}, {workload}")
-    lines.append(f"{'artifact_replay_success_rate':<36} {_replays(found.artifact_replay_success_rate)}")
+        lines.append(f"{'pruning_effectiveness_trend':<{_WIDE}} {words}, {workload}")
+    lines.append(f"{'artifact_replay_success_rate':<{_WIDE}} {_replays(found.artifact_replay_success_rate)}")
     if (overrides := found.overrides) is not None:
-        lines.append(f"{'overrides':<36} {overrides.alive:,} alive, {overrides.expired:,} expired")
+        lines.append(f"{'overrides':<{_WIDE}} {overrides.alive:,} alive, {overrides.expired:,} expired")
     for point in found.derivation_points[:_SHOWN]:
         cause = f"no such entry {point.pointer}" if point.pointer is not None else "no pointer"
         lines.append(f"  {point.kind} {point.subject}: {point.action} ({cause}, {point.count:,} times)")
@@ -156,7 +191,11 @@ def _figure(figure: int | None) -> str:
 
 
 def _pruning(found: Pruning) -> str:
-    avoided = f"{found.bytes_avoided:,} of {found.bytes_avoidable:,} bytes avoided" if found.known else "no counters"
+    avoided = (
+        f"{found.bytes_avoided:,} of {found.bytes_avoidable:,} bytes avoided"
+        if found.known
+        else "nothing known to be avoidable"
+    )
     return f"{found.score or 'unknown'}  {avoided}, {found.known:,} of {found.queries:,} look-ups known"
 
 

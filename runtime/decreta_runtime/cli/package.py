@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 from pathlib import Path
 
 import msgspec
@@ -31,14 +33,20 @@ def main(args: argparse.Namespace) -> int:
     with open_pack(args) as pack:
         from decreta_runtime.package import make_package, read_package
 
+        place = _place(args.output)
         data = make_package(pack, given, args.run, with_data=args.with_data)
+        fresh = place.with_name(f"{place.name}.{os.getpid()}")
         try:
-            args.output.write_bytes(data)
+            fresh.write_bytes(data)
+            package = read_package(fresh)
+            fresh.replace(place)
         except OSError as error:
             raise InputInvalid(
                 f"{args.output} cannot be written: {error.strerror}", help="name another place"
             ) from None
-        package = read_package(args.output)
+        finally:
+            with contextlib.suppress(OSError):
+                fresh.unlink(missing_ok=True)
     parts = msgspec.to_builtins(package.parts)
     if args.json:
         print(json.dumps({"file": str(args.output), "fingerprint": package.fingerprint, "parts": parts}, indent=2))
@@ -47,3 +55,10 @@ def main(args: argparse.Namespace) -> int:
         print(f"fingerprint          {package.fingerprint}")
         print(*(f"{name:<20} {digest}" for name, digest in parts.items()), sep="\n")
     return EXIT_DONE
+
+
+def _place(output: Path) -> Path:
+    """Return the file that the package becomes, links followed: what stood there is replaced in one step."""
+    if output.exists() and not output.is_file():
+        raise InputInvalid(f"{output} is no file that a package can be written to", help="name a file")
+    return output.resolve()

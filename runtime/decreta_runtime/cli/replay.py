@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from decreta_runtime.cli.run import given_sources
-from decreta_runtime.contract.errors import EXIT_DONE, EXIT_FINDINGS, InputInvalid
+from decreta_runtime.contract.errors import EXIT_DONE, EXIT_FINDINGS, InputInvalid, LakeUnusable
 from decreta_runtime.contract.package import Replayed
 
 HELP = "run an execution package again and compare rows, plans, settings and engines"
@@ -36,12 +37,17 @@ def main(args: argparse.Namespace) -> int:
 
     package = read_package(args.package, args.expect)
     lake, equal = Lake(args.lake) if args.lake else None, True
+    if lake is not None:
+        lake.check_readable()
     for _ in range(args.times):
         found = replay(package, given, lake)
         equal &= found.equal
-        if args.lake:
-            note(package, args.lake, found)
-        print(msgspec.json.encode(found).decode() if args.json else "\n".join(_lines(found)))
+        print(msgspec.json.encode(found).decode() if args.json else "\n".join(_lines(found)), flush=True)
+        try:
+            if args.lake:
+                note(package, args.lake, found)
+        except LakeUnusable as error:
+            print(f"the replay is not in the ledger: {error.message}", file=sys.stderr)
     return EXIT_DONE if equal else EXIT_FINDINGS
 
 

@@ -98,6 +98,8 @@ class Vote(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     high: str
     classes: dict[str, str]
     """Workload class → its own ratio."""
+    runs: tuple[int, ...]
+    """The runs of that epoch, which it rests on."""
     why: str
 
 
@@ -197,7 +199,7 @@ def decoded(data: bytes | str) -> CalibrationLock:
     except msgspec.ValidationError as error:
         try:
             form = msgspec.json.decode(data, type=_Formed).format
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             form = CALIBRATION_FORMAT
         if form == CALIBRATION_FORMAT:
             raise ValueError(f"no calibration lock: {error}") from None

@@ -188,6 +188,6 @@ class Kpi(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     fallbacks: Fallbacks
     confidence: Confidence
     overrides: Overrides | None
-    """Of the environment's calibration lock; null where none is to be seen."""
+    """Of the environment's calibration lock; null where the pack's specs are not to be seen."""
     derivation_points: tuple[DerivationPoint, ...]
     decisions: DecisionCounts

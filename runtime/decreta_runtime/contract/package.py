@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
 from msgspec import Struct
 
 from decreta_runtime.contract.records import RunRecord
 
-PACKAGE_FORMAT = 2
+PACKAGE_FORMAT = 3
 
 Divergence = Literal["input", "engine", "settings", "builder", "nondeterminism"]
 """Why a replay came to something else: what it was given, what it ran on, how, what ran; or none of these."""
@@ -20,13 +19,15 @@ class TableInput(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     table_id: str
     version: int
+    contents: str
+    """Digest of what its log says: schema, and each file's partition; the same before and after a checkpoint."""
     files: dict[str, str]
-    """File of the table, its log's among them → its `sha256:` digest."""
+    """Data file → its `sha256:` digest. The log is not among them: it is cleaned while its versions stay."""
 
-    def differing(self, files: Mapping[str, str]) -> list[str]:
-        """Return the files that are others, or not there; a log may have been cleaned, or have checkpoints since."""
-        differ = {at for at in files.keys() | self.files.keys() if files.get(at) != self.files.get(at)}
-        return sorted(at for at in differ if not at.startswith("_delta_log/") or (at in files and at in self.files))
+    def differing(self, other: TableInput) -> list[str]:
+        """Return the data files that are others or not there, or in words that the log says something else."""
+        names = sorted(at for at in self.files.keys() | other.files.keys() if self.files.get(at) != other.files.get(at))
+        return names or ([] if self.contents == other.contents else ["its schema or partitions"])
 
 
 class PlanPrints(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,7 +64,8 @@ class PackageIndex(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     tables: dict[str, TableInput]
     """Table of others → what the run read of it."""
     roots: dict[str, tuple[str, ...]]
-    """Source or table whose data the package holds → the names of its roots."""
+    """Source or table whose data the package holds → its roots, each by its place below `data/NAME/`: its name, and of
+    a source the last part of its path too, which may be part of what it is, as that of a Python package."""
     plans: dict[str, PlanPrints]
     results: dict[str, Rows]
     """Dataset → its rows without the columns that vary."""

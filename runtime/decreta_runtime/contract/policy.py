@@ -375,7 +375,7 @@ class Policy:
             pointer = pointer_to(*astray(msgspec.json.decode(data), PolicyFile))
             words = f"the policy file does not have the form of format {FORMAT}: {error}"
             raise PolicyIncomplete(pointer, words) from None
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise PolicyIncomplete("", f"the policy file cannot be read: {error}") from None
         if self.__file.format != FORMAT:
             raise PolicyIncomplete(

@@ -72,6 +72,11 @@ def extract(units: Sequence[Unit], schemas: Mapping[str, pa.Schema]) -> Mapping[
     return {name: _batch(rows.of(name), syntax.COLUMNS[name], schema) for name, schema in schemas.items()}
 
 
+def file_of(unit: Unit) -> str:
+    """Return the file that a unit is read from."""
+    return unit.location.rpartition("\n")[0]
+
+
 def _source_file(unit: Unit) -> SourceFile:
     root, _, path = unit.key.partition(":")
     location, _, module_path = unit.location.rpartition("\n")

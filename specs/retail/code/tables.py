@@ -49,6 +49,11 @@ def extract(units: Sequence[Unit], schemas: Mapping[str, pa.Schema]) -> Mapping[
     return {stream: _batch(pa.concat_tables(tables)) for stream, tables in found.items()}
 
 
+def file_of(unit: Unit) -> str:
+    """Return the file that a unit is a row group of."""
+    return unit.location.rpartition("#")[0]
+
+
 def _rows(unit: Unit, schema: pa.Schema) -> pa.Table:
     file, _, group = unit.location.rpartition("#")
     with pq.ParquetFile(file) as parquet:

@@ -41,5 +41,10 @@ def extract(units: Sequence[Unit], schemas: Mapping[str, pa.Schema]) -> Mapping[
     }
 
 
+def file_of(unit: Unit) -> str:
+    """Return the file that a unit is: what a package with data holds of it."""
+    return unit.location
+
+
 def _digest(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
