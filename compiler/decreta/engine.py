@@ -100,6 +100,17 @@ class Engine:
             raise PlanRefused(_words(error)) from None
         return [PlannedColumn(f.name, types.from_arrow(str(f.type)), str(f.type), f.nullable) for f in schema]
 
+    def coerced(self, sql: str) -> list[str]:
+        """Return the Arrow types of what `sql` gives when it runs; `plan` sees of a CASE or UNION the first branch.
+
+        Raises PlanRefused.
+        """
+        try:
+            optimized = self._context.sql(sql).optimized_logical_plan()
+            return [str(field.type) for field in self._context.create_dataframe_from_logical_plan(optimized).schema()]
+        except Exception as error:  # noqa: BLE001 - as above
+            raise PlanRefused(_words(error)) from None
+
     def scans(self, sql: str, views: Mapping[str, str]) -> list[tuple[str, str | None]]:
         """Return each table that the optimized plan of `sql` scans, with the filter that stands right above the scan.
 

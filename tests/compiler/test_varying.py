@@ -122,6 +122,8 @@ q| WITH x AS (SELECT grp, w * 2 AS ww FROM t) SELECT grp, SUM(ww) AS q FROM x GR
 q| WITH x(grp, f) AS (SELECT grp, w FROM t) SELECT grp, AVG(f) AS q FROM x GROUP BY grp
 q| SELECT x.grp, SUM(x.r) AS q FROM (SELECT grp, sqrt(n) AS r FROM t) AS x GROUP BY x.grp
 q| WITH x AS (SELECT grp, w FROM t UNION ALL SELECT grp, w FROM t) SELECT grp, SUM(w) AS q FROM x GROUP BY grp
+q| SELECT grp, SUM(CASE WHEN n > 1 THEN 0 ELSE w END) AS q FROM t GROUP BY grp
+q| SELECT x.g, SUM(x.f) AS q FROM (SELECT grp AS g, n AS f FROM t UNION ALL SELECT grp, w FROM t) AS x GROUP BY x.g
 q| SELECT grp, SUM(sqrt(n)) AS q FROM t GROUP BY grp
 q| SELECT grp, SUM(arrow_cast(n, 'Float64')) AS q FROM t GROUP BY grp
 q| SELECT buyer, SUM(date_part('epoch', at)) AS q FROM s GROUP BY buyer
@@ -223,6 +225,7 @@ class Draw:
         "(SELECT grp AS id, grp, MIN(name) AS name, SUM({number}) AS w, COUNT(*) AS n FROM t GROUP BY grp) AS a",
         "(SELECT id, grp, name, w, ROW_NUMBER() OVER (PARTITION BY grp ORDER BY {order}) AS n FROM t) AS a",
         "(SELECT id, grp, name, w, n FROM t UNION ALL SELECT id, n, name, w, grp FROM t) AS a",
+        "(SELECT id, grp, name, n AS w, n FROM t UNION ALL SELECT id, n, name, w, grp FROM t) AS a",
         "(SELECT id, grp, name, w, n FROM t UNION SELECT id, n, name, w, grp FROM t) AS a",
         "t AS a JOIN (SELECT id AS i FROM t WHERE n > 1) AS b ON b.i = a.id",
         "t AS a LEFT JOIN (SELECT grp AS g, id AS i FROM t) AS b ON b.g = a.grp AND b.i = a.n",
@@ -282,7 +285,19 @@ class Draw:
         return self._random.choice(self.AGGREGATES)
 
     def _number(self) -> str:
-        return self._random.choice(["w", "w", "n", "n * 0.1", "grp", "-n", "CAST(w AS DECIMAL(38, 3))", "sqrt(n)"])
+        return self._random.choice(
+            [
+                "w",
+                "w",
+                "n",
+                "n * 0.1",
+                "grp",
+                "-n",
+                "CAST(w AS DECIMAL(38, 3))",
+                "sqrt(n)",
+                "CASE WHEN n > 1 THEN 0 ELSE w END",
+            ]
+        )
 
     def _group(self) -> str:
         return self._random.choice(["", "COUNT(*), ", "a.grp DESC, ", "SUM(n), "])

@@ -76,7 +76,7 @@ def _type(argument: exp.Expr, engine: Engine) -> str | None:
     selects = list(_around(argument))
     for outer in ([], selects[1:]):
         try:
-            return engine.plan(print_query(_alone(argument, selects[0], outer)))[0].arrow
+            return engine.coerced(print_query(_alone(argument, selects[0], outer)))[0]
         except PlanRefused:
             continue
     return None
