@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -13,6 +13,9 @@ from datafusion import LogicalPlan, ScalarUDF, SessionConfig, SessionContext, ud
 from decreta.plans import Meeting, Meetings
 from decreta_runtime.contract import types
 from decreta_runtime.contract.manifest import Column
+
+_BRANCHES = re.compile(r"\b(CASE|UNION|INTERSECT|EXCEPT)\b", re.IGNORECASE)
+"""What the planner types by its first branch until the optimizer has coerced the others."""
 
 
 class PlannedColumn(NamedTuple):
@@ -98,10 +101,14 @@ class Engine:
             schema = self._context.sql(sql).schema()
         except Exception as error:  # noqa: BLE001 - the binding raises bare Exception; its words are the finding
             raise PlanRefused(_words(error)) from None
-        return [PlannedColumn(f.name, types.from_arrow(str(f.type)), str(f.type), f.nullable) for f in schema]
+        arrows = [str(field.type) for field in schema]
+        if _BRANCHES.search(sql):
+            with suppress(PlanRefused):  # the optimizer knows no type of a parameter
+                arrows = self.coerced(sql)
+        return [PlannedColumn(f.name, types.from_arrow(a), a, f.nullable) for f, a in zip(schema, arrows, strict=True)]
 
     def coerced(self, sql: str) -> list[str]:
-        """Return the Arrow types of what `sql` gives when it runs; `plan` sees of a CASE or UNION the first branch.
+        """Return the Arrow types of what `sql` gives when it runs; as it is read, only first branches tell them.
 
         Raises PlanRefused.
         """

@@ -370,3 +370,11 @@ def test_what_is_said_to_be_total_answers_alike_in_any_order(engine: Engine) -> 
     drawn = [found for seed in range(300) if (found := contradicted(seed, engine)) is not None]
     assert [sql for sql, _, wrong in drawn if wrong] == []
     assert sum(varied for _, varied, _ in drawn) > len(drawn) / 4
+
+
+@pytest.mark.parametrize(
+    "value", ["CASE WHEN n > 1 THEN 0 ELSE w END", "(SELECT n AS f FROM t UNION SELECT w FROM t LIMIT 1)"]
+)
+def test_a_column_is_typed_as_it_runs(value: str, engine: Engine) -> None:
+    """As it is read, the planner types a CASE and a UNION by the first branch: 0 is an int64, and `n` an int32."""
+    assert [column.type for column in engine.plan(f"SELECT {value} AS q FROM t")] == ["float64"]
