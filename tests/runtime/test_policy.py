@@ -485,8 +485,9 @@ SORTED_BY_FILE = ("key: [definition_id]\nchecks:", "key: [definition_id]\nlayout
 SORTED_BY_ORDER = ("key: [o_orderkey]\nexamples:", "key: [o_orderkey]\nlayout: {sort: [o_orderkey]}\nexamples:")
 
 
-AT_RANDOM = ("  FROM file AS f\n", "  FROM file AS f\n  WHERE random() >= 0\n")
-SEMI_AT_RANDOM = ("s.s_nationkey = n.n_nationkey\n", "s.s_nationkey = n.n_nationkey\n  WHERE random() >= 0\n")
+AT_RANDOM = ("  FROM file AS f\n", "  FROM file AS f\n  WHERE EXISTS (SELECT random() AS lot)\n")
+SEMI_AT_RANDOM = ("s.s_nationkey = n.n_nationkey\n", "s.s_nationkey = n.n_nationkey\n  ORDER BY random()\n")
+"""What calls something volatile, and keeps each row all the same."""
 
 
 def reads(pack: str, workload: str, how: str) -> Callable[[Path], None]:

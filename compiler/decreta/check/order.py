@@ -41,7 +41,8 @@ def check(
         else:
             found = varying(statement.tree, scopes[id(statement.tree)], known, volatilities, engine)
         if relation.bound.relation.round is not None:
-            known[name] = _read_as(name, {c for c, causes in found.columns.items() if causes}, bool(found.rows))
+            people_know = relation.bound.relation.written.spec.relation
+            known[name] = _read_as(people_know, {c for c, causes in found.columns.items() if causes}, bool(found.rows))
             continue
         declared = relation.bound.relation.written.spec.varies
         known[name] = _read_as(name, declared, False)
