@@ -177,6 +177,7 @@ class _Walker:
             return found.with_rows(found.all())
         parts = [written_out(here.scope, e) for e in distinct.args["on"].expressions]
         by = [written_out(here.scope, o) for o in order.expressions] if order is not None else []
+        found = found.with_rows(self._of_all(distinct.args["on"].expressions, here))
         ties = _NONE
         if order is None:
             ties = self._tell(here.node, "DISTINCT ON without an order keeps any rows", "add ORDER BY")
@@ -202,7 +203,7 @@ class _Walker:
         by = [written_out(here.scope, o) for o in order.expressions] if order is not None else []
         pins = here.stream.pins(by)
         settled = {name for name, value in here.scope.outputs if here.stream.gives(pins, value)}
-        found = found.with_columns(self._of_all(by, here))
+        found = found.with_columns(self._of_all([*by, *(order.expressions if order is not None else [])], here))
         if any(key <= settled for key in self.scoped.queries[id(here.node)].keys):
             return found
         if distinct is None and here.stream.is_total(pins):
