@@ -106,7 +106,7 @@ def _found(lake: Lake, index: PackageIndex, name: str) -> tuple[Pinned, Path]:
     if not runs:
         words = f"no run in the lake at {lake.root} has read the package's table `{name}`"
         raise InputInvalid(words, help=_COPY.format(name))
-    path = located(runs[-1].sources[name].partition("@")[2], lake.root)
+    path = located(runs[-1].sources[name].partition("@")[-1], lake.root)
     try:
         log = kept_logs(lake, packed.table_id).get(packed.version, path)
         table = open_table(log, packed.version)

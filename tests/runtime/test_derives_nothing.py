@@ -22,12 +22,13 @@ APART = (
     "probe.py",
     "foreign.py",
     "measure.py",
+    "archive.py",
     "package.py",
     "replay.py",
     "rowdigest.py",
     "__main__.py",
 )
-"""Data, what prints, what tests call, the developer's probe and its tables, what measures a run: no part of one."""
+"""Data, what prints, what tests call, the developer's probe and its tables, what measures or packs a run: no part of one."""
 NUMBERS = {-1, 0, 1}
 """Nothing, one and none: signs and emptiness, not sizes."""
 CONSTANTS = {
@@ -50,6 +51,7 @@ LITERALS = {
     ("evolve.py", 8): "the length of `decimal(`",
     ("describe.py", 2): "columns of a key that `init` tries in pairs",
     ("load.py", 16): "digits of the digest in a module's name",
+    ("kept.py", 32): "digits of the digest in a folder's name",
     ("metrics.py", 6): "places of seconds",
     ("observe.py", 1000): "milliseconds of a second",
     ("rewrite.py", 1000): "milliseconds of a second",
