@@ -77,6 +77,13 @@ def test_the_runtime_alone_runs_a_compiled_pack(
                  "--format", "json")  # fmt: skip
     assert {row["path"] for row in json.loads(asked.stdout)} == {"app/__init__.py", "app/core.py", "main.py"}
     assert tool("decreta-run", "verify", str(code_graph), "--lake", lake).returncode == 0
+    file = str(tmp_path / "run.package")
+    given = ("--lake", lake, "--source", f"python={source}", "--with-data")
+    packed = tool("decreta-run", "package", str(code_graph), *given, "-o", file)
+    assert packed.returncode == 0, packed.stderr
+    replayed = tool("decreta-run", "replay", file, "--json")
+    assert replayed.returncode == 0, replayed.stderr
+    assert json.loads(replayed.stdout)["equal"] is True
     compiler = tool("decreta", "check")
     assert compiler.returncode == 2
     assert "pip install 'decreta[compiler]'" in compiler.stderr
